@@ -1,0 +1,81 @@
+# `make help` lists the targets. Steps that were done leave a stamp in .make/ and are redone
+# when the files that they depend on have changed.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+# rustup puts cargo here, and not every shell has that in its PATH
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+VENV := $(CURDIR)/.venv
+VENV_3006 := $(CURDIR)/.venv-3006
+SOURCES := $(wildcard Cargo.lock) Cargo.toml pyproject.toml README.md \
+  $(shell find src compat python salt_ext -type f -not -name '*.pyc')
+
+.PHONY: help
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+.PHONY: setup
+setup: .make/installed ## install what is missing, build, and make .venv with both distributions
+
+.PHONY: demo
+demo: .make/installed ## the main job through real salt-call, on a real ZooKeeper ensemble
+	@$(VENV)/bin/python examples/demo.py
+
+.PHONY: test
+test: .make/installed .make/installed-3006 ## every test; ARGS="-k fork" goes to pytest
+	cargo test --no-default-features --workspace
+	PATH="$(VENV)/bin:$$PATH" ZKCOORD_SALT_3006="$(VENV_3006)/bin" $(VENV)/bin/pytest $(ARGS)
+
+.PHONY: lint
+lint: .make/venv ## format and lint, Rust and Python
+	@for component in fmt clippy; do cargo $$component --version >/dev/null 2>&1 || \
+	  { echo "error: cargo $$component is missing. Get it with: rustup component add rustfmt clippy" >&2; exit 1; }; done
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --no-default-features -- -D warnings
+	PYO3_PYTHON=$(VENV)/bin/python cargo clippy --workspace --all-targets -- -D warnings
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+
+.PHONY: dist
+dist: .make/wheels ## both wheels and the native source distribution, in dist/
+	rm -rf dist && mkdir dist
+	cp .make/dist/*.whl dist
+	$(VENV)/bin/maturin sdist --out dist
+
+.PHONY: clean
+clean: ## remove all that was built here
+	rm -rf .make .venv .venv-3006 dist target .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -r {} +
+
+.PHONY: prerequisites
+prerequisites:
+	@tools/prerequisites >/dev/null
+
+.make/venv: requirements-dev.txt | prerequisites
+	"$$(tools/prerequisites)" -m venv --clear $(VENV)
+	$(VENV)/bin/pip install --quiet --requirement $<
+	mkdir -p .make && touch $@
+
+.make/venv-3006: requirements-3006.txt | prerequisites
+	"$$(tools/prerequisites)" -m venv --clear $(VENV_3006)
+	$(VENV_3006)/bin/pip install --quiet --requirement $<
+	mkdir -p .make && touch $@
+
+# Both distributions as they ship. The native one is for every Python from 3.10 on (abi3).
+.make/wheels: $(SOURCES) .make/venv
+	rm -rf .make/dist
+	$(VENV)/bin/maturin build --release --interpreter $(VENV)/bin/python --out .make/dist
+	$(VENV)/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir .make/dist ./salt_ext
+	touch $@
+
+.make/installed: .make/wheels
+	$(VENV)/bin/pip install --quiet --no-deps --force-reinstall .make/dist/*.whl
+	touch $@
+
+.make/installed-3006: .make/wheels .make/venv-3006
+	$(VENV_3006)/bin/pip install --quiet --no-deps --force-reinstall .make/dist/*.whl
+	touch $@

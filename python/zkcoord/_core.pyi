@@ -1,0 +1,144 @@
+"""The native core. All functions are fork-safe, thread-safe, and end on signals.
+
+Arguments that all of them share:
+
+path
+    The znode, such as ``/lock/web``. Normalised as kazoo does; ``..``, control characters, the root and
+    ZooKeeper's own ``/zookeeper`` are refused.
+zk_hosts
+    Connect string: ``host:port,host:port`` with an optional ``/chroot`` at the end, as text or as a list. The
+    port defaults to 2181; IPv6 addresses go in brackets.
+profile, config_get
+    `config_get` is a callable ``(key, default)``, such as Salt's ``config.get``. Whatever the arguments leave
+    open is looked up with it, one key at a time: ``zookeeper:hosts``, or ``zookeeper:PROFILE:hosts`` if a
+    profile is named, and likewise ``scheme``, ``username``, ``password``, ``default_acl``,
+    ``session_timeout`` and ``connect_timeout`` (seconds, 10 each). Then the defaults: ``127.0.0.1:2181``,
+    nobody, everything permitted to everybody.
+scheme, username, password
+    ``digest`` is the scheme, and the default where a name and a password are given.
+default_acl
+    What created znodes permit: a dict or a list of dicts with ``username``, ``password`` and those of
+    ``read``, ``write``, ``create``, ``delete``, ``admin``, ``allperms`` that are true.
+raise_on_signal
+    What SIGINT and SIGTERM do while the main thread waits. False: the wait is undone, then the handler that
+    was there before runs. True: the wait is undone, and `zkcoord.errors.Cancelled` raised in its place.
+
+Errors, all under `zkcoord.errors.Error`: ArgumentError before anything is sent; Unreachable when no server
+answers within `timeout` or the connect timeout, whichever is less; AuthFailed, NoAuth; Cancelled; ServerError.
+A lost connection is mended, an expired session replaced; neither ends a call that has time left.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+_Scalar: TypeAlias = str | int | float
+_Hosts: TypeAlias = str | Sequence[str]
+_Acl: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+_ConfigGet: TypeAlias = Callable[[str, Any], Any]
+
+__version__: str
+
+def lock(
+    path: str,
+    zk_hosts: _Hosts | None = None,
+    identifier: _Scalar | None = None,
+    max_concurrency: int | str | None = 1,
+    timeout: float | str | None = None,
+    ephemeral_lease: bool | None = False,
+    force: bool | None = False,
+    profile: _Scalar | None = None,
+    scheme: str | None = None,
+    username: _Scalar | None = None,
+    password: _Scalar | None = None,
+    default_acl: _Acl | None = None,
+    *,
+    config_get: _ConfigGet | None = None,
+    raise_on_signal: bool = False,
+) -> bool:
+    """Take one of the `max_concurrency` slots at `path` for `identifier` (the host's name).
+
+    True when it is held, also when it was before: holding is idempotent and not counted. False when `timeout`
+    ran out: None waits for ever, 0 tries once, otherwise seconds, connecting included. Waiters are served
+    first in, first out, kazoo's and Salt's stock ones too.
+
+    A lease is persistent, and stays until it is unlocked; with `ephemeral_lease` it ends with the session of
+    this process. `force` takes a slot at once, whatever the count and whoever waits. A pool that stores
+    another limit is a LimitMismatch; one without data is given the limit; other data is left alone.
+
+    On cancel nothing is held and no znode is left. After an expired session the wait starts over at the end of
+    the queue, with the time that is left. ConnectionLost: nobody answered who could say whether the slot is
+    held. Source: the Semaphore recipe of kazoo, whose znodes these are.
+    """
+
+def unlock(
+    path: str,
+    zk_hosts: _Hosts | None = None,
+    identifier: _Scalar | None = None,
+    max_concurrency: int | str | None = 1,
+    ephemeral_lease: bool | None = False,
+    scheme: str | None = None,
+    profile: _Scalar | None = None,
+    username: _Scalar | None = None,
+    password: _Scalar | None = None,
+    default_acl: _Acl | None = None,
+    *,
+    timeout: float | str | None = None,
+    config_get: _ConfigGet | None = None,
+    raise_on_signal: bool = False,
+) -> bool:
+    """Give back the slot that `identifier` (the host's name) holds at `path`, from any process.
+
+    True when a lease was removed, False when there was none. `ephemeral_lease` tells which kind to try first,
+    and saves round trips; `max_concurrency` is not looked at. After a lost reply the removal is repeated, and
+    a lease that is gone by then counts as removed. `timeout`, in seconds, bounds the whole call.
+    """
+
+def lock_holders(
+    path: str,
+    zk_hosts: _Hosts | None = None,
+    identifier: _Scalar | None = None,
+    max_concurrency: int | str | None = 1,
+    timeout: float | str | None = None,
+    ephemeral_lease: bool | None = False,
+    profile: _Scalar | None = None,
+    scheme: str | None = None,
+    username: _Scalar | None = None,
+    password: _Scalar | None = None,
+    default_acl: _Acl | None = None,
+    *,
+    config_get: _ConfigGet | None = None,
+    raise_on_signal: bool = False,
+) -> list[str]:
+    """List the identifiers that hold a slot at `path`, in no order; none if the path does not exist.
+
+    Creates nothing. `timeout`, in seconds, bounds the call; `identifier`, `max_concurrency` and
+    `ephemeral_lease` are there for the stock module's sake and change nothing. What is not UTF-8 is shown with
+    replacement characters. Two round trips, whatever the number.
+    """
+
+def party_members(
+    path: str,
+    zk_hosts: _Hosts | None = None,
+    min_nodes: int | str | None = 1,
+    blocking: bool | None = False,
+    profile: _Scalar | None = None,
+    scheme: str | None = None,
+    username: _Scalar | None = None,
+    password: _Scalar | None = None,
+    default_acl: _Acl | None = None,
+    *,
+    timeout: float | str | None = None,
+    config_get: _ConfigGet | None = None,
+    raise_on_signal: bool = False,
+) -> list[str]:
+    """List the identifiers present in the party at `path`, in no order: kazoo's Party and ShallowParty members.
+
+    With `blocking`, wait until at least `min_nodes` are there, or `timeout` (None for ever, otherwise seconds)
+    ran out; then those so far are returned. Creates nothing; a party that does not exist is empty, and can be
+    waited for. Source: the party recipes of kazoo.
+    """
+
+def close() -> None:
+    """End the sessions of this process now, and with them its ephemeral leases. Later calls open new ones."""
+
+def _finish(close: bool) -> None: ...

@@ -1,0 +1,88 @@
+"""What can go wrong, as exceptions under one base, `Error`.
+
+Every message is one line for the person who reads it, and holds no secret. Every class has a `kind`, a
+word from a closed set for programs, and every exception a `path`, the znode it is about, or None. All of
+them survive pickling.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "ArgumentError",
+    "AuthFailed",
+    "Cancelled",
+    "ConnectionLost",
+    "Error",
+    "InternalError",
+    "LimitMismatch",
+    "NoAuth",
+    "ServerError",
+    "Unreachable",
+]
+
+
+class Error(Exception):
+    """The base of all errors of zkcoord."""
+
+    kind: ClassVar[str] = "error"
+
+    def __init__(self, message: str, path: str | None = None) -> None:
+        """Keep the one-line `message`, and the full `path` of the znode in question."""
+        super().__init__(message)
+        self.path = path
+
+
+class ArgumentError(Error, ValueError):
+    """An argument or a setting was refused. Nothing was sent, nothing was written."""
+
+    kind = "argument"
+
+
+class LimitMismatch(Error):
+    """The pool stores another `max_concurrency` than the one asked for. Nothing was changed."""
+
+    kind = "limit_mismatch"
+
+
+class NoAuth(Error):
+    """The ACL of a znode forbids what was needed."""
+
+    kind = "no_auth"
+
+
+class AuthFailed(Error):
+    """The ensemble refused the credentials."""
+
+    kind = "auth_failed"
+
+
+class Unreachable(Error):
+    """No server answered in time."""
+
+    kind = "unreachable"
+
+
+class ConnectionLost(Error):
+    """The connection was lost, and whether a slot is held could not be learned in time."""
+
+    kind = "connection_lost"
+
+
+class Cancelled(Error):
+    """A signal or the end of the process ended the wait. No slot is held, no place in the queue left."""
+
+    kind = "cancelled"
+
+
+class ServerError(Error):
+    """The ensemble refused a request for a reason of its own, such as a quota."""
+
+    kind = "server"
+
+
+class InternalError(Error):
+    """A defect of zkcoord."""
+
+    kind = "internal"

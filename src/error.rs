@@ -1,0 +1,127 @@
+//! The one error of this crate.
+
+use std::time::Duration;
+
+/// The result of everything here that can fail.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a call gave no answer. One line for the person who reads it, and no secret in it.
+///
+/// "No" is not an error: a wait that runs out of time says so in its result.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// An argument or a setting was refused; nothing was sent.
+    #[error("{argument}: {reason}")]
+    Argument {
+        /// The argument's name, as the caller wrote it.
+        argument: &'static str,
+        /// What was wrong, and what is right.
+        reason: String,
+    },
+    /// The pool stores another limit than the one asked for; nothing was changed.
+    #[error(
+        "{path} is a pool of max_concurrency {stored}, but {wanted} was asked for: \
+         ask for {stored}, or change the number stored in {path}"
+    )]
+    LimitMismatch {
+        /// The pool.
+        path: String,
+        /// The number in the pool's data.
+        stored: i64,
+        /// The number the caller gave.
+        wanted: u32,
+    },
+    /// The ACL of a znode forbids what was needed.
+    #[error("not permitted to {action} {path} as {user}: its ACL forbids it; give other credentials or change the ACL")]
+    NoAuth {
+        /// What was tried: `read`, `create`, `delete`.
+        action: &'static str,
+        /// The znode.
+        path: String,
+        /// `scheme:user`, or `anonymous`.
+        user: String,
+    },
+    /// The ensemble refused the credentials.
+    #[error("{hosts} refused the credentials of {user}")]
+    AuthFailed {
+        /// The connect string.
+        hosts: String,
+        /// `scheme:user`, or `anonymous`.
+        user: String,
+    },
+    /// No server answered in time.
+    #[error("no ZooKeeper server answered within {:.1} s, tried {hosts}: check the addresses, and that a majority of the ensemble runs", .waited.as_secs_f64())]
+    Unreachable {
+        /// The connect string.
+        hosts: String,
+        /// How long it was tried.
+        waited: Duration,
+    },
+    /// The connection was lost and the outcome could not be learned in time.
+    #[error("lost the connection to {hosts} over {path}: {consequence}")]
+    ConnectionLost {
+        /// The connect string.
+        hosts: String,
+        /// The znode in question.
+        path: String,
+        /// What the caller may, and may not, rely on.
+        consequence: &'static str,
+    },
+    /// The caller gave up. Nothing is held, and no place in the queue is left.
+    #[error("cancelled by {by} while waiting for {path}; nothing is held")]
+    Cancelled {
+        /// What was waited for.
+        path: String,
+        /// A signal's name, or what else ended the wait.
+        by: &'static str,
+    },
+    /// The ensemble refused a request for a reason of its own, such as a quota.
+    #[error("could not {action} {path}: {reason}")]
+    Server {
+        /// What was tried.
+        action: &'static str,
+        /// The znode.
+        path: String,
+        /// The server's word for it.
+        reason: String,
+    },
+    /// A defect of this library.
+    #[error("internal error, please report it: {0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// A machine-readable name from a closed set, one per variant.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Argument { .. } => "argument",
+            Self::LimitMismatch { .. } => "limit_mismatch",
+            Self::NoAuth { .. } => "no_auth",
+            Self::AuthFailed { .. } => "auth_failed",
+            Self::Unreachable { .. } => "unreachable",
+            Self::ConnectionLost { .. } => "connection_lost",
+            Self::Cancelled { .. } => "cancelled",
+            Self::Server { .. } => "server",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    /// The znode the error is about, where there is one.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Self::LimitMismatch { path, .. }
+            | Self::NoAuth { path, .. }
+            | Self::ConnectionLost { path, .. }
+            | Self::Cancelled { path, .. }
+            | Self::Server { path, .. } => Some(path),
+            Self::Argument { .. } | Self::AuthFailed { .. } | Self::Unreachable { .. } | Self::Internal(_) => None,
+        }
+    }
+
+    pub(crate) fn argument(argument: &'static str, reason: impl Into<String>) -> Self {
+        Self::Argument { argument, reason: reason.into() }
+    }
+}

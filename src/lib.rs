@@ -1,0 +1,30 @@
+//! Coordination for fleets of hosts on ZooKeeper.
+//!
+//! Hosts that must not all act at once ask for one of N slots, act, and give it back. The znodes are
+//! those of kazoo's `Semaphore`, so that fleets may mix this crate with kazoo and with Salt's stock
+//! `zk_concurrency` and still keep one limit.
+//!
+//! | module | what it answers |
+//! | --- | --- |
+//! | [`path`], [`acl`], [`deadline`], [`record`] | what is a valid path, an ACL, a wait, the bytes of a znode (pure) |
+//! | [`settings`] | which ensemble, as whom, for how long (pure) |
+//! | [`wait`] | how a wait ends: answer, time, or the caller |
+//! | [`session`] | the live sessions of a process, and what a failure of one means |
+//! | [`recipe`] | the primitives: semaphore and party |
+//! | `py` | the Python extension module, behind the feature `python` |
+//!
+//! Imports run one way, from the bottom of this table to its top.
+
+pub mod acl;
+pub mod deadline;
+pub mod error;
+pub mod path;
+#[cfg(feature = "python")]
+mod py;
+pub mod recipe;
+pub mod record;
+pub mod session;
+pub mod settings;
+pub mod wait;
+
+pub use error::{Error, Result};

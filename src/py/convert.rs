@@ -1,0 +1,204 @@
+//! Python values as the core's, and nothing decided: seconds, counts, flags, hosts, ACLs.
+//!
+//! No value is ever echoed that could be a secret, and no bare `TypeError` leaves: a wrong type is an
+//! argument error like any other.
+
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
+
+use crate::deadline::Patience;
+use crate::error::{Error, Result};
+use crate::settings::{Settings, Source};
+use crate::acl;
+
+/// An argument that was given: neither left out nor `None`.
+pub(super) type Given<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
+
+fn refused<T>(argument: &'static str, reason: &str) -> Result<T> {
+    Err(Error::argument(argument, reason))
+}
+
+fn text_of(value: &Bound<'_, PyAny>) -> Option<String> {
+    value.cast::<PyString>().ok()?.to_str().ok().map(str::to_owned)
+}
+
+/// Text, and nothing else.
+pub(super) fn text(argument: &'static str, value: &Bound<'_, PyAny>) -> Result<String> {
+    text_of(value).map_or_else(|| refused(argument, "must be text"), Ok)
+}
+
+/// Any scalar, as the text that Python prints for it.
+fn scalar(argument: &'static str, value: &Bound<'_, PyAny>) -> Result<String> {
+    let is_number = value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>();
+    let printed = if is_number { value.str().ok().and_then(|text| text_of(text.as_any())) } else { text_of(value) };
+    printed.map_or_else(|| refused(argument, "must be text or a number"), Ok)
+}
+
+/// Whose slot: any scalar. Nothing, and the empty text, mean the host's name.
+pub(super) fn identifier(value: Given<'_, '_>) -> Result<String> {
+    match value.map(|value| scalar("identifier", value)).transpose()? {
+        Some(identifier) if !identifier.is_empty() => Ok(identifier),
+        _ => Ok(gethostname::gethostname().to_string_lossy().into_owned()),
+    }
+}
+
+/// A whole number of at least `least`, also as text.
+pub(super) fn count(argument: &'static str, value: Given<'_, '_>, default: u32, least: u32) -> Result<u32> {
+    let Some(value) = value else { return Ok(default) };
+    let number = if value.is_instance_of::<PyBool>() {
+        None
+    } else if value.is_instance_of::<PyInt>() {
+        value.extract::<u32>().ok()
+    } else {
+        text_of(value).and_then(|text| text.trim().parse().ok())
+    };
+    let most = i32::MAX.unsigned_abs();
+    match number.filter(|number| (least..=most).contains(number)) {
+        Some(number) => Ok(number),
+        None => Err(Error::argument(argument, format!("must be a whole number, at least {least} and at most {most}"))),
+    }
+}
+
+/// A truth value: a bool, 0 or 1, or YAML's words for them.
+pub(super) fn flag(argument: &'static str, value: Given<'_, '_>) -> Result<bool> {
+    let Some(value) = value else { return Ok(false) };
+    if let Ok(flag) = value.cast::<PyBool>() {
+        return Ok(flag.is_true());
+    }
+    let word = scalar(argument, value).unwrap_or_default().to_ascii_lowercase();
+    match word.as_str() {
+        "true" | "yes" | "on" | "1" => Ok(true),
+        "false" | "no" | "off" | "0" => Ok(false),
+        _ => refused(argument, "must be true or false"),
+    }
+}
+
+fn seconds(argument: &'static str, value: &Bound<'_, PyAny>) -> Result<Duration> {
+    let number = if value.is_instance_of::<PyBool>() {
+        None
+    } else if value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>() {
+        value.extract::<f64>().ok()
+    } else {
+        text_of(value).and_then(|text| text.trim().parse().ok())
+    };
+    match number {
+        Some(number) if number < 0.0 => refused(argument, "must not be negative"),
+        // Beyond what a clock can count is as good as for ever.
+        Some(number) if number.is_finite() => Ok(Duration::try_from_secs_f64(number).unwrap_or(Duration::MAX)),
+        _ => refused(argument, "must be a number of seconds"),
+    }
+}
+
+/// `None` for ever, 0 once, otherwise seconds.
+pub(super) fn patience(value: Given<'_, '_>) -> Result<Patience> {
+    match value.map(|value| seconds("timeout", value)).transpose()? {
+        None => Ok(Patience::Forever),
+        Some(Duration::ZERO) => Ok(Patience::Once),
+        Some(duration) => Ok(Patience::For(duration)),
+    }
+}
+
+fn hosts(value: &Bound<'_, PyAny>) -> Result<Vec<String>> {
+    if let Some(text) = text_of(value) {
+        return Ok(vec![text]);
+    }
+    let items = value.extract::<Vec<Bound<'_, PyAny>>>().ok();
+    let texts = items.and_then(|items| items.iter().map(text_of).collect::<Option<Vec<_>>>());
+    texts.map_or_else(|| refused("zk_hosts", "must be text or a list of texts"), Ok)
+}
+
+fn default_acl(value: &Bound<'_, PyAny>) -> Result<Vec<acl::Keywords>> {
+    // The message of pythonize would show what it could not convert: a password, perhaps.
+    let converted = if value.is_instance_of::<PyDict>() {
+        pythonize::depythonize(value).map(|dict| vec![dict])
+    } else {
+        pythonize::depythonize(value)
+    };
+    converted.or_else(|_| refused("default_acl", "must be a dict or a list of dicts"))
+}
+
+/// Where a call finds its ensemble: its own arguments, and the profile they name.
+pub(super) struct Connection<'a, 'py> {
+    pub(super) hosts: Given<'a, 'py>,
+    pub(super) profile: Given<'a, 'py>,
+    pub(super) scheme: Given<'a, 'py>,
+    pub(super) username: Given<'a, 'py>,
+    pub(super) password: Given<'a, 'py>,
+    pub(super) default_acl: Given<'a, 'py>,
+    pub(super) config_get: Given<'a, 'py>,
+}
+
+impl<'py> Connection<'_, 'py> {
+    /// Looks up what the arguments leave open, and merges.
+    pub(super) fn settings(&self) -> PyResult<Settings> {
+        let explicit = Values {
+            hosts: self.hosts.filter(|value| is_said(value)).cloned(),
+            scheme: self.scheme.filter(|value| is_said(value)).cloned(),
+            username: self.username.filter(|value| is_said(value)).cloned(),
+            password: self.password.filter(|value| is_said(value)).cloned(),
+            default_acl: self.default_acl.filter(|value| is_said(value)).cloned(),
+            ..Values::default()
+        };
+        let profile = match self.config_get {
+            None => Values::default(),
+            Some(config_get) => self.profile_values(config_get, &explicit)?,
+        };
+        Ok(Settings::resolve(explicit.source()?, profile.source()?)?)
+    }
+
+    fn profile_values(&self, config_get: &Bound<'py, PyAny>, explicit: &Values<'py>) -> PyResult<Values<'py>> {
+        let prefix = match self.profile.filter(|value| is_said(value)) {
+            Some(profile) => format!("zookeeper:{}", scalar("profile", profile)?),
+            None => "zookeeper".to_owned(),
+        };
+        let look_up = |key: &str, known: bool| -> PyResult<Option<Bound<'py, PyAny>>> {
+            if known {
+                return Ok(None);
+            }
+            let value = config_get.call1((format!("{prefix}:{key}"), config_get.py().None()))?;
+            Ok(Some(value).filter(is_said))
+        };
+        Ok(Values {
+            hosts: look_up("hosts", explicit.hosts.is_some())?,
+            scheme: look_up("scheme", explicit.scheme.is_some())?,
+            username: look_up("username", explicit.username.is_some())?,
+            password: look_up("password", explicit.password.is_some())?,
+            default_acl: look_up("default_acl", explicit.default_acl.is_some())?,
+            session_timeout: look_up("session_timeout", false)?,
+            connect_timeout: look_up("connect_timeout", false)?,
+        })
+    }
+}
+
+/// `None`, empty text and empty lists leave a setting open, as in the stock module.
+fn is_said(value: &Bound<'_, PyAny>) -> bool {
+    !value.is_none() && !value.len().is_ok_and(|length| length == 0)
+}
+
+#[derive(Default)]
+struct Values<'py> {
+    hosts: Option<Bound<'py, PyAny>>,
+    scheme: Option<Bound<'py, PyAny>>,
+    username: Option<Bound<'py, PyAny>>,
+    password: Option<Bound<'py, PyAny>>,
+    default_acl: Option<Bound<'py, PyAny>>,
+    session_timeout: Option<Bound<'py, PyAny>>,
+    connect_timeout: Option<Bound<'py, PyAny>>,
+}
+
+impl Values<'_> {
+    fn source(&self) -> Result<Source> {
+        let timeout = |name, value: &Option<Bound<'_, PyAny>>| value.as_ref().map(|it| seconds(name, it)).transpose();
+        Ok(Source {
+            hosts: self.hosts.as_ref().map(hosts).transpose()?,
+            scheme: self.scheme.as_ref().map(|it| text("scheme", it)).transpose()?,
+            username: self.username.as_ref().map(|it| scalar("username", it)).transpose()?,
+            password: self.password.as_ref().map(|it| scalar("password", it)).transpose()?,
+            default_acl: self.default_acl.as_ref().map(default_acl).transpose()?,
+            session_timeout: timeout("session_timeout", &self.session_timeout)?,
+            connect_timeout: timeout("connect_timeout", &self.connect_timeout)?,
+        })
+    }
+}

@@ -1,0 +1,33 @@
+//! The crate's error as the Python classes of `zkcoord.errors`, which Python owns.
+
+use pyo3::import_exception;
+use pyo3::prelude::*;
+
+use crate::error::Error;
+
+import_exception!(zkcoord.errors, ArgumentError);
+import_exception!(zkcoord.errors, AuthFailed);
+import_exception!(zkcoord.errors, Cancelled);
+import_exception!(zkcoord.errors, ConnectionLost);
+import_exception!(zkcoord.errors, InternalError);
+import_exception!(zkcoord.errors, LimitMismatch);
+import_exception!(zkcoord.errors, NoAuth);
+import_exception!(zkcoord.errors, ServerError);
+import_exception!(zkcoord.errors, Unreachable);
+
+impl From<Error> for PyErr {
+    fn from(error: Error) -> Self {
+        let arguments = (error.to_string(), error.path().map(str::to_owned));
+        match error {
+            Error::Argument { .. } => ArgumentError::new_err(arguments),
+            Error::LimitMismatch { .. } => LimitMismatch::new_err(arguments),
+            Error::NoAuth { .. } => NoAuth::new_err(arguments),
+            Error::AuthFailed { .. } => AuthFailed::new_err(arguments),
+            Error::Unreachable { .. } => Unreachable::new_err(arguments),
+            Error::ConnectionLost { .. } => ConnectionLost::new_err(arguments),
+            Error::Cancelled { .. } => Cancelled::new_err(arguments),
+            Error::Server { .. } => ServerError::new_err(arguments),
+            Error::Internal(_) => InternalError::new_err(arguments),
+        }
+    }
+}

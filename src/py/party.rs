@@ -1,0 +1,50 @@
+//! `party_members`.
+
+use pyo3::prelude::*;
+
+use super::convert::{count, flag, patience, text, Connection, Given};
+use super::runtime::call;
+use crate::recipe::party;
+use crate::session::Ensemble;
+use crate::wait::Budget;
+
+/// Lists who is present, and waits for enough of them if asked to. See the stub for the whole story.
+#[pyfunction]
+#[pyo3(
+    signature = (path, zk_hosts=None, min_nodes=None, blocking=None, profile=None, scheme=None, username=None,
+                 password=None, default_acl=None, *, timeout=None, config_get=None, raise_on_signal=false),
+    text_signature = "(path, zk_hosts=None, min_nodes=1, blocking=False, profile=None, scheme=None, \
+                      username=None, password=None, default_acl=None, *, timeout=None, config_get=None, \
+                      raise_on_signal=False)"
+)]
+#[allow(clippy::too_many_arguments)]
+pub(super) fn party_members<'py>(
+    path: &Bound<'py, PyAny>,
+    zk_hosts: Given<'_, 'py>,
+    min_nodes: Given<'_, 'py>,
+    blocking: Given<'_, 'py>,
+    profile: Given<'_, 'py>,
+    scheme: Given<'_, 'py>,
+    username: Given<'_, 'py>,
+    password: Given<'_, 'py>,
+    default_acl: Given<'_, 'py>,
+    timeout: Given<'_, 'py>,
+    config_get: Given<'_, 'py>,
+    raise_on_signal: bool,
+) -> PyResult<Vec<String>> {
+    let connection = Connection { hosts: zk_hosts, profile, scheme, username, password, default_acl, config_get };
+    let settings = connection.settings()?;
+    let party = settings.path(&text("path", path)?)?;
+    let (enough, blocking) = (count("min_nodes", min_nodes, 1, 0)?, flag("blocking", blocking)?);
+    let patience = patience(timeout)?;
+    call(path.py(), raise_on_signal, |registry, cancel| async move {
+        let connect_timeout = settings.connect_timeout;
+        let ensemble = Ensemble::new(registry, settings);
+        if blocking {
+            let budget = Budget::waiting(patience, connect_timeout, cancel);
+            party::gather(&ensemble, &party, enough as usize, &budget).await
+        } else {
+            party::members(&ensemble, &party, &Budget::answer(patience, connect_timeout, cancel)).await
+        }
+    })
+}

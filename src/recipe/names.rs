@@ -1,0 +1,89 @@
+//! What znodes are called. Pure.
+//!
+//! ```text
+//! P                                        the pool; its children are the leases
+//! P/<32 hex>                               a lease
+//! P-__lock__                               the queue, a sibling of the pool
+//! P-__lock__/<32 hex>__lock__<10 digits>   a place in the queue
+//! <party>/<32 hex>__party__                a member, its identifier in the data
+//! <party>/<32 hex>-<identifier>            a member, its identifier in the name
+//! ```
+//!
+//! Kazoo's leases are random UUIDs (version 4). Ours are derived, so that a listing alone tells
+//! whether an identifier holds a lease: version 5 from the identifier for a persistent lease, version
+//! 8 from the identifier and the session for an ephemeral one. Any version 5 name other than one's
+//! own is therefore somebody else's; all others have to be read.
+
+use uuid::Uuid;
+
+/// The namespace of derived lease names. Part of what is on disk: it never changes.
+const NAMESPACE: Uuid = Uuid::from_u128(0x9f6a_1d0c_5c1e_4f6b_a2d4_7b6f_3e0a_91c5);
+const QUEUE_MARK: &str = "__lock__";
+const MEMBER_MARK: &str = "__party__";
+const HEX: usize = 32;
+
+/// The queue of a pool.
+#[must_use]
+pub fn queue(pool: &str) -> String {
+    format!("{pool}-{QUEUE_MARK}")
+}
+
+/// A new, unique name for a place in a queue; the server adds the sequence.
+#[must_use]
+pub fn place() -> String {
+    format!("{}{QUEUE_MARK}", Uuid::new_v4().simple())
+}
+
+/// The sequence of a place in a queue, or `None` for a child that is none.
+///
+/// Kazoo's rule: ten digits, and a sign once the counter has overflowed, after the mark at the end.
+#[must_use]
+pub fn sequence(name: &str) -> Option<i64> {
+    let digits = &name[name.rfind(QUEUE_MARK)? + QUEUE_MARK.len()..];
+    let unsigned = digits.strip_prefix('-').unwrap_or(digits);
+    let well_formed = unsigned.len() == 10 && unsigned.bytes().all(|byte| byte.is_ascii_digit());
+    if well_formed { digits.parse().ok() } else { None }
+}
+
+/// The name of an identifier's persistent lease.
+#[must_use]
+pub fn persistent_lease(identifier: &str) -> String {
+    Uuid::new_v5(&NAMESPACE, identifier.as_bytes()).simple().to_string()
+}
+
+/// The name of an identifier's ephemeral lease in one session.
+#[must_use]
+pub fn ephemeral_lease(identifier: &str, session: i64) -> String {
+    let owner = Uuid::new_v5(&NAMESPACE, &session.to_be_bytes());
+    let hash = Uuid::new_v5(&owner, identifier.as_bytes());
+    Uuid::new_v8(hash.into_bytes()).simple().to_string()
+}
+
+/// Whether a lease's name already says whose it is, so that its data need not be read.
+#[must_use]
+pub fn tells_identifier(lease: &str) -> bool {
+    lease.len() == HEX && Uuid::try_parse(lease).is_ok_and(|uuid| uuid.get_version_num() == 5)
+}
+
+/// A child of a party.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Member<'a> {
+    /// A `ShallowParty` member: the identifier.
+    Named(&'a str),
+    /// A `Party` member: its identifier is in its data.
+    InData,
+}
+
+/// What a child of a party is; `None` for one that is no member.
+#[must_use]
+pub fn member(name: &str) -> Option<Member<'_>> {
+    let (hex, rest) = name.split_at_checked(HEX)?;
+    if !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    match rest.strip_prefix('-') {
+        Some(identifier) => Some(Member::Named(identifier)),
+        None if rest == MEMBER_MARK => Some(Member::InData),
+        None => None,
+    }
+}

@@ -1,0 +1,399 @@
+//! One contender's place in the queue of a pool, from entering it to leaving it.
+//!
+//! Layout: see [`names`]. Invariants: a lease is added only by the first in the queue, and only while
+//! the pool has fewer children than its limit; every child of the pool counts.
+//!
+//! Steps. Each is one flight: its requests travel together.
+//! 1. enter: create(place), list(queue), get(pool), list(pool).
+//! 2. first, and room: one transaction of create(lease) and delete(place). Done.
+//! 3. otherwise watch: the predecessor, or, as the first, the pool; then look again.
+//!
+//! | step | reply lost | session gone | caller gives up |
+//! | --- | --- | --- | --- |
+//! | enter | sync, then look for the place by its unique prefix; enter again only if it is not there | start over | remove all places with that prefix |
+//! | take | sync, then look for the lease by its derived name | start over; a persistent lease is then found by name | delete(place) decides: gone already means that the lease was taken |
+//! | watch | the client renews the watch | start over | remove the place |
+
+use std::sync::Arc;
+
+use futures::future::{join, join3, join_all, select, Either};
+use zookeeper_client as zk;
+
+use crate::error::Error;
+use crate::recipe::lease::{self, Own};
+use crate::recipe::semaphore::Claim;
+use crate::recipe::{names, order, or_missing};
+use crate::record::{self, Limit};
+use crate::session::{Failure, Session, PAUSE};
+use crate::{deadline::Patience, path};
+
+type Attempt<T> = std::result::Result<T, Failure>;
+
+/// How contending ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The claim has its lease.
+    Held,
+    /// There is no slot now, and the caller does not wait.
+    Full,
+}
+
+/// What is left after a place was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// No place, and no lease taken through it.
+    Nothing,
+    /// No place, but the lease had been taken before.
+    Lease,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stage {
+    Outside,
+    /// The place was asked for, and the reply not seen.
+    Entering,
+    Queued(String),
+}
+
+/// The queue and the pool at one moment.
+struct View {
+    queue: Vec<String>,
+    pool: Option<(Vec<u8>, zk::Stat)>,
+    leases: Vec<String>,
+}
+
+/// What is known of a claim beyond the life of one session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// A transaction for the lease was sent and its outcome is not known.
+    pub(super) unsure: bool,
+    /// The limit asked for was the pool's when the wait began; a change since then is obeyed.
+    admitted: bool,
+}
+
+/// A contender's place in a queue.
+#[derive(Debug)]
+pub(super) struct Place {
+    session: Session,
+    claim: Arc<Claim>,
+    queue: String,
+    prefix: String,
+    stage: Stage,
+    lease: String,
+    progress: Progress,
+    /// A reply was lost: what a server knows may be older than what was done.
+    stale: bool,
+}
+
+impl Place {
+    pub(super) fn new(session: Session, claim: Arc<Claim>, progress: Progress) -> Self {
+        let lease = claim.lease_name(session.id());
+        let queue = names::queue(&claim.pool);
+        Self { session, claim, queue, prefix: names::place(), stage: Stage::Outside, lease, progress, stale: false }
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    /// Whether there is nothing left to tidy away.
+    pub(super) fn is_left(&self) -> bool {
+        self.stage == Stage::Outside && !self.progress.unsure
+    }
+
+    /// Contends until the lease is there, or the caller's patience is at its end. It may be dropped at
+    /// any point; [`Place::leave`] then tells what has become of it.
+    pub(super) async fn contend(&mut self, patience: Patience) -> Attempt<Outcome> {
+        loop {
+            match self.round(patience).await {
+                Ok(Some(outcome)) => return Ok(outcome),
+                Ok(None) => {}
+                Err(Failure::Lost) => {
+                    self.stale = true;
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    async fn round(&mut self, patience: Patience) -> Attempt<Option<Outcome>> {
+        let view = self.look().await?;
+        let Stage::Queued(mine) = &self.stage else {
+            return Ok(None);
+        };
+        let standing = order::standing(&view.queue, mine);
+        if standing == order::Standing::Absent {
+            self.stage = Stage::Outside;
+            return Ok(None);
+        }
+        let first = standing == order::Standing::First;
+        if first || !self.progress.admitted {
+            match lease::own(&self.session, &self.claim, &view.leases).await? {
+                Own::Held => return Ok(Some(Outcome::Held)),
+                Own::Outlived(old) => return self.take(&view, &old).await,
+                Own::Nothing => self.progress.unsure = false,
+            }
+        }
+        if !self.progress.admitted {
+            self.check_limit(&view)?;
+            self.progress.admitted = true;
+        }
+        match standing {
+            order::Standing::First if self.has_room(&view) => self.take(&view, &[]).await,
+            _ if patience == Patience::Once => Ok(Some(Outcome::Full)),
+            order::Standing::Behind { predecessor } => {
+                let path = format!("{}/{predecessor}", self.queue);
+                self.watch_predecessor(&path).await.map(|()| None)
+            }
+            _ => self.watch_pool().await.map(|()| None),
+        }
+    }
+
+    /// Sees the queue and the pool, and enters the queue if need be.
+    async fn look(&mut self) -> Attempt<View> {
+        if self.stage == Stage::Outside {
+            return match self.enter(false).await? {
+                Some(view) => Ok(view),
+                None => self.enter(true).await?.ok_or_else(|| {
+                    // The tree was made in that very flight: somebody removes it as fast.
+                    self.failure(&zk::Error::NoNode, "create", &self.queue)
+                }),
+            };
+        }
+        let view = if self.stale {
+            let sync = self.session.client().sync(&self.queue);
+            let (synced, view) = join(sync, self.read()).await;
+            synced.map_err(|error| self.failure(&error, "read", &self.queue))?;
+            view?
+        } else {
+            self.read().await?
+        };
+        self.stale = false;
+        if self.stage == Stage::Entering {
+            let place = order::own_place(&view.queue, &self.prefix);
+            self.stage = place.map_or(Stage::Outside, |name| Stage::Queued(name.to_owned()));
+        }
+        Ok(view)
+    }
+
+    /// Enters the queue. `None`: there is no queue yet, and `make_tree` was not asked for.
+    async fn enter(&mut self, make_tree: bool) -> Attempt<Option<View>> {
+        self.stage = Stage::Entering;
+        let client = self.session.client();
+        let acls = self.claim.acls();
+        let persistent = zk::CreateMode::Persistent.with_acls(acls);
+        let limit = Limit::encode(self.claim.limit);
+        let mut making = Vec::new();
+        if make_tree {
+            // Most of these are there already. Only the last counts: a caller without the right to
+            // create at the top is told so even of what exists.
+            making.extend(path::parents(&self.claim.pool).map(|parent| client.create(parent, b"", &persistent)));
+            making.push(client.create(&self.claim.pool, limit.as_bytes(), &persistent));
+            making.push(client.create(&self.queue, b"", &persistent));
+        }
+        let prefix = format!("{}/{}", self.queue, self.prefix);
+        let sequential = zk::CreateMode::EphemeralSequential.with_acls(acls);
+        let entering = client.create(&prefix, self.claim.identifier.as_bytes(), &sequential);
+        let (made, entered, view) = join3(join_all(making), entering, self.read()).await;
+        match entered {
+            Ok((_, sequence)) => {
+                self.stage = Stage::Queued(format!("{}{sequence}", self.prefix));
+                Ok(Some(view?))
+            }
+            Err(zk::Error::NoNode) => {
+                self.stage = Stage::Outside;
+                let cause = made.into_iter().filter_map(Result::err).find(|error| *error != zk::Error::NodeExists);
+                cause.map_or(Ok(None), |error| Err(self.failure(&error, "create", &self.queue)))
+            }
+            Err(error) => {
+                let failure = self.failure(&error, "create", &self.queue);
+                if matches!(failure, Failure::Final(_)) {
+                    self.stage = Stage::Outside;
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// The reads of a flight: the queue before the pool, so that a lease taken by a predecessor that
+    /// is gone from the one is seen in the other.
+    fn read(&self) -> impl std::future::Future<Output = Attempt<View>> + '_ {
+        let client = self.session.client();
+        let queue = client.list_children(&self.queue);
+        let pool = client.get_data(&self.claim.pool);
+        let leases = client.list_children(&self.claim.pool);
+        async move {
+            let (queue, pool, leases) = join3(queue, pool, leases).await;
+            let refused = |error| self.failure(&error, "read", &self.claim.pool);
+            Ok(View {
+                queue: or_missing(queue).map_err(refused)?.unwrap_or_default(),
+                pool: or_missing(pool).map_err(refused)?,
+                leases: or_missing(leases).map_err(refused)?.unwrap_or_default(),
+            })
+        }
+    }
+
+    fn check_limit(&self, view: &View) -> Attempt<()> {
+        match view.limit() {
+            Limit::Number(stored) if stored != i64::from(self.claim.limit) => {
+                let (path, wanted) = (self.claim.pool.clone(), self.claim.limit);
+                Err(Failure::Final(Error::LimitMismatch { path, stored, wanted }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether there is a slot. The stored number counts, should it have changed during the wait.
+    fn has_room(&self, view: &View) -> bool {
+        let limit = match view.limit() {
+            Limit::Number(stored) => stored,
+            Limit::Unset | Limit::Foreign => i64::from(self.claim.limit),
+        };
+        order::has_room(view.leases.len(), limit)
+    }
+
+    /// Swaps the place for the lease, in one transaction. `None`: the view was out of date.
+    async fn take(&mut self, view: &View, old: &[String]) -> Attempt<Option<Outcome>> {
+        let Stage::Queued(mine) = &self.stage else {
+            return Ok(None);
+        };
+        let claim = self.claim.clone();
+        let place = format!("{}/{mine}", self.queue);
+        let lease = format!("{}/{}", claim.pool, self.lease);
+        let limit = Limit::encode(claim.limit);
+        let persistent = zk::CreateMode::Persistent.with_acls(claim.acls());
+        let result = {
+            let mut writer = self.session.client().new_multi_writer();
+            let written = (|| {
+                match &view.pool {
+                    None => writer.add_create(&claim.pool, limit.as_bytes(), &persistent)?,
+                    Some((data, stat)) if data.is_empty() => {
+                        writer.add_set_data(&claim.pool, limit.as_bytes(), Some(stat.version))?;
+                    }
+                    Some(_) => {}
+                }
+                for name in old {
+                    writer.add_delete(&format!("{}/{name}", claim.pool), None)?;
+                }
+                writer.add_create(&lease, claim.identifier.as_bytes(), &claim.lease_options())?;
+                writer.add_delete(&place, None)
+            })();
+            written.map_err(|error| self.failure(&error, "create", &lease))?;
+            let unsure = std::mem::replace(&mut self.progress.unsure, true);
+            let result = writer.commit().await;
+            if matches!(result, Err(zk::MultiWriteError::OperationFailed { .. })) {
+                self.progress.unsure = unsure;
+            }
+            result
+        };
+        match result {
+            Ok(_) => {
+                self.stage = Stage::Outside;
+                self.progress.unsure = false;
+                Ok(Some(Outcome::Held))
+            }
+            Err(zk::MultiWriteError::OperationFailed { source, .. }) => match source {
+                zk::Error::NoNode | zk::Error::NodeExists | zk::Error::BadVersion => Ok(None),
+                error => Err(self.failure(&error, "create", &lease)),
+            },
+            Err(zk::MultiWriteError::RequestFailed { source }) => Err(self.failure(&source, "create", &lease)),
+        }
+    }
+
+    async fn watch_predecessor(&self, path: &str) -> Attempt<()> {
+        match self.session.client().get_and_watch_data(path).await {
+            Ok((_, _, watcher)) => self.event(&watcher.changed().await),
+            Err(zk::Error::NoNode) => Ok(()),
+            Err(error) => Err(self.failure(&error, "read", path)),
+        }
+    }
+
+    /// Waits for a slot, as the first: for a lease to go, or for the limit to change.
+    async fn watch_pool(&self) -> Attempt<()> {
+        let client = self.session.client();
+        let (data, leases) = join(
+            client.get_and_watch_data(&self.claim.pool),
+            client.list_and_watch_children(&self.claim.pool),
+        )
+        .await;
+        let refused = |error| self.failure(&error, "read", &self.claim.pool);
+        let (Some((data, stat, limit_changed)), Some((leases, lease_gone))) =
+            (or_missing(data).map_err(refused)?, or_missing(leases).map_err(refused)?)
+        else {
+            return Ok(());
+        };
+        if self.has_room(&View { queue: Vec::new(), pool: Some((data, stat)), leases }) {
+            return Ok(());
+        }
+        match select(Box::pin(limit_changed.changed()), Box::pin(lease_gone.changed())).await {
+            Either::Left((event, _)) | Either::Right((event, _)) => self.event(&event),
+        }
+    }
+
+    fn event(&self, event: &zk::WatchedEvent) -> Attempt<()> {
+        match event.event_type {
+            zk::EventType::Session => Err(self.failure(&zk::Error::SessionExpired, "watch", &self.claim.pool)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the place up, and finds out what there is left of it. Waits for a connection, until the
+    /// session is over: then the server removes the place, and only an unsure lease may remain.
+    pub(super) async fn leave(mut self) -> Attempt<Left> {
+        loop {
+            match self.try_leave().await {
+                Err(Failure::Lost) => {
+                    self.stale = true;
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(Failure::Gone) if !self.progress.unsure => return Ok(Left::Nothing),
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn try_leave(&mut self) -> Attempt<Left> {
+        let client = self.session.client();
+        let places = match &self.stage {
+            Stage::Outside => Vec::new(),
+            Stage::Queued(name) if !self.stale => vec![name.clone()],
+            Stage::Entering | Stage::Queued(_) => {
+                let (synced, queue) = join(client.sync(&self.queue), client.list_children(&self.queue)).await;
+                let refused = |error| self.failure(&error, "read", &self.queue);
+                synced.map_err(refused)?;
+                let queue = or_missing(queue).map_err(refused)?.unwrap_or_default();
+                queue.into_iter().filter(|name| name.starts_with(&self.prefix)).collect()
+            }
+        };
+        let mut removed = false;
+        for name in places {
+            let place = format!("{}/{name}", self.queue);
+            match client.delete(&place, None).await {
+                Ok(()) => removed = true,
+                Err(zk::Error::NoNode) => {}
+                Err(error) => return Err(self.failure(&error, "delete", &place)),
+            }
+        }
+        // Place and lease change hands in one transaction: who removed the place has no lease.
+        if removed || !self.progress.unsure {
+            return Ok(Left::Nothing);
+        }
+        let lease = format!("{}/{}", self.claim.pool, self.lease);
+        match client.check_stat(&lease).await {
+            Ok(None) => Ok(Left::Nothing),
+            Ok(Some(_)) => Ok(Left::Lease),
+            Err(error) => Err(self.failure(&error, "read", &lease)),
+        }
+    }
+
+    fn failure(&self, error: &zk::Error, action: &'static str, path: &str) -> Failure {
+        self.session.failure(error, action, path)
+    }
+}
+
+impl View {
+    fn limit(&self) -> Limit {
+        self.pool.as_ref().map_or(Limit::Unset, |(data, _)| record::Limit::decode(data))
+    }
+}

@@ -1,0 +1,216 @@
+//! N slots on a path: at most N identifiers hold a lease there. A lock is a semaphore of one slot.
+//!
+//! First in, first out among those who wait, kazoo's and Salt's contenders included. A hold belongs to
+//! an identifier: acquiring again is idempotent and not counted, and anybody who names the identifier
+//! releases it. What a contender does is in `place`, what znodes are called in [`names`].
+//!
+//! Source: the semaphore of kazoo (`kazoo.recipe.lock.Semaphore`), whose znodes these are; the lock
+//! recipe of ZooKeeper's documentation; lost replies after Curator's protected creates.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{join, join_all};
+use zookeeper_client as zk;
+
+use crate::deadline::{Deadline, Patience};
+use crate::error::{Error, Result};
+use crate::path;
+use crate::recipe::lease::{self, Own};
+use crate::recipe::place::{Left, Outcome, Place, Progress};
+use crate::recipe::{names, or_missing};
+use crate::record::{self, Limit};
+use crate::session::{Ensemble, Failure, Session};
+use crate::wait::{Budget, Cancel, Cut};
+
+/// How long a caller who gave up waits for its place to be tidied away.
+const GRACE: Duration = Duration::from_secs(1);
+
+type Attempt<T> = std::result::Result<T, Failure>;
+
+/// Who wants a slot of which pool.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The pool's full path.
+    pub pool: String,
+    /// Whose slot it is to be.
+    pub identifier: String,
+    /// The most leases the pool may hold; at least 1.
+    pub limit: u32,
+    /// Whether the lease ends with the session.
+    pub ephemeral: bool,
+    /// What the created znodes permit; empty for everything to everybody.
+    pub acl: Vec<zk::Acl>,
+}
+
+impl Claim {
+    pub(super) fn acls(&self) -> zk::Acls<'_> {
+        if self.acl.is_empty() { zk::Acls::anyone_all() } else { zk::Acls::new(&self.acl) }
+    }
+
+    pub(super) fn lease_options(&self) -> zk::CreateOptions<'_> {
+        let mode = if self.ephemeral { zk::CreateMode::Ephemeral } else { zk::CreateMode::Persistent };
+        mode.with_acls(self.acls())
+    }
+
+    pub(super) fn lease_name(&self, session: i64) -> String {
+        if self.ephemeral {
+            names::ephemeral_lease(&self.identifier, session)
+        } else {
+            names::persistent_lease(&self.identifier)
+        }
+    }
+}
+
+/// Acquires a slot: `true` once it is held, `false` when the time was up before.
+///
+/// A session that expires loses the place in the queue, and the wait goes on from its end with the
+/// time that is left. On cancel, and on any error, nothing is held and no znode is left, unless the
+/// error says otherwise.
+///
+/// # Errors
+/// [`Error::LimitMismatch`], [`Error::NoAuth`], [`Error::AuthFailed`], [`Error::Unreachable`],
+/// [`Error::ConnectionLost`] if at the end of the time nobody answers who could say whether the slot
+/// is held, [`Error::Cancelled`], [`Error::Server`].
+pub async fn acquire(ensemble: &Ensemble, claim: Claim, budget: &Budget) -> Result<bool> {
+    let claim = Arc::new(claim);
+    let mut progress = Progress::default();
+    let in_doubt = || ensemble.connection_lost(&claim.pool, "a slot may be held; unlock, or ask lock_holders");
+    loop {
+        let session = match ensemble.session(budget, &claim.pool).await {
+            Err(_) if progress.unsure => return Err(in_doubt()),
+            opened => opened?,
+        };
+        let mut place = Place::new(session.clone(), claim.clone(), progress);
+        let end = budget.race(Deadline::NEVER, place.contend(budget.patience())).await;
+        progress = place.progress();
+        if matches!(end, Ok(Err(Failure::Gone))) {
+            continue;
+        }
+        let left = leave(place).await;
+        return match (end, left) {
+            (Ok(Ok(Outcome::Held)), _) | (Err(Cut::TimedOut), Some(Left::Lease)) => Ok(true),
+            (Ok(Ok(Outcome::Full)), _) => Ok(false),
+            (Ok(Err(Failure::Final(error))), _) => Err(error),
+            (_, None) if progress.unsure => Err(in_doubt()),
+            (Err(Cut::Cancelled), left) => {
+                if left == Some(Left::Lease) {
+                    let giving_back = Budget::answer(Patience::For(GRACE), GRACE, Cancel::default());
+                    release(ensemble, &claim, &giving_back).await.map_err(|_| in_doubt())?;
+                }
+                Err(Error::Cancelled { path: claim.pool.clone(), by: budget.cancelled_by() })
+            }
+            (Err(Cut::TimedOut), Some(Left::Nothing)) if session.is_connected() => Ok(false),
+            _ => Err(ensemble.unreachable(budget.spent())),
+        };
+    }
+}
+
+/// Leaves the queue, in the background if it takes longer than the grace: then `None`.
+async fn leave(place: Place) -> Option<Left> {
+    if place.is_left() {
+        return Some(Left::Nothing);
+    }
+    let leaving = tokio::spawn(place.leave());
+    tokio::time::timeout(GRACE, leaving).await.ok()?.ok()?.ok()
+}
+
+/// Takes a slot at once, whatever the count, whoever waits, and whatever number the pool stores.
+///
+/// # Errors
+/// As [`acquire`], without the mismatch.
+pub async fn force(ensemble: &Ensemble, claim: &Claim, budget: &Budget) -> Result<bool> {
+    ensemble.answer(budget, &claim.pool, |session| force_on(session, claim)).await
+}
+
+async fn force_on(session: Session, claim: &Claim) -> Attempt<bool> {
+    let client = session.client();
+    let listed = or_missing(client.list_children(&claim.pool).await);
+    let listed = listed.map_err(|error| session.failure(&error, "read", &claim.pool))?;
+    if listed.is_none() {
+        make_pool(&session, claim).await?;
+    }
+    let old = match lease::own(&session, claim, &listed.unwrap_or_default()).await? {
+        Own::Held => return Ok(true),
+        Own::Outlived(old) => old,
+        Own::Nothing => Vec::new(),
+    };
+    let path = format!("{}/{}", claim.pool, claim.lease_name(session.id()));
+    let refused = |error| session.failure(&error, "create", &path);
+    let mut writer = client.new_multi_writer();
+    for name in old {
+        writer.add_delete(&format!("{}/{name}", claim.pool), None).map_err(refused)?;
+    }
+    writer.add_create(&path, claim.identifier.as_bytes(), &claim.lease_options()).map_err(refused)?;
+    match writer.commit().await {
+        Ok(_) => Ok(true),
+        Err(zk::MultiWriteError::OperationFailed { source: zk::Error::NodeExists, .. }) => Ok(true),
+        // The pool, or a lease to be replaced, has gone in between.
+        Err(zk::MultiWriteError::OperationFailed { source: zk::Error::NoNode, .. }) => Err(Failure::Lost),
+        Err(error) => Err(refused(error.into())),
+    }
+}
+
+async fn make_pool(session: &Session, claim: &Claim) -> Attempt<()> {
+    let persistent = zk::CreateMode::Persistent.with_acls(claim.acls());
+    let limit = Limit::encode(claim.limit);
+    let parents = path::parents(&claim.pool).map(|parent| session.client().create(parent, b"", &persistent));
+    let parents: Vec<_> = parents.collect();
+    let pool = session.client().create(&claim.pool, limit.as_bytes(), &persistent);
+    match join(join_all(parents), pool).await.1 {
+        Ok(_) | Err(zk::Error::NodeExists) => Ok(()),
+        Err(error) => Err(session.failure(&error, "create", &claim.pool)),
+    }
+}
+
+/// Releases the identifier's slot: `true` when it held one, `false` when not. Nothing is created.
+///
+/// Its own lease has a known name and goes with one write; if that is not there, every lease with the
+/// identifier in its data goes, kazoo's and those of other sessions. After a lost reply the delete is
+/// repeated, and a lease that is gone by then counts as released.
+///
+/// # Errors
+/// [`Error::NoAuth`], [`Error::AuthFailed`], [`Error::Unreachable`], [`Error::Cancelled`],
+/// [`Error::Server`].
+pub async fn release(ensemble: &Ensemble, claim: &Claim, budget: &Budget) -> Result<bool> {
+    let unanswered = AtomicBool::new(false);
+    ensemble
+        .answer(budget, &claim.pool, |session| {
+            let unanswered = &unanswered;
+            async move {
+                let outcome = lease::remove(&session, claim).await;
+                if matches!(outcome, Err(Failure::Lost | Failure::Gone)) {
+                    unanswered.store(true, Ordering::Relaxed);
+                }
+                outcome.map(|removed| removed || unanswered.load(Ordering::Relaxed))
+            }
+        })
+        .await
+}
+
+/// The identifiers that hold a slot, in no order. A missing pool has none. Nothing is created.
+///
+/// # Errors
+/// [`Error::NoAuth`], [`Error::AuthFailed`], [`Error::Unreachable`], [`Error::Cancelled`].
+pub async fn holders(ensemble: &Ensemble, pool: &str, budget: &Budget) -> Result<Vec<String>> {
+    ensemble
+        .answer(budget, pool, |session| async move {
+            let client = session.client();
+            // The sync makes a server that lags show what others were told before.
+            let (synced, listed) = join(client.sync(pool), client.list_children(pool)).await;
+            let refused = |error| session.failure(&error, "read", pool);
+            synced.map_err(refused)?;
+            let leases = or_missing(listed).map_err(refused)?.unwrap_or_default();
+            let mut holders = Vec::with_capacity(leases.len());
+            for (name, read) in lease::read(&session, pool, leases).await? {
+                match read {
+                    Ok((data, _)) => holders.push(record::identifier(&data).into_owned()),
+                    Err(zk::Error::NoNode) => {}
+                    Err(error) => return Err(session.failure(&error, "read", &format!("{pool}/{name}"))),
+                }
+            }
+            Ok(holders)
+        })
+        .await
+}

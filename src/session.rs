@@ -1,0 +1,239 @@
+//! The live sessions of a process. The only file that opens `zookeeper-client`.
+//!
+//! A session is the server-side lifetime that ephemeral znodes belong to; a connection is the TCP
+//! link under it. Callers with the same hosts, chroot, credentials and timeout share one session.
+//! A lost connection is mended underneath, by the client; an expired session is replaced by the
+//! next caller who asks.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use zookeeper_client as zk;
+
+use crate::deadline::Deadline;
+use crate::error::{Error, Result};
+use crate::wait::{Budget, Cut};
+use crate::settings::{Identity, Settings};
+
+/// Between a lost connection and the next try on it: a server that answers every request by hanging
+/// up must not be asked in a tight loop.
+pub(crate) const PAUSE: Duration = Duration::from_millis(50);
+
+/// How one attempt failed, and what may be done about it.
+#[derive(Clone, Debug)]
+pub(crate) enum Failure {
+    /// The reply was lost: it may have been done. The session may go on.
+    Lost,
+    /// The session is over, with all its ephemeral znodes.
+    Gone,
+    /// Trying again will not help.
+    Final(Error),
+}
+
+/// An open session.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    client: zk::Client,
+    identity: Arc<Identity>,
+}
+
+impl Session {
+    async fn open(identity: &Arc<Identity>) -> Result<Self> {
+        loop {
+            let mut connector = zk::Client::connector().with_session_timeout(identity.session_timeout);
+            if let Some(it) = &identity.credentials {
+                connector = connector.with_auth(&it.scheme, format!("{}:{}", it.username, it.password).as_bytes());
+            }
+            match connector.connect(&identity.servers.join(",")).await {
+                Ok(client) => return Ok(Self { client, identity: identity.clone() }),
+                Err(zk::Error::AuthFailed) => {
+                    return Err(Error::AuthFailed { hosts: identity.hosts(), user: identity.user() });
+                }
+                Err(zk::Error::BadArguments(why)) => return Err(Error::argument("zk_hosts", why.to_string())),
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+
+    pub(crate) fn client(&self) -> &zk::Client {
+        &self.client
+    }
+
+    pub(crate) fn id(&self) -> i64 {
+        self.client.session_id().0
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        matches!(self.client.state(), zk::SessionState::SyncConnected)
+    }
+
+    fn is_over(&self) -> bool {
+        self.client.state().is_terminated()
+    }
+
+    /// Waits until there is a connection: `true`; or the session is over: `false`.
+    async fn connected(&self) -> bool {
+        let mut watcher = self.client.state_watcher();
+        while !self.is_connected() {
+            if self.is_over() {
+                return false;
+            }
+            watcher.changed().await;
+        }
+        true
+    }
+
+    /// Ends the session, and waits until the server has been told.
+    async fn close(self) {
+        let mut watcher = self.client.state_watcher();
+        drop(self);
+        while !watcher.peek_state().is_terminated() {
+            watcher.changed().await;
+        }
+    }
+
+    /// What an error of the client means for one who wanted to `action` the znode at `path`.
+    pub(crate) fn failure(&self, error: &zk::Error, action: &'static str, path: &str) -> Failure {
+        use zk::Error as E;
+        match error {
+            E::NoAuth => {
+                Failure::Final(Error::NoAuth { action, path: path.to_owned(), user: self.identity.user() })
+            }
+            E::AuthFailed => {
+                Failure::Final(Error::AuthFailed { hosts: self.identity.hosts(), user: self.identity.user() })
+            }
+            E::SessionExpired | E::ClientClosed => Failure::Gone,
+            E::NoNode
+            | E::NodeExists
+            | E::NotEmpty
+            | E::BadVersion
+            | E::BadArguments(_)
+            | E::InvalidAcl
+            | E::NoChildrenForEphemerals
+            | E::NotReadOnly
+            | E::QuotaExceeded
+            | E::MarshallingError
+            | E::Unimplemented
+            | E::UnexpectedErrorCode(_) => {
+                Failure::Final(Error::Server { action, path: path.to_owned(), reason: error.to_string() })
+            }
+            _ if self.is_over() => Failure::Gone,
+            _ => Failure::Lost,
+        }
+    }
+}
+
+type Slot = Arc<tokio::sync::Mutex<Option<Session>>>;
+
+/// The sessions of one process. It must not be used across a fork: a child makes its own.
+#[derive(Debug, Default)]
+pub struct Registry {
+    slots: Mutex<HashMap<Arc<Identity>, Slot>>,
+}
+
+impl Registry {
+    fn slot(&self, identity: &Arc<Identity>) -> Slot {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.entry(identity.clone()).or_default().clone()
+    }
+
+    /// Ends all sessions, so that their ephemeral znodes go now and not with a timeout. Servers that
+    /// cannot be told within `limit` find out by themselves.
+    pub async fn close(&self, limit: Duration) {
+        let slots = std::mem::take(&mut *self.slots.lock().unwrap_or_else(PoisonError::into_inner));
+        let closing = slots.into_values().map(|slot| async move {
+            if let Some(session) = slot.lock().await.take() {
+                session.close().await;
+            }
+        });
+        let _ = tokio::time::timeout(limit, join_all(closing)).await;
+    }
+}
+
+/// An ensemble as one caller sees it: the sessions to share, and the caller's settings.
+#[derive(Clone, Debug)]
+pub struct Ensemble {
+    registry: Arc<Registry>,
+    settings: Settings,
+    identity: Arc<Identity>,
+}
+
+impl Ensemble {
+    /// Nothing is opened before it is needed.
+    #[must_use]
+    pub fn new(registry: Arc<Registry>, settings: Settings) -> Self {
+        let identity = Arc::new(settings.identity.clone());
+        Self { registry, settings, identity }
+    }
+
+    /// The caller's settings.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn unreachable(&self, waited: Duration) -> Error {
+        Error::Unreachable { hosts: self.identity.hosts(), waited }
+    }
+
+    pub(crate) fn connection_lost(&self, path: &str, consequence: &'static str) -> Error {
+        Error::ConnectionLost { hosts: self.identity.hosts(), path: path.to_owned(), consequence }
+    }
+
+    /// A session that is connected: the shared one, or a new one in its place if that is over.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] within the connect timeout or the budget, [`Error::AuthFailed`],
+    /// [`Error::Cancelled`].
+    pub(crate) async fn session(&self, budget: &Budget, path: &str) -> Result<Session> {
+        let started = Instant::now();
+        let slot = self.registry.slot(&self.identity);
+        let opening = async {
+            loop {
+                let mut held = slot.lock().await;
+                let session = match held.as_ref().filter(|session| !session.is_over()) {
+                    Some(session) => session.clone(),
+                    None => held.insert(Session::open(&self.identity).await?).clone(),
+                };
+                drop(held);
+                if session.connected().await {
+                    return Ok(session);
+                }
+            }
+        };
+        let limit = Deadline::after(started, self.settings.connect_timeout);
+        match budget.race(limit, opening).await {
+            Ok(outcome) => outcome,
+            Err(Cut::TimedOut) => Err(self.unreachable(started.elapsed())),
+            Err(Cut::Cancelled) => Err(Error::Cancelled { path: path.to_owned(), by: budget.cancelled_by() }),
+        }
+    }
+
+    /// Runs an attempt that may be repeated, until it has an answer: on the same session while that
+    /// lives, on a new one after that.
+    pub(crate) async fn answer<T, F, A>(&self, budget: &Budget, path: &str, mut attempt: F) -> Result<T>
+    where
+        F: FnMut(Session) -> A,
+        A: Future<Output = std::result::Result<T, Failure>>,
+    {
+        let work = async {
+            loop {
+                let session = self.session(budget, path).await?;
+                match attempt(session).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(Failure::Final(error)) => return Err(error),
+                    Err(Failure::Gone) => {}
+                    Err(Failure::Lost) => tokio::time::sleep(PAUSE).await,
+                }
+            }
+        };
+        match budget.race(Deadline::NEVER, work).await {
+            Ok(outcome) => outcome,
+            Err(Cut::TimedOut) => Err(self.unreachable(budget.spent())),
+            Err(Cut::Cancelled) => Err(Error::Cancelled { path: path.to_owned(), by: budget.cancelled_by() }),
+        }
+    }
+}

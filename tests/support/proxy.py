@@ -1,0 +1,346 @@
+"""A TCP proxy in front of a ZooKeeper server that loses, delays and holds back what clients and server say.
+
+    with Proxy(ensemble.servers[0].port) as proxy:
+        client = connect(proxy.address)
+        proxy.drop_reply(Op.CREATE)
+        client.create("/a")  # loses its connection, but the server has created /a
+
+It knows ZooKeeper's framing: every message has its length before it; a connection begins with a request and
+a reply that open the session; every later request begins with its xid and its opcode, and its reply with the
+same xid. One thread per proxy does all the work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import socket
+import struct
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+from zkcoord.testing import Ensemble
+
+_HOST = "127.0.0.1"
+_MAX_LENGTH = 1 << 26  # a greater one is the letters of a four letter word, or of the answer to it
+
+
+class Op(enum.IntEnum):
+    """The opcodes of requests."""
+
+    CLOSE_SESSION = -11
+    CREATE_SESSION = -10
+    """The first request of every connection, which opens a session or takes one up again."""
+    CREATE = 1
+    DELETE = 2
+    EXISTS = 3
+    GET_DATA = 4
+    SET_DATA = 5
+    GET_ACL = 6
+    SET_ACL = 7
+    GET_CHILDREN = 8
+    SYNC = 9
+    PING = 11
+    GET_CHILDREN2 = 12
+    CHECK = 13
+    MULTI = 14
+    CREATE2 = 15
+    MULTI_READ = 22
+    AUTH = 100
+    SET_WATCHES = 101
+    SET_WATCHES2 = 105
+
+
+class Proxy:
+    """A proxy to one server on 127.0.0.1, on a port of its own. Starts at once; must be closed.
+
+    Its verbs may be called from any thread, and are in effect when they return. Nothing bounds what a proxy
+    that stalls or delays keeps in memory. While the server is down, clients are accepted and then reset,
+    where the server's own port would refuse them.
+    """
+
+    def __init__(self, upstream_port: int) -> None:
+        """Listen on a free port, to forward to the server on `upstream_port`."""
+        self.upstream_port = upstream_port
+        """The server's port."""
+        self.counts: Counter[int] = Counter()
+        """How many requests of each opcode went to the server."""
+        self.dropped: Counter[int] = Counter()
+        """How many requests of each opcode were lost to `drop_request`, or their replies to `drop_reply`."""
+        self._doomed_requests: Counter[int] = Counter()
+        self._doomed_replies: Counter[int] = Counter()
+        self._delay = 0.0
+        self._stalled = False
+        self._connections: set[_Connection] = set()
+        self._listener: asyncio.Server | None = None
+        self._reserved = _bind(0)  # bound but not listening, it keeps the port ours while clients are refused
+        self.port: int = self._reserved.getsockname()[1]
+        """The port for clients. It stays the same."""
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=f"proxy-{self.port}", daemon=True)
+        self._thread.start()
+        self.accept()
+
+    def __enter__(self) -> Proxy:
+        """Return the proxy, which has already started."""
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the proxy."""
+        self.close()
+
+    @property
+    def address(self) -> str:
+        """The address for clients, as ``host:port``."""
+        return f"{_HOST}:{self.port}"
+
+    def cut(self) -> None:
+        """Reset all present connections, on both sides."""
+        self._run(self._cut())
+
+    def refuse(self) -> None:
+        """Reset all present connections, and refuse new ones until `accept`."""
+        self._run(self._refuse())
+
+    def accept(self) -> None:
+        """Accept connections again, after `refuse`."""
+        self._run(self._accept())
+
+    def stall(self) -> None:
+        """Keep connections and accept new ones, but forward nothing, not even their end, until `resume`."""
+        self._run(self._set(stalled=True))
+
+    def resume(self) -> None:
+        """Forward what `stall` has held back, and everything that comes."""
+        self._run(self._set(stalled=False))
+
+    def delay(self, seconds: float) -> None:
+        """Forward what arrives from now on `seconds` after it arrived, each way, in order; 0 ends that."""
+        self._run(self._set(delay=seconds))
+
+    def drop_request(self, opcode: int, count: int = 1) -> None:
+        """Reset the connection instead of forwarding the next request with `opcode`; so `count` times."""
+        self._run(self._doom(self._doomed_requests, opcode, count))
+
+    def drop_reply(self, opcode: int, count: int = 1) -> None:
+        """Reset the connection instead of forwarding the reply to the next request with `opcode`.
+
+        So `count` times. The server has done what the client asked for, but the client does not learn it.
+        What the server said before is forwarded.
+        """
+        self._run(self._doom(self._doomed_replies, opcode, count))
+
+    def close(self) -> None:
+        """Reset all connections and free the port. May be repeated."""
+        if self._loop.is_closed():
+            return
+        self._run(self._finish())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._reserved.close()
+
+    def _run(self, verb: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(verb, self._loop).result()
+
+    async def _accept(self) -> None:
+        if self._listener is None:
+            self._listener = await asyncio.start_server(self._serve, sock=_bind(self.port))
+
+    async def _refuse(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        await self._cut()
+
+    async def _cut(self) -> None:
+        for connection in list(self._connections):
+            connection.close(reset=True)
+        await asyncio.sleep(0)  # the loop closes an aborted transport's socket in its next round
+
+    async def _set(self, stalled: bool | None = None, delay: float | None = None) -> None:
+        self._stalled = self._stalled if stalled is None else stalled
+        self._delay = self._delay if delay is None else delay
+        for connection in list(self._connections):
+            connection.run()
+
+    async def _doom(self, doomed: Counter[int], opcode: int, count: int) -> None:
+        doomed[opcode] += count
+
+    async def _finish(self) -> None:
+        await self._refuse()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = _Connection(self, writer)
+        if self._listener is None:  # accepted in the very moment of `refuse`
+            connection.close(reset=True)
+        else:
+            await connection.forward(reader)
+
+
+class _Connection:
+    """A client's connection and the one to the server that goes with it. Lives in the proxy's thread."""
+
+    def __init__(self, proxy: Proxy, client: asyncio.StreamWriter) -> None:
+        self._proxy = proxy
+        self._client = client
+        self._server: asyncio.StreamWriter | None = None
+        self._requests, self._replies = _DelayLine(proxy), _DelayLine(proxy)
+        self._doomed: dict[int | None, int] = {}  # opcodes of requests whose reply is to be lost, by xid
+        self._closed = False
+        proxy._connections.add(self)
+
+    async def forward(self, requests: asyncio.StreamReader) -> None:
+        try:
+            replies, self._server = await asyncio.open_connection(_HOST, self._proxy.upstream_port)
+        except OSError:
+            self.close(reset=True)
+            return
+        if self._closed:
+            _reset(self._server)
+            return
+        await asyncio.gather(
+            self._pump(requests, self._requests, self._server, self._request),
+            self._pump(replies, self._replies, self._client, self._reply),
+        )
+
+    def run(self) -> None:
+        self._requests.run()
+        self._replies.run()
+
+    def close(self, reset: bool) -> None:
+        """End both sides, with what was written to them delivered or, for a reset, perhaps not."""
+        self._closed = True
+        self._proxy._connections.discard(self)
+        self._requests.close()
+        self._replies.close()
+        for side in (self._client, self._server):
+            if side and reset:
+                _reset(side)
+            elif side:
+                side.close()
+
+    async def _pump(
+        self,
+        reader: asyncio.StreamReader,
+        line: _DelayLine,
+        writer: asyncio.StreamWriter,
+        forward: Callable[[bytes, bool], None],
+    ) -> None:
+        """Put everything one side says on its line: messages for `forward`, anything else for `writer`."""
+        first, reset = True, False
+        try:
+            while (length := int.from_bytes(data := await reader.readexactly(4), "big")) <= _MAX_LENGTH:
+                data += await reader.readexactly(length)
+                line.put(partial(forward, data, first))
+                first = False
+            while data:
+                line.put(partial(writer.write, data))
+                data = await reader.read(1 << 16)
+        except asyncio.IncompleteReadError:
+            pass
+        except OSError:
+            reset = True
+        line.put(partial(self.close, reset))
+
+    def _request(self, frame: bytes, first: bool) -> None:
+        xid, opcode = (None, Op.CREATE_SESSION) if first else struct.unpack_from(">ii", frame, 4)
+        proxy = self._proxy
+        if proxy._doomed_requests[opcode] > 0:
+            proxy._doomed_requests[opcode] -= 1
+            self._drop(opcode)
+            return
+        if proxy._doomed_replies[opcode] > 0:
+            proxy._doomed_replies[opcode] -= 1
+            self._doomed[xid] = opcode
+        proxy.counts[opcode] += 1
+        assert self._server
+        self._server.write(frame)
+
+    def _reply(self, frame: bytes, first: bool) -> None:
+        xid = None if first else struct.unpack_from(">i", frame, 4)[0]
+        if xid in self._doomed:
+            self._drop(self._doomed[xid])
+        else:
+            self._client.write(frame)
+
+    def _drop(self, opcode: int) -> None:
+        self._proxy.dropped[opcode] += 1
+        self.close(reset=True)
+
+
+class _DelayLine:
+    """One direction of a connection: does things in order, after the proxy's delay, not while it stalls."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
+        self._things: deque[tuple[float, Callable[[], None]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def put(self, thing: Callable[[], None]) -> None:
+        if not self._closed:
+            self._things.append((self._proxy._loop.time() + self._proxy._delay, thing))
+            self.run()
+
+    def run(self) -> None:
+        """Do what is due, and come back for the rest."""
+        if self._timer:
+            self._timer.cancel()
+        while self._things and not self._proxy._stalled:
+            due, thing = self._things[0]
+            if due > self._proxy._loop.time():
+                self._timer = self._proxy._loop.call_at(due, self.run)
+                return
+            self._things.popleft()
+            thing()
+
+    def close(self) -> None:
+        """Do nothing more."""
+        self._closed = True
+        self._things.clear()
+
+
+class Proxies(list[Proxy]):
+    """A proxy for each server of an ensemble, in its order."""
+
+    @property
+    def hosts(self) -> str:
+        """The connect string that leads through the proxies."""
+        return ",".join(proxy.address for proxy in self)
+
+
+@contextlib.contextmanager
+def proxied(ensemble: Ensemble) -> Iterator[Proxies]:
+    """Put a proxy in front of every server of `ensemble`, and close them at the end."""
+    with contextlib.ExitStack() as stack:
+        yield Proxies(stack.enter_context(Proxy(server.port)) for server in ensemble.servers)
+
+
+def _bind(port: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind((_HOST, port))
+    return bound
+
+
+def _reset(side: asyncio.StreamWriter) -> None:
+    """Close with RST instead of FIN, at once."""
+    linger = struct.pack("ii", 1, 0)
+    with contextlib.suppress(OSError):  # it may be closed already
+        side.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    side.transport.abort()
