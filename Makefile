@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 VENV := $(CURDIR)/.venv
 VENV_3006 := $(CURDIR)/.venv-3006
 SOURCES := $(wildcard Cargo.lock) Cargo.toml pyproject.toml README.md \
-  $(shell find src compat python salt_ext -type f -not -name '*.pyc')
+  $(shell find src compat python salt_ext -type f -not -name '*.pyc' -not -name '*.so')
 
 .PHONY: help
 help: ## show this list
@@ -28,7 +28,7 @@ demo: .make/installed ## the main job through real salt-call, on a real ZooKeepe
 .PHONY: test
 test: .make/installed .make/installed-3006 ## every test; ARGS="-k fork" goes to pytest
 	cargo test --no-default-features --workspace
-	PATH="$(VENV)/bin:$$PATH" ZKCOORD_SALT_3006="$(VENV_3006)/bin" $(VENV)/bin/pytest $(ARGS)
+	PATH="$(VENV)/bin:$$PATH" ZKCOORD_SALT_3006="$(VENV_3006)/bin" $(VENV)/bin/python -m pytest $(ARGS)
 
 .PHONY: lint
 lint: .make/venv ## format and lint, Rust and Python

@@ -66,7 +66,9 @@ fn one(dict: &Keywords) -> Result<Acl> {
             (Some(_), Field::Flag(false) | Field::Nothing(())) => {}
             (Some(_), _) => return Err(refused(format!("{key} must be true or false"))),
             (None, _) if key == "username" || key == "password" => {}
-            (None, _) => return Err(refused(format!("unknown key {key:?}; known are username, password, {}", known()))),
+            (None, _) => {
+                return Err(refused(format!("unknown key {key:?}; known are username, password, {}", known())))
+            }
         }
     }
     let username = text(dict, "username")?;

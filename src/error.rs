@@ -33,7 +33,9 @@ pub enum Error {
         wanted: u32,
     },
     /// The ACL of a znode forbids what was needed.
-    #[error("not permitted to {action} {path} as {user}: its ACL forbids it; give other credentials or change the ACL")]
+    #[error(
+        "not permitted to {action} {path} as {user}: its ACL forbids it; give other credentials or change the ACL"
+    )]
     NoAuth {
         /// What was tried: `read`, `create`, `delete`.
         action: &'static str,

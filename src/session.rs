@@ -15,8 +15,8 @@ use zookeeper_client as zk;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::wait::{Budget, Cut};
 use crate::settings::{Identity, Settings};
+use crate::wait::{Budget, Cut};
 
 /// Between a lost connection and the next try on it: a server that answers every request by hanging
 /// up must not be asked in a tight loop.
@@ -99,9 +99,7 @@ impl Session {
     pub(crate) fn failure(&self, error: &zk::Error, action: &'static str, path: &str) -> Failure {
         use zk::Error as E;
         match error {
-            E::NoAuth => {
-                Failure::Final(Error::NoAuth { action, path: path.to_owned(), user: self.identity.user() })
-            }
+            E::NoAuth => Failure::Final(Error::NoAuth { action, path: path.to_owned(), user: self.identity.user() }),
             E::AuthFailed => {
                 Failure::Final(Error::AuthFailed { hosts: self.identity.hosts(), user: self.identity.user() })
             }

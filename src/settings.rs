@@ -202,7 +202,9 @@ fn parse_server(text: &str) -> Result<String> {
         }
     } else {
         match text.split_once(':') {
-            Some((_, port)) if port.contains(':') => return refused("has two colons: an IPv6 address goes in brackets"),
+            Some((_, port)) if port.contains(':') => {
+                return refused("has two colons: an IPv6 address goes in brackets")
+            }
             Some((host, port)) => (host.to_owned(), Some(port)),
             None => (text.to_owned(), None),
         }

@@ -23,11 +23,7 @@ impl Cancel {
     /// One that is cancelled with `self`, or alone.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self {
-            token: self.token.child_token(),
-            reason: Arc::default(),
-            parent: Some(Arc::new(self.clone())),
-        }
+        Self { token: self.token.child_token(), reason: Arc::default(), parent: Some(Arc::new(self.clone())) }
     }
 
     /// Ends all waits under this and its children. The first reason given stays.

@@ -216,9 +216,10 @@ class Server:
 
     def _check_alive(self) -> None:
         if self._process and (status := self._process.poll()) is not None:
-            log = self.log_tail()
-            error = _PortTakenError if "Address already in use" in self.log_tail(200) else EnsembleError
-            raise error(f"server {self.number} ended by itself with status {status}; its log:\n{log}")
+            taken = "Address already in use" in self.log_tail(200)
+            raise (_PortTakenError if taken else EnsembleError)(
+                f"server {self.number} ended by itself with status {status}; its log:\n{self.log_tail()}"
+            )
 
 
 class Ensemble:
@@ -324,7 +325,7 @@ class Ensemble:
             server.kill()
         for reserved in self._reserved:
             reserved.close()
-        if os.environ.get("ZKCOORD_KEEP") == "1":
+        if self.directory and os.environ.get("ZKCOORD_KEEP") == "1":
             print(f"zkcoord.testing: kept {self.directory}", file=sys.stderr)
         elif self.directory:
             shutil.rmtree(self.directory, ignore_errors=True)

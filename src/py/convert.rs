@@ -8,10 +8,10 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
 
+use crate::acl;
 use crate::deadline::Patience;
 use crate::error::{Error, Result};
 use crate::settings::{Settings, Source};
-use crate::acl;
 
 /// An argument that was given: neither left out nor `None`.
 pub(super) type Given<'a, 'py> = Option<&'a Bound<'py, PyAny>>;

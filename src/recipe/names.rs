@@ -42,7 +42,11 @@ pub fn sequence(name: &str) -> Option<i64> {
     let digits = &name[name.rfind(QUEUE_MARK)? + QUEUE_MARK.len()..];
     let unsigned = digits.strip_prefix('-').unwrap_or(digits);
     let well_formed = unsigned.len() == 10 && unsigned.bytes().all(|byte| byte.is_ascii_digit());
-    if well_formed { digits.parse().ok() } else { None }
+    if well_formed {
+        digits.parse().ok()
+    } else {
+        None
+    }
 }
 
 /// The name of an identifier's persistent lease.

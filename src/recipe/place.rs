@@ -22,7 +22,7 @@ use zookeeper_client as zk;
 use crate::error::Error;
 use crate::recipe::lease::{self, Own};
 use crate::recipe::semaphore::Claim;
-use crate::recipe::{names, order, or_missing};
+use crate::recipe::{names, or_missing, order};
 use crate::record::{self, Limit};
 use crate::session::{Failure, Session, PAUSE};
 use crate::{deadline::Patience, path};
@@ -312,11 +312,8 @@ impl Place {
     /// Waits for a slot, as the first: for a lease to go, or for the limit to change.
     async fn watch_pool(&self) -> Attempt<()> {
         let client = self.session.client();
-        let (data, leases) = join(
-            client.get_and_watch_data(&self.claim.pool),
-            client.list_and_watch_children(&self.claim.pool),
-        )
-        .await;
+        let (data, leases) =
+            join(client.get_and_watch_data(&self.claim.pool), client.list_and_watch_children(&self.claim.pool)).await;
         let refused = |error| self.failure(&error, "read", &self.claim.pool);
         let (Some((data, stat, limit_changed)), Some((leases, lease_gone))) =
             (or_missing(data).map_err(refused)?, or_missing(leases).map_err(refused)?)

@@ -46,7 +46,11 @@ pub struct Claim {
 
 impl Claim {
     pub(super) fn acls(&self) -> zk::Acls<'_> {
-        if self.acl.is_empty() { zk::Acls::anyone_all() } else { zk::Acls::new(&self.acl) }
+        if self.acl.is_empty() {
+            zk::Acls::anyone_all()
+        } else {
+            zk::Acls::new(&self.acl)
+        }
     }
 
     pub(super) fn lease_options(&self) -> zk::CreateOptions<'_> {

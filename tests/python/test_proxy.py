@@ -26,8 +26,9 @@ def proxy(ensemble: Ensemble) -> Iterator[Proxy]:
 
 
 @contextlib.contextmanager
-def kazoo(hosts: str) -> Iterator[KazooClient]:
-    client = KazooClient(hosts, connection_retry={"max_tries": -1, "delay": 0.02, "max_delay": 0.1})
+def kazoo(hosts: str, timeout: float = 10.0) -> Iterator[KazooClient]:
+    retry = {"max_tries": -1, "delay": 0.02, "max_delay": 0.1}
+    client = KazooClient(hosts, timeout, connection_retry=retry)
     client.start()
     try:
         yield client
@@ -92,7 +93,10 @@ def test_large_requests_and_replies_go_through_whole(client: KazooClient, path: 
 
 
 def test_a_four_letter_word_and_its_answer_go_through(proxy: Proxy) -> None:
-    with socket.create_connection(("127.0.0.1", proxy.port), 5) as connection, connection.makefile("rb") as answer:
+    with (
+        socket.create_connection(("127.0.0.1", proxy.port), 5) as connection,
+        connection.makefile("rb") as answer,
+    ):
         connection.sendall(b"mntr")
         assert answer.read().startswith(b"zk_version\t")
 
@@ -132,7 +136,7 @@ def test_what_was_answered_before_a_lost_reply_arrives(proxy: Proxy, client: Kaz
 def test_a_session_whose_first_reply_is_lost_is_left_behind(ensemble: Ensemble, proxy: Proxy) -> None:
     before = ensemble.sessions()
     proxy.drop_reply(Op.CREATE_SESSION)
-    with kazoo(proxy.address) as client:
+    with kazoo(proxy.address, timeout=1) as client:
         new = ensemble.sessions() - before
         assert len(new) == 2
         assert f"{client.client_id[0]:#x}" in new
@@ -174,8 +178,9 @@ def test_a_refusing_proxy_cuts_and_refuses_until_it_accepts_on_the_same_port(
     proxy.refuse()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", proxy.port), 5)
-    with pytest.raises(ConnectionLoss):
-        client.exists("/")
+    asked = client.exists_async("/")
+    asked.wait(0.2)
+    assert not asked.successful()
     proxy.accept()
     proxy.accept()
     assert client.retry(client.exists, "/")
@@ -206,21 +211,24 @@ def test_a_stalled_proxy_hides_that_a_client_is_gone() -> None:
 
 
 def test_a_delay_lengthens_the_round_trip_both_ways(proxy: Proxy, client: KazooClient) -> None:
-    assert seconds(lambda: client.exists("/")) < 0.1
+    def round_trip() -> float:
+        return min(seconds(lambda: client.exists("/")) for _ in range(3))
+
+    assert round_trip() < 0.1
     proxy.delay(0.1)
-    assert 0.2 <= seconds(lambda: client.exists("/")) < 0.35
+    assert round_trip() >= 0.2
     proxy.delay(0)
-    assert seconds(lambda: client.exists("/")) < 0.1
+    assert round_trip() < 0.1
 
 
 def test_delayed_requests_do_not_wait_for_each_other(proxy: Proxy, client: KazooClient) -> None:
     proxy.delay(0.1)
 
     def many() -> None:
-        for asked in [client.exists_async("/") for _ in range(100)]:
+        for asked in [client.exists_async("/") for _ in range(50)]:
             asked.get(5)
 
-    assert 0.2 <= seconds(many) < 0.6
+    assert 0.2 <= seconds(many) < 50 * 0.2 / 4
 
 
 def test_a_delay_that_shrinks_does_not_change_the_order() -> None:
@@ -238,8 +246,8 @@ def test_a_client_of_a_server_that_is_down_is_reset() -> None:
         down.bind(("127.0.0.1", 0))
         with (
             Proxy(down.getsockname()[1]) as proxy,
-            socket.create_connection(("127.0.0.1", proxy.port), 5) as client,
             pytest.raises(ConnectionResetError),
+            socket.create_connection(("127.0.0.1", proxy.port), 5) as client,
         ):
             client.recv(1)
 

@@ -77,7 +77,8 @@ class Proxy:
         self._delay = 0.0
         self._stalled = False
         self._connections: set[_Connection] = set()
-        self._listener: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listener: socket.socket | None = None
         self._reserved = _bind(0)  # bound but not listening, it keeps the port ours while clients are refused
         self.port: int = self._reserved.getsockname()[1]
         """The port for clients. It stays the same."""
@@ -155,10 +156,21 @@ class Proxy:
 
     async def _accept(self) -> None:
         if self._listener is None:
-            self._listener = await asyncio.start_server(self._serve, sock=_bind(self.port))
+            self._listener = _bind(self.port)
+            self._listener.setblocking(False)
+            self._listener.listen()
+            self._loop.add_reader(self._listener, self._accept_one, self._listener)
+
+    def _accept_one(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # it may be gone again
+            client, _ = listener.accept()
+            task = self._loop.create_task(_Connection(self).forward(client))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _refuse(self) -> None:
         if self._listener is not None:
+            self._loop.remove_reader(self._listener)
             self._listener.close()
             self._listener = None
         await self._cut()
@@ -179,39 +191,34 @@ class Proxy:
 
     async def _finish(self) -> None:
         await self._refuse()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = _Connection(self, writer)
-        if self._listener is None:  # accepted in the very moment of `refuse`
-            connection.close(reset=True)
-        else:
-            await connection.forward(reader)
+        if self._tasks:
+            _, connecting = await asyncio.wait(self._tasks, timeout=1)
+            for task in connecting:  # to a server that is paused
+                task.cancel()
+            await asyncio.gather(*connecting, return_exceptions=True)
 
 
 class _Connection:
     """A client's connection and the one to the server that goes with it. Lives in the proxy's thread."""
 
-    def __init__(self, proxy: Proxy, client: asyncio.StreamWriter) -> None:
+    def __init__(self, proxy: Proxy) -> None:
         self._proxy = proxy
-        self._client = client
+        self._client: asyncio.StreamWriter | None = None
         self._server: asyncio.StreamWriter | None = None
         self._requests, self._replies = _DelayLine(proxy), _DelayLine(proxy)
         self._doomed: dict[int | None, int] = {}  # opcodes of requests whose reply is to be lost, by xid
         self._closed = False
         proxy._connections.add(self)
 
-    async def forward(self, requests: asyncio.StreamReader) -> None:
+    async def forward(self, client: socket.socket) -> None:
+        requests, self._client = await asyncio.open_connection(sock=client)
         try:
             replies, self._server = await asyncio.open_connection(_HOST, self._proxy.upstream_port)
         except OSError:
             self.close(reset=True)
             return
-        if self._closed:
-            _reset(self._server)
+        if self._closed:  # in the meantime
+            self.close(reset=True)
             return
         await asyncio.gather(
             self._pump(requests, self._requests, self._server, self._request),
@@ -253,7 +260,7 @@ class _Connection:
                 data = await reader.read(1 << 16)
         except asyncio.IncompleteReadError:
             pass
-        except OSError:
+        except (OSError, struct.error):
             reset = True
         line.put(partial(self.close, reset))
 
@@ -268,7 +275,7 @@ class _Connection:
             proxy._doomed_replies[opcode] -= 1
             self._doomed[xid] = opcode
         proxy.counts[opcode] += 1
-        assert self._server
+        assert self._server is not None
         self._server.write(frame)
 
     def _reply(self, frame: bytes, first: bool) -> None:
@@ -276,6 +283,7 @@ class _Connection:
         if xid in self._doomed:
             self._drop(self._doomed[xid])
         else:
+            assert self._client is not None
             self._client.write(frame)
 
     def _drop(self, opcode: int) -> None:

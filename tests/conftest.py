@@ -1,0 +1,121 @@
+"""The ensemble that all tests share, and the proof that each of them leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+import zkcoord
+from kazoo.client import KazooClient
+from tests.support.processes import MARK, Script, marked
+from zkcoord.testing import Ensemble
+
+# Killed processes leave sessions that end with their timeout: kazoo's is 10 s.
+LEFTOVERS_LIMIT = 20.0
+
+
+@pytest.fixture(scope="session")
+def ensemble() -> Iterator[Ensemble]:
+    """Three real servers. A missing server is a failure, never a skip."""
+    with Ensemble(3) as ensemble:
+        yield ensemble
+
+
+@pytest.fixture(scope="session")
+def observer(ensemble: Ensemble) -> Iterator[KazooClient]:
+    """Kazoo, to see and to make znodes with."""
+    client = KazooClient(ensemble.hosts, timeout=10)
+    client.start(timeout=30)
+    yield client
+    client.stop()
+    client.close()
+
+
+@pytest.fixture
+def zk(observer: KazooClient) -> KazooClient:
+    """Kazoo, connected."""
+    wait_until(lambda: observer.connected, "kazoo is connected")
+    return observer
+
+
+@pytest.fixture
+def hosts(ensemble: Ensemble) -> str:
+    return ensemble.hosts
+
+
+@pytest.fixture
+def root(request: pytest.FixtureRequest) -> str:
+    """A path of the test's own."""
+    name = re.sub(r"\W+", "-", request.node.name)[:60]
+    return f"/{name}-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def script(hosts: str, root: str) -> Iterator[Callable[..., Script]]:
+    """Run Python code in a process of its own: `script(code, **names)`. Ended with the test."""
+    started: list[Script] = []
+
+    def start(code: str, **names: object) -> Script:
+        started.append(Script(code, {"hosts": hosts, "root": root, **names}))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.end()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No session, no ephemeral znode, no process outlives a test."""
+    os.environ[MARK] = uuid.uuid4().hex
+    if "ensemble" not in request.fixturenames:
+        yield
+        return
+    ensemble: Ensemble = request.getfixturevalue("ensemble")
+    observer: KazooClient = request.getfixturevalue("observer")
+    ensemble.wait_ready()
+    yield
+    zkcoord.close()
+    check_nothing_left(ensemble, observer, os.environ[MARK])
+
+
+def check_nothing_left(ensemble: Ensemble, observer: KazooClient, mark: str, limit: float = LEFTOVERS_LIMIT) -> None:
+    ensemble.wait_ready()
+
+    def left() -> dict[str, object]:
+        own = {f"{observer.client_id[0] & (2**64 - 1):#x}"}
+        sessions = ensemble.sessions() - own
+        ephemerals = {path for owner, paths in ensemble.ephemerals().items() if owner not in own for path in paths}
+        found = {"sessions": sessions, "ephemerals": ephemerals, "processes": marked(mark)}
+        return {what: things for what, things in found.items() if things}
+
+    end = time.monotonic() + limit
+    while (leftovers := left()) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not leftovers, f"left behind: {leftovers}"
+
+
+def wait_until(condition: Callable[[], object], what: str, limit: float = 15.0) -> None:
+    """Wait for something that can be seen, and fail with its name."""
+    end = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < end, f"not within {limit} s: {what}"
+        time.sleep(0.01)
+
+
+@pytest.fixture(name="wait_until")
+def wait_until_fixture() -> Callable[..., None]:
+    return wait_until
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Show the servers' logs with a failure."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed and "ensemble" in getattr(item, "funcargs", {}):
+        report.sections.append(("ZooKeeper", item.funcargs["ensemble"].logs(15)))

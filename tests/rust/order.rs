@@ -1,0 +1,130 @@
+use proptest::prelude::*;
+use zkcoord::recipe::names::{self, Member};
+use zkcoord::recipe::order::{has_room, own_place, standing, Standing};
+
+fn place(sequence: u32) -> String {
+    format!("{}{sequence:010}", names::place())
+}
+
+#[test]
+fn a_queue_is_the_pools_sibling() {
+    assert_eq!(names::queue("/lock/web"), "/lock/web-__lock__");
+}
+
+#[test]
+fn a_place_is_named_as_kazoo_names_it() {
+    let name = names::place();
+    let hex = name.strip_suffix("__lock__").unwrap();
+    assert_eq!(hex.len(), 32);
+    assert!(hex.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)));
+    assert_ne!(names::place(), name);
+}
+
+#[test]
+fn sequences_are_ten_digits_after_the_last_mark() {
+    assert_eq!(names::sequence("abc__lock__0000000012"), Some(12));
+    assert_eq!(names::sequence("a__lock__0000000001__lock__0000000002"), Some(2));
+    assert_eq!(names::sequence("abc__lock__-2147483648"), Some(-2_147_483_648), "the counter has overflowed");
+    for no_place in
+        ["abc", "abc__lock__", "abc__lock__12", "abc__lock__00000000012", "abc__rlock__0000000001", "__lock__é"]
+    {
+        assert_eq!(names::sequence(no_place), None, "{no_place}");
+    }
+}
+
+#[test]
+fn who_is_not_in_the_queue_is_absent() {
+    let queue = [place(1), place(2)];
+    assert_eq!(standing(&queue, &place(3)), Standing::Absent);
+    assert_eq!(standing(&[], &place(3)), Standing::Absent);
+}
+
+#[test]
+fn children_that_are_no_places_do_not_count() {
+    let mine = place(5);
+    let queue = ["notes".to_owned(), mine.clone(), "aaa__rlock__0000000001".to_owned()];
+    assert_eq!(standing(&queue, &mine), Standing::First);
+}
+
+#[test]
+fn room_is_below_the_limit_and_never_below_none() {
+    assert!(has_room(0, 1) && has_room(2, 3));
+    assert!(!has_room(1, 1) && !has_room(4, 3) && !has_room(0, 0) && !has_room(0, -1));
+}
+
+#[test]
+fn the_lease_names_tell_their_kind() {
+    let persistent = names::persistent_lease("web1");
+    assert_eq!(persistent, "aeacadf085c85f03bb181b5cf7b90204", "what is on disk never changes");
+    assert!(names::tells_identifier(&persistent));
+    assert!(!names::tells_identifier(&names::ephemeral_lease("web1", 7)));
+    assert!(!names::tells_identifier(&uuid::Uuid::new_v4().simple().to_string()), "kazoo's have to be read");
+    assert!(!names::tells_identifier("a-foreign-child") && !names::tells_identifier(""));
+}
+
+#[test]
+fn both_kinds_of_members_are_known_and_nothing_else() {
+    let hex = "0123456789abcdef0123456789abcdef";
+    assert_eq!(names::member(&format!("{hex}__party__")), Some(Member::InData));
+    assert_eq!(names::member(&format!("{hex}-web-1")), Some(Member::Named("web-1")));
+    assert_eq!(names::member(&format!("{hex}-x__party__")), Some(Member::Named("x__party__")));
+    for other in ["ready", hex, "web-1", &format!("{hex}__party__x"), "ééééééééééééééééééééé"] {
+        assert_eq!(names::member(other), None, "{other}");
+    }
+}
+
+proptest! {
+    /// Every contender but the first watches the one right before it, whatever order a server lists
+    /// them in: a chain, so that each release wakes one.
+    #[test]
+    fn the_queue_is_a_chain(mut sequences in prop::collection::btree_set(any::<i32>(), 1..20), seed in any::<u64>()) {
+        let sorted: Vec<String> = std::mem::take(&mut sequences)
+            .into_iter()
+            .map(|sequence| format!("{}{sequence:010}", names::place()))
+            .filter(|name| names::sequence(name).is_some())
+            .collect();
+        let mut listed = sorted.clone();
+        listed.sort_by_key(|name| uuid::Uuid::new_v5(&uuid::Uuid::from_u64_pair(seed, 0), name.as_bytes()));
+        for (index, name) in sorted.iter().enumerate() {
+            let expected = match index {
+                0 => Standing::First,
+                _ => Standing::Behind { predecessor: &sorted[index - 1] },
+            };
+            prop_assert_eq!(standing(&listed, name), expected);
+        }
+    }
+
+    #[test]
+    fn names_do_not_order_the_queue(a in "[0-9a-f]{32}", b in "[0-9a-f]{32}", low in 0u32..1000, gap in 1u32..1000) {
+        let (first, second) = (format!("{a}__lock__{low:010}"), format!("{b}__lock__{:010}", low + gap));
+        let queue = [second.clone(), first.clone()];
+        prop_assert_eq!(standing(&queue, &first), Standing::First);
+        prop_assert_eq!(standing(&queue, &second), Standing::Behind { predecessor: &first });
+    }
+
+    #[test]
+    fn of_two_own_places_the_first_counts(low in 0u32..1000, gap in 1u32..1000) {
+        let prefix = names::place();
+        let (first, second) = (format!("{prefix}{low:010}"), format!("{prefix}{:010}", low + gap));
+        let queue = [place(1), second, first.clone(), place(2)];
+        prop_assert_eq!(own_place(&queue, &prefix), Some(first.as_str()));
+        prop_assert_eq!(own_place(&queue[..1], &prefix), None);
+    }
+
+    #[test]
+    fn lease_names_are_kazoos_in_form_and_distinct(a in ".{0,20}", b in ".{0,20}", session in any::<i64>()) {
+        let names = [names::persistent_lease(&a), names::ephemeral_lease(&a, session)];
+        for name in &names {
+            prop_assert_eq!(name.len(), 32);
+            prop_assert!(name.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase()));
+        }
+        prop_assert_eq!(a == b, names[0] == names::persistent_lease(&b));
+        prop_assert_eq!(a == b, names[1] == names::ephemeral_lease(&b, session));
+        prop_assert_ne!(&names[1], &names::ephemeral_lease(&a, session.wrapping_add(1)));
+    }
+
+    #[test]
+    fn any_name_is_looked_at(name in ".*") {
+        let _ = (names::sequence(&name), names::member(&name), names::tells_identifier(&name));
+    }
+}

@@ -1,0 +1,9 @@
+//! The pure parts: order, names, settings, ACLs, paths, deadlines, records. No server, no Python.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, unused_crate_dependencies)]
+
+mod acl;
+mod deadline;
+mod order;
+mod path;
+mod settings;
