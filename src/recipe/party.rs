@@ -6,7 +6,7 @@
 use futures::future::join;
 use zookeeper_client as zk;
 
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Patience};
 use crate::error::{Error, Result};
 use crate::recipe::names::{self, Member};
 use crate::recipe::{lease, or_missing};
@@ -42,7 +42,7 @@ pub async fn gather(ensemble: &Ensemble, party: &str, enough: usize, budget: &Bu
     let work = async {
         loop {
             let session = ensemble.session(budget, party).await?;
-            match watch(&session, party, enough, &mut present).await {
+            match watch(&session, party, enough, budget.patience(), &mut present).await {
                 Ok(()) => return Ok(()),
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::Gone) => {}
@@ -58,14 +58,20 @@ pub async fn gather(ensemble: &Ensemble, party: &str, enough: usize, budget: &Bu
     }
 }
 
-async fn watch(session: &Session, party: &str, enough: usize, present: &mut Option<Vec<String>>) -> Attempt<()> {
+async fn watch(
+    session: &Session,
+    party: &str,
+    enough: usize,
+    patience: Patience,
+    present: &mut Option<Vec<String>>,
+) -> Attempt<()> {
     let client = session.client();
     let refused = |error| session.failure(&error, "read", party);
     loop {
         let watcher = match or_missing(client.list_and_watch_children(party).await).map_err(refused)? {
             Some((children, watcher)) => {
                 let members = identifiers(session, party, children).await?;
-                let there = members.len() >= enough;
+                let there = members.len() >= enough || patience == Patience::Once;
                 *present = Some(members);
                 if there {
                     return Ok(());
@@ -74,7 +80,7 @@ async fn watch(session: &Session, party: &str, enough: usize, present: &mut Opti
             }
             None => {
                 *present = Some(Vec::new());
-                if enough == 0 {
+                if enough == 0 || patience == Patience::Once {
                     return Ok(());
                 }
                 let (stat, watcher) = client.check_and_watch_stat(party).await.map_err(refused)?;
