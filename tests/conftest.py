@@ -90,7 +90,9 @@ def check_nothing_left(ensemble: Ensemble, observer: KazooClient, mark: str, lim
         own = {f"{observer.client_id[0] & (2**64 - 1):#x}"}
         sessions = ensemble.sessions() - own
         ephemerals = {path for owner, paths in ensemble.ephemerals().items() if owner not in own for path in paths}
-        found = {"sessions": sessions, "ephemerals": ephemerals, "processes": marked(mark)}
+        servers = {server.pid for server in ensemble.servers}
+        processes = {pid: command for pid, command in marked(mark).items() if pid not in servers}
+        found = {"sessions": sessions, "ephemerals": ephemerals, "processes": processes}
         return {what: things for what, things in found.items() if things}
 
     end = time.monotonic() + limit
