@@ -45,10 +45,12 @@ pub enum Error {
         user: String,
     },
     /// The ensemble refused the credentials.
-    #[error("{hosts} refused the credentials of {user}")]
+    #[error("{hosts} refused {user}, on the way to {path}: check username, password and scheme")]
     AuthFailed {
         /// The connect string.
         hosts: String,
+        /// The znode that was asked for.
+        path: String,
         /// `scheme:user`, or `anonymous`.
         user: String,
     },
@@ -116,10 +118,11 @@ impl Error {
         match self {
             Self::LimitMismatch { path, .. }
             | Self::NoAuth { path, .. }
+            | Self::AuthFailed { path, .. }
             | Self::ConnectionLost { path, .. }
             | Self::Cancelled { path, .. }
             | Self::Server { path, .. } => Some(path),
-            Self::Argument { .. } | Self::AuthFailed { .. } | Self::Unreachable { .. } | Self::Internal(_) => None,
+            Self::Argument { .. } | Self::Unreachable { .. } | Self::Internal(_) => None,
         }
     }
 

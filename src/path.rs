@@ -3,6 +3,8 @@
 use crate::error::{Error, Result};
 
 const ARGUMENT: &str = "path";
+/// Bytes. A server hangs up on a request beyond 1 MiB, and does not say why.
+const LIMIT: usize = 64 * 1024;
 /// ZooKeeper's own subtree: quotas and the ensemble's configuration.
 const RESERVED: &str = "/zookeeper";
 
@@ -48,6 +50,9 @@ pub fn parents(path: &str) -> impl Iterator<Item = &str> {
 }
 
 fn join(argument: &'static str, text: &str) -> Result<String> {
+    if text.len() > LIMIT {
+        return Err(Error::argument(argument, format!("must not be longer than {LIMIT} bytes")));
+    }
     let mut path = String::with_capacity(text.len() + 1);
     for part in text.split('/').filter(|part| !part.is_empty()) {
         if part == "." || part == ".." {

@@ -41,7 +41,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    async fn open(identity: &Arc<Identity>) -> Result<Self> {
+    async fn open(identity: &Arc<Identity>, path: &str) -> Result<Self> {
         loop {
             let mut connector = zk::Client::connector().with_session_timeout(identity.session_timeout);
             if let Some(it) = &identity.credentials {
@@ -49,9 +49,7 @@ impl Session {
             }
             match connector.connect(&identity.servers.join(",")).await {
                 Ok(client) => return Ok(Self { client, identity: identity.clone() }),
-                Err(zk::Error::AuthFailed) => {
-                    return Err(Error::AuthFailed { hosts: identity.hosts(), user: identity.user() });
-                }
+                Err(zk::Error::AuthFailed) => return Err(auth_failed(identity, path)),
                 Err(zk::Error::BadArguments(why)) => return Err(Error::argument("zk_hosts", why.to_string())),
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
@@ -100,9 +98,7 @@ impl Session {
         use zk::Error as E;
         match error {
             E::NoAuth => Failure::Final(Error::NoAuth { action, path: path.to_owned(), user: self.identity.user() }),
-            E::AuthFailed => {
-                Failure::Final(Error::AuthFailed { hosts: self.identity.hosts(), user: self.identity.user() })
-            }
+            E::AuthFailed => Failure::Final(auth_failed(&self.identity, path)),
             E::SessionExpired | E::ClientClosed => Failure::Gone,
             E::NoNode
             | E::NodeExists
@@ -122,6 +118,10 @@ impl Session {
             _ => Failure::Lost,
         }
     }
+}
+
+fn auth_failed(identity: &Identity, path: &str) -> Error {
+    Error::AuthFailed { hosts: identity.hosts(), path: path.to_owned(), user: identity.user() }
 }
 
 type Slot = Arc<tokio::sync::Mutex<Option<Session>>>;
@@ -194,7 +194,7 @@ impl Ensemble {
                 let mut held = slot.lock().await;
                 let session = match held.as_ref().filter(|session| !session.is_over()) {
                     Some(session) => session.clone(),
-                    None => held.insert(Session::open(&self.identity).await?).clone(),
+                    None => held.insert(Session::open(&self.identity, path).await?).clone(),
                 };
                 drop(held);
                 if session.connected().await {

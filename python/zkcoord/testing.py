@@ -146,8 +146,10 @@ class Server:
         self.start()
 
     def pause(self) -> None:
-        """Freeze the process (SIGSTOP): its connections stay open and nothing is answered."""
+        """Freeze the process (SIGSTOP): from now on its connections stay open and nothing is answered."""
         self._paused = self._signal(signal.SIGSTOP)
+        if self._paused and self._process:  # the last of its threads stops a little later
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Let a paused process go on (SIGCONT)."""

@@ -232,13 +232,7 @@ impl Signals {
             if old.is_none() || old.eq(&ignore)? {
                 continue;
             }
-            let seen = taken.seen.clone();
-            let handler = PyCFunction::new_closure(
-                py,
-                None,
-                None,
-                move |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| seen.store(number, Ordering::Release),
-            )?;
+            let handler = Self::handler(py, number, taken.seen.clone(), old.clone().unbind())?;
             if signal.call_method1("signal", (number, handler)).is_err() {
                 return Ok(None);
             }
@@ -246,6 +240,28 @@ impl Signals {
             taken.old.push((number, name, old.unbind(), system));
         }
         Ok(Some(taken))
+    }
+
+    /// Notes that the signal came. A child that was forked meanwhile by another thread inherits this
+    /// handler and waits for nothing: there the old handler acts.
+    fn handler(py: Python<'_>, number: i32, seen: Arc<AtomicI32>, old: Py<PyAny>) -> PyResult<Bound<'_, PyCFunction>> {
+        let waiting = std::process::id();
+        let handle = move |args: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| -> PyResult<()> {
+            if std::process::id() == waiting {
+                seen.store(number, Ordering::Release);
+                return Ok(());
+            }
+            let py = args.py();
+            if old.bind(py).is_callable() {
+                old.call1(py, args.clone())?;
+            } else {
+                let signal = py.import("signal")?;
+                signal.call_method1("signal", (number, &old))?;
+                signal.call_method1("raise_signal", (number,))?;
+            }
+            Ok(())
+        };
+        PyCFunction::new_closure(py, None, None, handle)
     }
 
     fn number(&self) -> i32 {

@@ -17,13 +17,9 @@ fn claim(
     max_concurrency: Given<'_, '_>,
     ephemeral_lease: Given<'_, '_>,
 ) -> Result<Claim> {
-    Ok(Claim {
-        pool: settings.path(&text("path", path)?)?,
-        identifier: identifier(who)?,
-        limit: count("max_concurrency", max_concurrency, 1, 1)?,
-        ephemeral: flag("ephemeral_lease", ephemeral_lease)?,
-        acl: settings.acl.clone(),
-    })
+    let (path, identifier) = (text("path", path)?, identifier(who)?);
+    let limit = count("max_concurrency", max_concurrency, 1, 1)?;
+    Claim::new(settings, &path, identifier, limit, flag("ephemeral_lease", ephemeral_lease)?)
 }
 
 /// Takes a slot on a path, and waits for one if need be. See the stub for the whole story.

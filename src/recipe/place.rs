@@ -1,7 +1,8 @@
 //! One contender's place in the queue of a pool, from entering it to leaving it.
 //!
 //! Layout: see [`names`]. Invariants: a lease is added only by the first in the queue, and only while
-//! the pool has fewer children than its limit; every child of the pool counts.
+//! the pool has fewer children than its limit; every child of the pool counts. A lease that ends sooner
+//! than the claim asks for may be swapped for another of the same identifier by anybody: the count stays.
 //!
 //! Steps. Each is one flight: its requests travel together.
 //! 1. enter: create(place), list(queue), get(pool), list(pool).

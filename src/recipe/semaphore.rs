@@ -22,10 +22,14 @@ use crate::recipe::place::{Left, Outcome, Place, Progress};
 use crate::recipe::{names, or_missing};
 use crate::record::{self, Limit};
 use crate::session::{Ensemble, Failure, Session};
+use crate::settings::Settings;
 use crate::wait::{Budget, Cancel, Cut};
 
 /// How long a caller who gave up waits for its place to be tidied away.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// Bytes. A server hangs up on a request beyond 1 MiB, and does not say why.
+const IDENTIFIER_LIMIT: usize = 64 * 1024;
 
 type Attempt<T> = std::result::Result<T, Failure>;
 
@@ -45,6 +49,18 @@ pub struct Claim {
 }
 
 impl Claim {
+    /// A claim on the pool at the caller's `path`, below the chroot of `settings`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`]: a bad path, or an identifier too long for a request.
+    pub fn new(settings: &Settings, path: &str, identifier: String, limit: u32, ephemeral: bool) -> Result<Self> {
+        let pool = settings.path(path)?;
+        if identifier.len() > IDENTIFIER_LIMIT {
+            return Err(Error::argument("identifier", format!("must not be longer than {IDENTIFIER_LIMIT} bytes")));
+        }
+        Ok(Self { pool, identifier, limit, ephemeral, acl: settings.acl.clone() })
+    }
+
     pub(super) fn acls(&self) -> zk::Acls<'_> {
         if self.acl.is_empty() {
             zk::Acls::anyone_all()

@@ -9,17 +9,23 @@ from zkcoord import errors, lock, lock_holders, unlock
 
 @pytest.fixture
 def proxies(ensemble):
+    """Proxies, and at the end the proof that each kind of request asked for was in fact lost."""
     with proxied(ensemble) as proxies:
+        proxies.wanted = set()
         yield proxies
         zkcoord.close()
+        lost = {opcode for proxy in proxies for opcode in proxy.dropped}
+        assert proxies.wanted and lost == proxies.wanted
 
 
-def drop(proxies, opcode):
+def drop(proxies, opcode, count=1):
+    proxies.wanted.add(opcode)
     for proxy in proxies:
-        proxy.drop_reply(opcode)
+        proxy.drop_reply(opcode, count)
 
 
 def drop_request(proxies, opcode):
+    proxies.wanted.add(opcode)
     for proxy in proxies:
         proxy.drop_request(opcode)
 
@@ -94,9 +100,8 @@ def test_when_nobody_can_say_whether_it_is_held_the_error_says_so(proxies, hosts
     assert lock(root, hosts, identifier="a")
     waiter = Waiting(lock, root, proxies.hosts, identifier="b", timeout=2)
     wait_until(lambda: queue(zk, root) == ["b"], "b waits")
-    for proxy in proxies:
-        proxy.drop_reply(Op.MULTI)
-        proxy.drop_reply(Op.SYNC, count=1000)
+    drop(proxies, Op.MULTI)
+    drop(proxies, Op.SYNC, count=1000)
     unlock(root, hosts, identifier="a")
     with pytest.raises(errors.ConnectionLost, match=rf"{root}: a slot may be held"):
         waiter.result()

@@ -228,3 +228,23 @@ def test_the_version_is_the_distributions():
     from importlib.metadata import version
 
     assert zkcoord.__version__ == version("zkcoord")
+
+
+def test_an_identifier_too_long_for_a_request_is_refused(hosts, root, zk):
+    with pytest.raises(errors.ArgumentError, match="^identifier: must not be longer"):
+        lock(root, hosts, identifier="x" * 2**20)
+    with pytest.raises(errors.ArgumentError, match="^path: must not be longer"):
+        lock(root + "x" * 2**20, hosts)
+    assert zk.exists(root) is None
+
+
+def test_a_refused_user_is_told_so_with_path_and_name():
+    """Servers that insist on authentication."""
+    from zkcoord.testing import Ensemble
+
+    with Ensemble(1, config={"enforce.auth.enabled": "true", "enforce.auth.schemes": "digest"}) as strict:
+        with pytest.raises(errors.AuthFailed, match=r"refused anonymous, on the way to /p: ") as caught:
+            lock("/p", strict.hosts, identifier="a", timeout=10)
+        assert caught.value.path == "/p"
+        assert lock("/p", strict.hosts, identifier="a", **credentials("ann")) is True
+        zkcoord.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoNodeError
+
 from tests.support.salt import LONG, Minionless
 
 
@@ -28,7 +29,9 @@ def minionless(tmp_path: Path) -> Iterator[Callable[..., Minionless]]:
 @pytest.fixture
 def salt_call(minionless: Callable[..., Minionless], hosts: str) -> Minionless:
     """`salt-call --local` of the newest Salt, with the ensemble as its default and as profile `blue`."""
-    return minionless(zookeeper={"hosts": hosts, "session_timeout": LONG, "blue": {"hosts": hosts.split(",")}})
+    return minionless(
+        zookeeper={"hosts": hosts, "session_timeout": LONG, "blue": {"hosts": hosts.split(",")}}
+    )
 
 
 @pytest.fixture

@@ -27,6 +27,8 @@ LONG = 40
 
 # The parent may be gone before the death signal is armed, so the shell looks again.
 _DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"')
+# Ctrl-C means something even where the tests run in the background of a script.
+_SIGNALS_ARE_ON = ("env", "--default-signal=INT,TERM")
 # A daemon's children know nothing of our death. Something in its group that reads from us does.
 _GROUP_DIES_WITH_PARENT = (
     "sh",
@@ -44,8 +46,8 @@ def bin_dir(version: str) -> Path:
     else:
         name = f"ZKCOORD_SALT_{version}"
         assert os.environ.get(name), (
-            f"{name} is not set: it names the bin directory of a virtual environment with Salt {version} and both "
-            "distributions; `make test` makes one"
+            f"{name} is not set: it names the bin directory of a virtual environment that has Salt {version} "
+            "and both distributions; `make test` makes one"
         )
         directory = Path(os.environ[name])
     assert (directory / "salt-call").exists(), f"{directory} has no salt-call: install Salt {version} there"
@@ -78,7 +80,7 @@ class Command:
 
     def __init__(self, command: list[str], env: Mapping[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
-            [*_DIE_WITH_PARENT, str(os.getpid()), *command],
+            [*_DIE_WITH_PARENT, str(os.getpid()), *_SIGNALS_ARE_ON, *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -134,16 +136,26 @@ class Minionless:
         (self.directory / "sls" / f"{name}.sls").write_text(text)
 
     def start(
-        self, fun: str, *args: object, options: tuple[str, ...] = (), env: Mapping[str, str] | None = None, **kw: object
+        self,
+        fun: str,
+        *args: object,
+        options: tuple[str, ...] = (),
+        env: Mapping[str, str] | None = None,
+        **kw: object,
     ) -> Command:
-        """Start a salt-call. Text is passed as it is, for Salt to read as YAML; other values are written so."""
+        """Start a salt-call. Text is passed as it is, for Salt to read as YAML; other values are made YAML."""
         fixed = ("--local", "--config-dir", str(self.directory), "--out=json", *options)
         command = Command([str(self._bin_dir / "salt-call"), *fixed, fun, *_arguments(args, kw)], env)
         self._commands.append(command)
         return command
 
     def salt_call(
-        self, fun: str, *args: object, options: tuple[str, ...] = (), env: Mapping[str, str] | None = None, **kw: object
+        self,
+        fun: str,
+        *args: object,
+        options: tuple[str, ...] = (),
+        env: Mapping[str, str] | None = None,
+        **kw: object,
     ) -> Answer:
         """Run a salt-call to its end."""
         return self.start(fun, *args, options=options, env=env, **kw).answer()
@@ -170,12 +182,12 @@ class Cluster:
         self._ports = _reserve_ports(2)
         publish_port, return_port = (reserved.getsockname()[1] for reserved in self._ports)
         (self.directory / "sls").mkdir()
-        ports = {"publish_port": publish_port, "user": getpass.getuser(), "keysize": 2048}
+        both = {"publish_port": publish_port, "user": getpass.getuser(), "keysize": 2048}
         self._configure(
             "master",
             "master",
             {
-                **ports,
+                **both,
                 "interface": "127.0.0.1",
                 "ret_port": return_port,
                 "auto_accept": True,
@@ -185,9 +197,18 @@ class Cluster:
             },
         )
         for name, config in minions.items():
-            own = {"id": name, "master": "127.0.0.1", "master_port": return_port, "random_startup_delay": 0}
-            own |= {"acceptance_wait_time": 1, "master_tries": -1, "mine_enabled": False}
-            self._configure(name, "minion", {**ports, **own, "zookeeper": {"session_timeout": LONG}, **config})
+            own = {
+                **both,
+                "id": name,
+                "master": "127.0.0.1",
+                "master_port": return_port,
+                "master_tries": -1,
+                "acceptance_wait_time": 1,
+                "random_startup_delay": 0,
+                "mine_enabled": False,
+                "zookeeper": {"session_timeout": LONG},
+            }
+            self._configure(name, "minion", {**own, **config})
         self.minions = tuple(minions)
 
     def start(self, limit: float = 60.0) -> None:
@@ -200,13 +221,15 @@ class Cluster:
         while not all(_READY in self._log(name) for name in self.minions):
             dead = [name for name, daemon in self._daemons.items() if daemon.poll() is not None]
             assert not dead, f"{dead} died; the logs:\n{self.logs()}"
-            assert time.monotonic() < end, f"not all minions are ready within {limit} s; the logs:\n{self.logs()}"
+            assert time.monotonic() < end, f"minions not ready within {limit} s; the logs:\n{self.logs()}"
             time.sleep(0.1)
 
-    def salt(self, target: str, fun: str, *args: object, options: tuple[str, ...] = (), **kw: object) -> Command:
-        """Start a `salt` command for one minion. The answer's value is that minion's."""
-        fixed = ("--config-dir", str(self.directory / "master"), "--out=json", "--timeout=15", *options)
-        command = Command([str(self._bin_dir / "salt"), *fixed, target, fun, *_arguments(args, kw)])
+    def salt(
+        self, minion: str, fun: str, *args: object, options: tuple[str, ...] = (), **kw: object
+    ) -> Command:
+        """Start a `salt` command for one minion, whose answer it is."""
+        fixed = ("--config-dir", str(self.directory / "master"), "--out=json", *options)
+        command = Command([str(self._bin_dir / "salt"), *fixed, minion, fun, *_arguments(args, kw)])
         self._commands.append(command)
         return command
 
@@ -248,12 +271,12 @@ class Cluster:
         (directory / kind).write_text(json.dumps({**own, **config}))
 
     def _spawn(self, name: str, program: str) -> None:
-        # Daemons outlive the tests that use them: they do not carry the mark of the one that happens to be first.
+        # Daemons outlive the tests that use them, and so do not carry the mark of any.
         env = {key: value for key, value in os.environ.items() if key != MARK}
-        command = [str(self._bin_dir / program), "--config-dir", str(self.directory / name), "--log-level=quiet"]
+        options = ("--config-dir", str(self.directory / name), "--log-level=quiet")
         with (self.directory / name / "out").open("wb") as out:
             self._daemons[name] = subprocess.Popen(
-                [*_GROUP_DIES_WITH_PARENT, *command],
+                [*_GROUP_DIES_WITH_PARENT, str(self._bin_dir / program), *options],
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=out,
@@ -275,7 +298,7 @@ def closed_port() -> Iterator[str]:
 
 
 def _reserve_ports(count: int) -> list[socket.socket]:
-    """Free ports, held by sockets that do not listen: who sets SO_REUSEADDR, as Salt does, can listen there."""
+    """Free ports, held by sockets that do not listen. Who sets SO_REUSEADDR, as Salt does, still can."""
     reserved = [socket.socket() for _ in range(count)]
     for each in reserved:
         each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,0 +1,70 @@
+"""Processes whose sessions last long, so that "at once" cannot be mistaken for a session's timeout."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+
+import pytest
+import zkcoord
+from kazoo.client import KazooClient
+from tests.support.processes import Script
+from tests.support.znodes import Pool
+from zkcoord.testing import Ensemble
+
+SESSION_TIMEOUT = 30
+
+# `at` says where, and for how long a session lasts. `say` writes a line in one piece. SIGUSR1 is the test's word,
+# which can be given before it is waited for.
+PRELUDE = """
+at = {"zk_hosts": hosts, "config_get": {"zookeeper:session_timeout": session_timeout}.get}
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+
+def say(*words):
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
+
+def wait_for_word():
+    signal.sigwait([signal.SIGUSR1])
+
+def attempt(function, *arguments, **keywords):
+    try:
+        return function(*arguments, **keywords)
+    except BaseException as error:
+        return f"{type(error).__name__}: {error}"
+"""
+
+
+@pytest.fixture
+def script(script: Callable[..., Script]) -> Callable[..., Script]:
+    """Run code in a process of its own, with the words of `PRELUDE` known."""
+
+    def start(code: str, *, session_timeout: float = SESSION_TIMEOUT, **names: object) -> Script:
+        return script(PRELUDE + textwrap.dedent(code), session_timeout=session_timeout, **names)
+
+    return start
+
+
+@pytest.fixture
+def pool(zk: KazooClient, root: str) -> Pool:
+    return Pool(zk, root)
+
+
+@pytest.fixture
+def sessions(ensemble: Ensemble) -> Callable[[], set[str]]:
+    """The sessions that were opened since the test began."""
+    before = ensemble.sessions()
+    return lambda: ensemble.sessions() - before
+
+
+@pytest.fixture
+def held(root: str, hosts: str) -> Callable[[], bool]:
+    """A slot that somebody holds, the only one; call it to have it given back."""
+    assert zkcoord.lock(root, hosts, "holder")
+    zkcoord.close()
+    return lambda: zkcoord.unlock(root, hosts, "holder")
+
+
+@pytest.fixture
+def at_once(wait_until: Callable[..., None]) -> Callable[[Callable[[], object], str], None]:
+    """Wait until something is so that must not take a session's timeout."""
+    return lambda condition, what: wait_until(condition, what, limit=SESSION_TIMEOUT / 3)

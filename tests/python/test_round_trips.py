@@ -1,0 +1,73 @@
+"""What a call costs, counted in requests on the wire."""
+
+from collections import Counter
+
+import pytest
+import zkcoord
+from tests.support.proxy import Op, proxied
+from zkcoord import lock, lock_holders, party_members, unlock
+
+QUORUM_WRITES = (Op.CREATE, Op.CREATE2, Op.DELETE, Op.SET_DATA, Op.MULTI)
+
+
+@pytest.fixture
+def cost(ensemble, root):
+    """Run a call on an open session and count its requests, pings aside."""
+    with proxied(ensemble) as proxies:
+
+        def requests():
+            return sum((proxy.counts for proxy in proxies), Counter())
+
+        def cost(function, *args, **kwargs):
+            before = requests()
+            outcome = function(args[0], proxies.hosts, *args[1:], **kwargs)
+            spent = requests() - before
+            del spent[Op.PING]
+            return outcome, {Op(op): count for op, count in spent.items()}
+
+        zkcoord.lock_holders(root, proxies.hosts)
+        yield cost
+        zkcoord.close()
+
+
+def test_an_uncontended_lock_is_two_quorum_writes_and_what_travels_with_them(cost, root):
+    cost(lock, root, identifier="first")
+    cost(unlock, root, identifier="first")
+    held, spent = cost(lock, root, identifier="a")
+    assert held is True
+    assert spent == {Op.CREATE2: 1, Op.GET_CHILDREN: 2, Op.GET_DATA: 1, Op.MULTI: 1}
+    assert sum(count for op, count in spent.items() if op in QUORUM_WRITES) == 2
+
+
+def test_an_unlock_is_one_quorum_write_and_nothing_else(cost, root):
+    cost(lock, root, identifier="a")
+    assert cost(unlock, root, identifier="a") == (True, {Op.DELETE: 1})
+
+
+def test_an_ephemeral_lock_costs_no_more(cost, root):
+    cost(lock, root, identifier="first")
+    cost(unlock, root, identifier="first")
+    assert sum(cost(lock, root, identifier="a", ephemeral_lease=True)[1].values()) == 5
+    assert cost(unlock, root, identifier="a", ephemeral_lease=True) == (True, {Op.DELETE: 1})
+
+
+def test_slots_that_others_hold_cost_no_more(cost, root):
+    for name in "abc":
+        cost(lock, root, identifier=name, max_concurrency=4)
+    assert sum(cost(lock, root, identifier="d", max_concurrency=4)[1].values()) == 5
+
+
+@pytest.mark.parametrize("holders", [1, 50])
+def test_holders_are_two_reads_whatever_their_number(cost, root, zk, holders):
+    zk.create(root)
+    for number in range(holders):
+        zk.create(f"{root}/{number:032x}", b"x")
+    names, spent = cost(lock_holders, root)
+    assert len(names) == holders
+    assert spent == {Op.SYNC: 1, Op.GET_CHILDREN: 1, Op.MULTI_READ: 1}
+    zk.delete(root, recursive=True)
+
+
+def test_an_empty_pool_is_one_read(cost, root):
+    assert cost(lock_holders, root) == ([], {Op.SYNC: 1, Op.GET_CHILDREN: 1})
+    assert cost(party_members, root) == ([], {Op.SYNC: 1, Op.GET_CHILDREN: 1})

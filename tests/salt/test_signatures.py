@@ -1,0 +1,133 @@
+"""The four functions are the documented ones, in the native module and in Salt's."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from collections.abc import Callable
+from inspect import Parameter
+from types import ModuleType
+
+import pytest
+import zkcoord
+from salt.exceptions import SaltInvocationError
+from salt.utils.args import argspec_report
+from saltext.zkcoord.modules import zk_concurrency
+from zkcoord.errors import ArgumentError
+
+# As Salt's documentation has them.
+DOCUMENTED = {
+    "lock": (
+        "(path, zk_hosts=None, identifier=None, max_concurrency=1, timeout=None, ephemeral_lease=False, "
+        "force=False, profile=None, scheme=None, username=None, password=None, default_acl=None)"
+    ),
+    "lock_holders": (
+        "(path, zk_hosts=None, identifier=None, max_concurrency=1, timeout=None, ephemeral_lease=False, "
+        "profile=None, scheme=None, username=None, password=None, default_acl=None)"
+    ),
+    "party_members": (
+        "(path, zk_hosts=None, min_nodes=1, blocking=False, "
+        "profile=None, scheme=None, username=None, password=None, default_acl=None)"
+    ),
+    "unlock": (
+        "(path, zk_hosts=None, identifier=None, max_concurrency=1, ephemeral_lease=False, "
+        "scheme=None, profile=None, username=None, password=None, default_acl=None)"
+    ),
+}
+ADDED = {"lock": set(), "lock_holders": set(), "party_members": {"timeout"}, "unlock": {"timeout"}}
+ADDED_NATIVE = {"config_get", "raise_on_signal"}
+
+# For each parameter something that no function takes for it. The error then names the parameter that got it.
+REFUSED = {
+    "path": "/a/../b",
+    "zk_hosts": "host:port",
+    "identifier": ["a", "list"],
+    "max_concurrency": 0,
+    "min_nodes": -1,
+    "timeout": -1,
+    "ephemeral_lease": "perhaps",
+    "force": "perhaps",
+    "blocking": "perhaps",
+    "profile": ["a", "list"],
+    "scheme": "carrier-pigeon",
+    "username": "a name without a password",
+    "password": "a password without a name",
+    "default_acl": 5,
+}
+
+FUNCTIONS = sorted(DOCUMENTED)
+
+
+def names(function: str) -> list[str]:
+    return [part.split("=")[0].strip() for part in DOCUMENTED[function].strip("()").split(",")]
+
+
+POSITIONS = [(function, name) for function in FUNCTIONS for name in names(function)]
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Salt's module with what the loader injects, and an empty configuration."""
+    monkeypatch.setattr(zk_concurrency, "__salt__", {"config.get": lambda _, default: default}, raising=False)
+    monkeypatch.setattr(zk_concurrency, "__context__", {}, raising=False)
+    return zk_concurrency
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_the_native_function_is_the_documented_one_and_what_it_adds_is_keyword_only(function):
+    signature = inspect.signature(getattr(zkcoord, function))
+    parameters = signature.parameters.values()
+    added = {parameter.name for parameter in parameters if parameter.kind is Parameter.KEYWORD_ONLY}
+    documented = [parameter for parameter in parameters if parameter.name not in added]
+    assert str(signature.replace(parameters=documented)) == DOCUMENTED[function]
+    assert added == ADDED[function] | ADDED_NATIVE
+
+
+# Of which kind the additions have to be is for Salt to say, in test_loader.py and test_state_runs.py.
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_the_salt_function_is_the_documented_one_and_what_it_adds_comes_last(function):
+    signature = inspect.signature(getattr(zk_concurrency, function))
+    parameters = list(signature.parameters.values())
+    count = len(names(function))
+    assert str(signature.replace(parameters=parameters[:count])) == DOCUMENTED[function]
+    assert {parameter.name for parameter in parameters[count:]} == ADDED[function]
+    assert all(parameter.default is None for parameter in parameters[count:])
+
+
+@pytest.mark.parametrize(("function", "name"), POSITIONS)
+def test_an_argument_by_position_is_the_parameter_that_the_documentation_has_there(function, name, loaded):
+    given = {"path": "/lock/web", name: REFUSED[name]}
+    arguments = [given.get(each) for each in names(function)]
+    native: Callable[..., object] = getattr(zkcoord, function)
+    with pytest.raises(ArgumentError, match=f"^{name}: "):
+        native(*arguments, config_get=lambda _, default: default)
+    with pytest.raises(SaltInvocationError, match=f"^{name}: "):
+        getattr(loaded, function)(*arguments)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_salt_function_tells_its_parameters_and_has_a_cli_example(function):
+    documentation = inspect.getdoc(getattr(zk_concurrency, function)) or ""
+    for name in (*names(function), *ADDED[function]):
+        assert f"\n{name}\n    " in documentation
+    _, example = documentation.split("CLI Example:\n\n.. code-block:: bash\n\n")
+    assert example.startswith(f"    salt minion zk_concurrency.{function} /lock/path ")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_an_argument_specification_survives_pickling(function):
+    name = f"zk_concurrency.{function}"
+    report = argspec_report({name: getattr(zk_concurrency, function)}, name)
+    assert report[name]["args"][: len(names(function))] == names(function)
+    assert pickle.loads(pickle.dumps(report)) == report
+
+
+def test_salt_finds_four_functions():
+    own = inspect.getmembers(
+        zk_concurrency, lambda it: inspect.isfunction(it) and it.__module__ == zk_concurrency.__name__
+    )
+    assert [name for name, _ in own if not name.startswith("_")] == FUNCTIONS
+    # Salt gives these out under other names, and functions of a class or of C not at all.
+    assert not hasattr(zk_concurrency, "__func_alias__")
+    assert not hasattr(zk_concurrency, "__load__")
+    assert zk_concurrency.__virtual__() == "zk_concurrency" == zk_concurrency.__name__.rpartition(".")[2]
