@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -173,7 +175,8 @@ def test_a_fork_at_any_moment_leaves_nothing_locked(script):
             if (child := os.fork()) == 0:
                 code = 1
                 try:
-                    held = zkcoord.lock(root, identifier=number, timeout=20, **at)
+                    signal.alarm(20)  # nobody else ends a child that hangs
+                    held = zkcoord.lock(root, identifier=number, timeout=10, **at)
                     code = 0 if held and zkcoord.unlock(root, identifier=number, **at) else 2
                     zkcoord.close()
                 finally:
@@ -185,6 +188,19 @@ def test_a_fork_at_any_moment_leaves_nothing_locked(script):
         say(codes)
     """)
     assert parent.result(60) == "{0}"
+
+
+@pytest.mark.parametrize("loaded", ["", "multiprocessing", "multiprocessing.util"])
+def test_no_use_imports_anything_because_a_fork_in_between_would_leave_that_import_locked(
+    hosts, root, held, loaded
+):
+    code = f"""
+import {loaded or "zkcoord"}, sys, zkcoord
+before = set(sys.modules)
+print(zkcoord.lock({root!r}, {hosts!r}, "waiter", timeout=0.3), set(sys.modules) - before)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert run.stdout == "False set()\n"
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])

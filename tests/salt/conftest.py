@@ -1,15 +1,68 @@
-"""What the tests with real Salt share."""
+"""What the tests with Salt share.
+
+Salt is imported by fixtures and tests only: it puts an importer into `sys.meta_path` with which pytest cannot
+collect.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoNodeError
 
 from tests.support.salt import LONG, Minionless
+
+
+class Config(dict[str, object]):
+    """Salt's `config.get`: whole keys, with a memory of what was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    def look_up(self, key: str, default: object = "") -> object:
+        self.asked.append(key)
+        return self.get(key, default)
+
+
+@pytest.fixture
+def config() -> Config:
+    return Config()
+
+
+@pytest.fixture
+def context() -> dict[str, object]:
+    return {}
+
+
+@pytest.fixture
+def shim(monkeypatch: pytest.MonkeyPatch, config: Config, context: dict[str, object]) -> ModuleType:
+    """Salt's module in this process, with what the loader puts into it."""
+    from saltext.zkcoord.modules import zk_concurrency
+
+    monkeypatch.setattr(zk_concurrency, "__salt__", {"config.get": config.look_up}, raising=False)
+    monkeypatch.setattr(zk_concurrency, "__context__", context, raising=False)
+    return zk_concurrency
+
+
+@pytest.fixture
+def invocation_error() -> type[Exception]:
+    """What Salt reports as a wrong call."""
+    from salt.exceptions import SaltInvocationError
+
+    return SaltInvocationError
+
+
+@pytest.fixture
+def execution_error() -> type[Exception]:
+    """What Salt reports as one line."""
+    from salt.exceptions import CommandExecutionError
+
+    return CommandExecutionError
 
 
 @pytest.fixture
@@ -27,11 +80,10 @@ def minionless(tmp_path: Path) -> Iterator[Callable[..., Minionless]]:
 
 
 @pytest.fixture
-def salt_call(minionless: Callable[..., Minionless], hosts: str) -> Minionless:
-    """`salt-call --local` of the newest Salt, with the ensemble as its default and as profile `blue`."""
-    return minionless(
-        zookeeper={"hosts": hosts, "session_timeout": LONG, "blue": {"hosts": hosts.split(",")}}
-    )
+def salt(minionless: Callable[..., Minionless], hosts: str) -> Minionless:
+    """The newest Salt without a master, configured with the ensemble, which is profile `blue` as well."""
+    blue = {"hosts": hosts.split(","), "session_timeout": LONG}
+    return minionless(zookeeper={"hosts": hosts, "session_timeout": LONG, "blue": blue})
 
 
 @pytest.fixture

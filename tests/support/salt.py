@@ -143,7 +143,7 @@ class Minionless:
         env: Mapping[str, str] | None = None,
         **kw: object,
     ) -> Command:
-        """Start a salt-call. Text is passed as it is, for Salt to read as YAML; other values are made YAML."""
+        """Start a salt-call. Text is passed as it is, as YAML that is; other values are made YAML."""
         fixed = ("--local", "--config-dir", str(self.directory), "--out=json", *options)
         command = Command([str(self._bin_dir / "salt-call"), *fixed, fun, *_arguments(args, kw)], env)
         self._commands.append(command)
