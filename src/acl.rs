@@ -99,6 +99,14 @@ fn refused(reason: String) -> Error {
     Error::argument(ARGUMENT, reason)
 }
 
+/// The bits of a permission, as ZooKeeper's protocol has them: read 1, write 2, create 4, delete 8,
+/// admin 16.
+#[must_use]
+pub fn bits(permission: Permission) -> i32 {
+    let each = [Permission::READ, Permission::WRITE, Permission::CREATE, Permission::DELETE, Permission::ADMIN];
+    (0..).zip(each).filter(|(_, one)| permission.has(*one)).map(|(bit, _)| 1 << bit).sum()
+}
+
 /// The id by which ZooKeeper's digest scheme knows a user: `user:base64(sha1("user:password"))`.
 ///
 /// Source: `DigestAuthenticationProvider.generateDigest` of ZooKeeper.

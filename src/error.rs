@@ -80,6 +80,26 @@ pub enum Error {
         /// A signal's name, or what else ended the wait.
         by: &'static str,
     },
+    /// There is no such znode.
+    #[error("{path} does not exist")]
+    NoNode {
+        /// The znode.
+        path: String,
+    },
+    /// There is such a znode already.
+    #[error("{path} exists already")]
+    NodeExists {
+        /// The znode.
+        path: String,
+    },
+    /// The znode was changed by somebody else.
+    #[error("{path} is not at version {wanted}: it was changed meanwhile")]
+    BadVersion {
+        /// The znode.
+        path: String,
+        /// The version that was to be changed.
+        wanted: i32,
+    },
     /// The ensemble refused a request for a reason of its own, such as a quota.
     #[error("could not {action} {path}: {reason}")]
     Server {
@@ -107,6 +127,9 @@ impl Error {
             Self::Unreachable { .. } => "unreachable",
             Self::ConnectionLost { .. } => "connection_lost",
             Self::Cancelled { .. } => "cancelled",
+            Self::NoNode { .. } => "no_node",
+            Self::NodeExists { .. } => "node_exists",
+            Self::BadVersion { .. } => "bad_version",
             Self::Server { .. } => "server",
             Self::Internal(_) => "internal",
         }
@@ -121,6 +144,9 @@ impl Error {
             | Self::AuthFailed { path, .. }
             | Self::ConnectionLost { path, .. }
             | Self::Cancelled { path, .. }
+            | Self::NoNode { path }
+            | Self::NodeExists { path }
+            | Self::BadVersion { path, .. }
             | Self::Server { path, .. } => Some(path),
             Self::Argument { .. } | Self::Unreachable { .. } | Self::Internal(_) => None,
         }

@@ -11,6 +11,7 @@
 //! | [`wait`] | how a wait ends: answer, time, or the caller |
 //! | [`session`] | the live sessions of a process, and what a failure of one means |
 //! | [`recipe`] | the primitives: semaphore and party |
+//! | [`znode`] | single znodes: create, read, write, delete |
 //! | `py` | the Python extension module, behind the feature `python` |
 //!
 //! Imports run one way, from the bottom of this table to its top.
@@ -26,5 +27,6 @@ pub mod record;
 pub mod session;
 pub mod settings;
 pub mod wait;
+pub mod znode;
 
 pub use error::{Error, Result};

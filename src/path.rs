@@ -24,6 +24,17 @@ pub fn normalise(text: &str) -> Result<String> {
     Ok(path)
 }
 
+/// As [`normalise`], but for any znode: the root (empty here) and ZooKeeper's own are fine.
+///
+/// # Errors
+/// [`Error::Argument`].
+pub fn any(text: &str) -> Result<String> {
+    if text.is_empty() {
+        return Err(Error::argument(ARGUMENT, "is empty; give a path such as /app/config"));
+    }
+    join(ARGUMENT, text)
+}
+
 /// The prefix that a chroot puts before every path: empty for `/` and for nothing.
 ///
 /// # Errors

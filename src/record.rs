@@ -36,3 +36,11 @@ impl Limit {
 pub fn identifier(data: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(data)
 }
+
+/// The identifier in the data of a place in a queue. Kazoo's semaphore writes Python's notation for
+/// bytes there, `b'web1'`, which is shown as `web1`.
+#[must_use]
+pub fn waiter(data: &[u8]) -> Cow<'_, str> {
+    let quoted = |quote| data.strip_prefix(&[b'b', quote])?.strip_suffix(&[quote]);
+    identifier(quoted(b'\'').or_else(|| quoted(b'"')).unwrap_or(data))
+}

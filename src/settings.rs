@@ -126,6 +126,23 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// The full path of any znode that a caller's `path` means, ZooKeeper's own included.
+    ///
+    /// # Errors
+    /// [`Error::Argument`].
+    pub fn any_path(&self, path: &str) -> Result<String> {
+        let full = format!("{}{}", self.identity.chroot, path::any(path)?);
+        Ok(if full.is_empty() { "/".to_owned() } else { full })
+    }
+
+    /// What a caller below the chroot calls the znode at a full path.
+    #[must_use]
+    pub fn shown(&self, full: &str) -> String {
+        full.strip_prefix(&self.identity.chroot).filter(|rest| !rest.is_empty()).unwrap_or("/").to_owned()
+    }
+}
+
 fn in_range(argument: &'static str, timeout: Duration) -> Result<()> {
     if timeout < Duration::from_millis(1) || timeout > MAX_TIMEOUT {
         let most = MAX_TIMEOUT.as_secs();

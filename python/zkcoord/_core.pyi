@@ -29,12 +29,30 @@ A lost connection is mended, an expired session replaced; neither ends a call th
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict
+
+from typing_extensions import Unpack
 
 _Scalar: TypeAlias = str | int | float
 _Hosts: TypeAlias = str | Sequence[str]
 _Acl: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 _ConfigGet: TypeAlias = Callable[[str, Any], Any]
+
+class _Connection(TypedDict, total=False):
+    """The keywords of the functions beyond the stock four: as above, and `timeout` in seconds for the whole."""
+
+    zk_hosts: _Hosts | None
+    profile: _Scalar | None
+    scheme: str | None
+    username: _Scalar | None
+    password: _Scalar | None
+    default_acl: _Acl | None
+    config_get: _ConfigGet | None
+    timeout: float | str | None
+    raise_on_signal: bool
+
+_Stat: TypeAlias = tuple[int, int, int, int, int, int, int, int, int, int, int]
+_AclEntry: TypeAlias = tuple[int, tuple[str, str]]
 
 __version__: str
 
@@ -54,6 +72,7 @@ def lock(
     *,
     config_get: _ConfigGet | None = None,
     raise_on_signal: bool = False,
+    on_position: Callable[[int], object] | None = None,
 ) -> bool:
     """Take one of the `max_concurrency` slots at `path` for `identifier` (the host's name).
 
@@ -64,6 +83,9 @@ def lock(
     A lease is persistent, and stays until it is unlocked; with `ephemeral_lease` it ends with the session of
     this process. `force` takes a slot at once, whatever the count and whoever waits. A pool that stores
     another limit is a LimitMismatch; one without data is given the limit; other data is left alone.
+
+    `on_position` is called, from this thread, with the place in the queue (1 is next) when that changes while
+    it waits, at most once a second. What it raises ends the wait and comes through.
 
     On cancel nothing is held and no znode is left. After an expired session the wait starts over at the end of
     the queue, with the time that is left. ConnectionLost: nobody answered who could say whether the slot is
@@ -137,6 +159,69 @@ def party_members(
     ran out; then those so far are returned. Creates nothing; a party that does not exist is empty, and can be
     waited for. Source: the party recipes of kazoo.
     """
+
+def status(path: str, **connection: Unpack[_Connection]) -> dict[str, Any]:
+    """Tell who holds a slot at `path`, and who waits for one.
+
+    A dict: ``path``; ``max_concurrency`` (None where none is stored); ``free`` slots (None where nothing limits
+    them); ``holders``, the longest first, each with ``identifier``, ``since`` (UTC, RFC 3339, by the servers'
+    clock), ``age`` (seconds, by this host's clock), ``ephemeral``, ``fencing_token`` (the lease's czxid),
+    ``session`` (hexadecimal, or None) and ``lease`` (its znode's name); ``waiters``, in the order of the queue,
+    each with ``identifier``, ``position`` (1 is next), ``since``, ``age``, ``session`` and ``place``. A missing
+    path is a pool with neither. Creates nothing; two round trips.
+    """
+
+def set_max(path: str, max_concurrency: int | str, **connection: Unpack[_Connection]) -> dict[str, Any]:
+    """Change the limit that the pool at `path` stores, by compare-and-set. Waiters see it at once.
+
+    A dict: ``path``, ``old`` (None where there was none), ``new``, ``holders`` (their number) and ``overshoot``,
+    how many of them are above the new limit: nobody is evicted. A missing pool is made; one whose data is no
+    number is left alone, an ArgumentError.
+    """
+
+def znode_create(
+    path: str,
+    value: bytes | str | None = b"",
+    acls: _Acl | None = None,
+    ephemeral: bool | None = False,
+    sequence: bool | None = False,
+    makepath: bool | None = False,
+    **connection: Unpack[_Connection],
+) -> str:
+    """Create a znode, with `makepath` its parents too; its path, below the chroot.
+
+    Without `acls` it permits what ``default_acl`` says. NodeExists; NoNode for a missing parent. A lost reply is
+    resolved, but for a sequential znode, whose name is then unknown: ConnectionLost.
+    """
+
+def znode_exists(path: str, **connection: Unpack[_Connection]) -> bool:
+    """Whether a znode exists."""
+
+def znode_get(path: str, **connection: Unpack[_Connection]) -> bytes:
+    """Read the data of a znode. NoNode."""
+
+def znode_children(path: str, **connection: Unpack[_Connection]) -> list[str]:
+    """List the names of a znode's children, in no order. NoNode."""
+
+def znode_set(path: str, value: bytes | str, version: int = -1, **connection: Unpack[_Connection]) -> _Stat:
+    """Write the data of a znode that is at `version`, -1 for any; its stat, in the order of kazoo's ZnodeStat.
+
+    NoNode, BadVersion. With a version and a lost reply: ConnectionLost.
+    """
+
+def znode_get_acls(path: str, **connection: Unpack[_Connection]) -> list[_AclEntry]:
+    """Read the ACL of a znode: (permissions, (scheme, id)) each. NoNode."""
+
+def znode_set_acls(path: str, acls: _Acl, version: int = -1, **connection: Unpack[_Connection]) -> _Stat:
+    """Write the ACL of a znode; its stat. Errors as `znode_set`."""
+
+def znode_delete(
+    path: str, version: int = -1, recursive: bool | None = False, **connection: Unpack[_Connection]
+) -> None:
+    """Delete a znode that is at `version`, -1 for any, and with `recursive` all below it. NoNode, BadVersion."""
+
+def digest_acl(keywords: Mapping[str, Any]) -> _AclEntry:
+    """Compute the ACL entry that an ACL dict stands for."""
 
 def close() -> None:
     """End the sessions of this process now, and with them its ephemeral leases. Later calls open new ones."""

@@ -12,12 +12,15 @@ from typing import ClassVar
 __all__ = [
     "ArgumentError",
     "AuthFailed",
+    "BadVersion",
     "Cancelled",
     "ConnectionLost",
     "Error",
     "InternalError",
     "LimitMismatch",
     "NoAuth",
+    "NoNode",
+    "NodeExists",
     "ServerError",
     "Unreachable",
 ]
@@ -56,6 +59,24 @@ class AuthFailed(Error):
     """The ensemble refused the credentials."""
 
     kind = "auth_failed"
+
+
+class NoNode(Error):
+    """There is no such znode."""
+
+    kind = "no_node"
+
+
+class NodeExists(Error):
+    """There is such a znode already."""
+
+    kind = "node_exists"
+
+
+class BadVersion(Error):
+    """The znode was changed by somebody else meanwhile."""
+
+    kind = "bad_version"
 
 
 class Unreachable(Error):

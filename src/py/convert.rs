@@ -109,14 +109,15 @@ fn hosts(value: &Bound<'_, PyAny>) -> Result<Vec<String>> {
     texts.map_or_else(|| refused("zk_hosts", "must be text or a list of texts"), Ok)
 }
 
-fn default_acl(value: &Bound<'_, PyAny>) -> Result<Vec<acl::Keywords>> {
+/// ACL dicts: one, or a list of them.
+pub(super) fn acls(argument: &'static str, value: &Bound<'_, PyAny>) -> Result<Vec<acl::Keywords>> {
     // The message of pythonize would show what it could not convert: a password, perhaps.
     let converted = if value.is_instance_of::<PyDict>() {
         pythonize::depythonize(value).map(|dict| vec![dict])
     } else {
         pythonize::depythonize(value)
     };
-    converted.or_else(|_| refused("default_acl", "must be a dict or a list of dicts"))
+    converted.or_else(|_| refused(argument, "must be a dict or a list of dicts"))
 }
 
 /// Where a call finds its ensemble: its own arguments, and the profile they name.
@@ -196,9 +197,55 @@ impl Values<'_> {
             scheme: self.scheme.as_ref().map(|it| text("scheme", it)).transpose()?,
             username: self.username.as_ref().map(|it| scalar("username", it)).transpose()?,
             password: self.password.as_ref().map(|it| scalar("password", it)).transpose()?,
-            default_acl: self.default_acl.as_ref().map(default_acl).transpose()?,
+            default_acl: self.default_acl.as_ref().map(|it| acls("default_acl", it)).transpose()?,
             session_timeout: timeout("session_timeout", &self.session_timeout)?,
             connect_timeout: timeout("connect_timeout", &self.connect_timeout)?,
         })
     }
 }
+
+/// The keywords that all functions beyond the stock four share.
+pub(super) struct Common {
+    pub(super) settings: Settings,
+    pub(super) patience: Patience,
+    pub(super) raise_on_signal: bool,
+}
+
+impl Common {
+    pub(super) fn from_keywords(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        let mut common = [const { None }; KEYWORDS.len()];
+        for (key, value) in keywords.into_iter().flatten() {
+            let key = text("keyword", &key)?;
+            let index = KEYWORDS.iter().position(|known| *known == key);
+            let index = index.ok_or_else(|| Error::argument("keyword", format!("{key} is not known here")))?;
+            common[index] = Some(value).filter(|value| !value.is_none());
+        }
+        let [hosts, profile, scheme, username, password, default_acl, config_get, timeout, raise_on_signal] = &common;
+        let connection = Connection {
+            hosts: hosts.as_ref(),
+            profile: profile.as_ref(),
+            scheme: scheme.as_ref(),
+            username: username.as_ref(),
+            password: password.as_ref(),
+            default_acl: default_acl.as_ref(),
+            config_get: config_get.as_ref(),
+        };
+        Ok(Self {
+            settings: connection.settings()?,
+            patience: patience(timeout.as_ref())?,
+            raise_on_signal: flag("raise_on_signal", raise_on_signal.as_ref())?,
+        })
+    }
+}
+
+const KEYWORDS: [&str; 9] = [
+    "zk_hosts",
+    "profile",
+    "scheme",
+    "username",
+    "password",
+    "default_acl",
+    "config_get",
+    "timeout",
+    "raise_on_signal",
+];

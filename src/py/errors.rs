@@ -7,11 +7,14 @@ use crate::error::Error;
 
 import_exception!(zkcoord.errors, ArgumentError);
 import_exception!(zkcoord.errors, AuthFailed);
+import_exception!(zkcoord.errors, BadVersion);
 import_exception!(zkcoord.errors, Cancelled);
 import_exception!(zkcoord.errors, ConnectionLost);
 import_exception!(zkcoord.errors, InternalError);
 import_exception!(zkcoord.errors, LimitMismatch);
 import_exception!(zkcoord.errors, NoAuth);
+import_exception!(zkcoord.errors, NoNode);
+import_exception!(zkcoord.errors, NodeExists);
 import_exception!(zkcoord.errors, ServerError);
 import_exception!(zkcoord.errors, Unreachable);
 
@@ -26,6 +29,9 @@ impl From<Error> for PyErr {
             Error::Unreachable { .. } => Unreachable::new_err(arguments),
             Error::ConnectionLost { .. } => ConnectionLost::new_err(arguments),
             Error::Cancelled { .. } => Cancelled::new_err(arguments),
+            Error::NoNode { .. } => NoNode::new_err(arguments),
+            Error::NodeExists { .. } => NodeExists::new_err(arguments),
+            Error::BadVersion { .. } => BadVersion::new_err(arguments),
             Error::Server { .. } => ServerError::new_err(arguments),
             Error::Internal(_) => InternalError::new_err(arguments),
         }

@@ -3,8 +3,12 @@
 mod convert;
 mod errors;
 mod party;
+mod process;
 mod runtime;
 mod semaphore;
+mod signals;
+mod status;
+mod znode;
 
 use pyo3::prelude::*;
 
@@ -13,9 +17,16 @@ mod _core {
     #[pymodule_export]
     use super::party::party_members;
     #[pymodule_export]
-    use super::runtime::{close, finish};
+    use super::process::{close, finish};
     #[pymodule_export]
     use super::semaphore::{lock, lock_holders, unlock};
+    #[pymodule_export]
+    use super::status::{pool_status, set_max};
+    #[pymodule_export]
+    use super::znode::{
+        digest_acl, znode_children, znode_create, znode_delete, znode_exists, znode_get, znode_get_acls, znode_set,
+        znode_set_acls,
+    };
     #[pymodule_export]
     #[allow(non_upper_case_globals)]
     const __version__: &str = env!("CARGO_PKG_VERSION");

@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 
 use super::convert::{count, flag, identifier, patience, text, Connection, Given};
-use super::runtime::call;
+use super::runtime::{call, call_and_tell, Listener};
 use crate::error::Result;
 use crate::recipe::semaphore::{self, Claim};
 use crate::session::Ensemble;
@@ -27,10 +27,11 @@ fn claim(
 #[pyo3(
     signature = (path, zk_hosts=None, identifier=None, max_concurrency=None, timeout=None, ephemeral_lease=None,
                  force=None, profile=None, scheme=None, username=None, password=None, default_acl=None, *,
-                 config_get=None, raise_on_signal=false),
+                 config_get=None, raise_on_signal=false, on_position=None),
     text_signature = "(path, zk_hosts=None, identifier=None, max_concurrency=1, timeout=None, \
                       ephemeral_lease=False, force=False, profile=None, scheme=None, username=None, \
-                      password=None, default_acl=None, *, config_get=None, raise_on_signal=False)"
+                      password=None, default_acl=None, *, config_get=None, raise_on_signal=False, \
+                      on_position=None)"
 )]
 #[allow(clippy::too_many_arguments)]
 pub(super) fn lock<'py>(
@@ -48,18 +49,24 @@ pub(super) fn lock<'py>(
     default_acl: Given<'_, 'py>,
     config_get: Given<'_, 'py>,
     raise_on_signal: bool,
+    on_position: Given<'_, 'py>,
 ) -> PyResult<bool> {
     let connection = Connection { hosts: zk_hosts, profile, scheme, username, password, default_acl, config_get };
     let settings = connection.settings()?;
     let claim = claim(&settings, path, identifier, max_concurrency, ephemeral_lease)?;
     let (patience, force) = (patience(timeout)?, flag("force", force)?);
-    call(path.py(), raise_on_signal, |registry, cancel| async move {
+    let (positions, listener) = match on_position {
+        Some(callable) => Listener::new(callable).map(|(positions, listener)| (Some(positions), Some(listener)))?,
+        None => (None, None),
+    };
+    call_and_tell(path.py(), raise_on_signal, listener, |registry, cancel| async move {
         let connect_timeout = settings.connect_timeout;
         let ensemble = Ensemble::new(registry, settings);
         if force {
             semaphore::force(&ensemble, &claim, &Budget::answer(patience, connect_timeout, cancel)).await
         } else {
-            semaphore::acquire(&ensemble, claim, &Budget::waiting(patience, connect_timeout, cancel)).await
+            let budget = Budget::waiting(patience, connect_timeout, cancel);
+            semaphore::acquire(&ensemble, claim, &budget, positions).await
         }
     })
 }

@@ -11,7 +11,7 @@ use crate::session::{Failure, Session};
 const READ_AT_ONCE: usize = 1000;
 
 type Attempt<T> = std::result::Result<T, Failure>;
-type Read = std::result::Result<(Vec<u8>, zk::Stat), zk::Error>;
+pub(super) type Read = std::result::Result<(Vec<u8>, zk::Stat), zk::Error>;
 
 /// What a pool holds of a claim's identifier.
 pub(super) enum Own {

@@ -3,6 +3,7 @@
 //! | recipe | maturity | what |
 //! | --- | --- | --- |
 //! | [`semaphore`] | Beta | N slots on a path; a lock is one slot |
+//! | [`status`] | Beta | who holds a slot since when, who waits, and changing the limit |
 //! | [`party`] | Beta | who is present, and waiting until enough are |
 //!
 //! [`names`] and [`order`] are the pure parts: what znodes are called, and who is next.
@@ -13,6 +14,7 @@ pub mod order;
 pub mod party;
 mod place;
 pub mod semaphore;
+pub mod status;
 
 use zookeeper_client::Error;
 

@@ -33,6 +33,13 @@ pub fn standing<'a>(queue: &'a [String], mine: &str) -> Standing<'a> {
     }
 }
 
+/// How many are before `mine`, and itself: 1 is next. `None` for one that is absent.
+#[must_use]
+pub fn position(queue: &[String], mine: &str) -> Option<usize> {
+    let own = queue.iter().find(|name| *name == mine).and_then(|name| names::sequence(name))?;
+    Some(1 + queue.iter().filter(|name| names::sequence(name).is_some_and(|sequence| sequence < own)).count())
+}
+
 /// The place that a contender entered under the unique name `prefix`: the first, should a reply that
 /// was lost have left more than one.
 #[must_use]

@@ -15,7 +15,9 @@
 //! | take | sync, then look for the lease by its derived name | start over; a persistent lease is then found by name | delete(place) decides: gone already means that the lease was taken |
 //! | watch | the client renews the watch | start over | remove the place |
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::{join, join3, join_all, select, Either};
 use zookeeper_client as zk;
@@ -27,6 +29,12 @@ use crate::recipe::{names, or_missing, order};
 use crate::record::{self, Limit};
 use crate::session::{Failure, Session, PAUSE};
 use crate::{deadline::Patience, path};
+
+/// How often a waiter whose position somebody wants to know looks at the queue.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// Where a waiter's position in the queue goes: 1 is next, 0 is not in it yet.
+pub type Positions = tokio::sync::watch::Sender<usize>;
 
 type Attempt<T> = std::result::Result<T, Failure>;
 
@@ -82,15 +90,17 @@ pub(super) struct Place {
     stage: Stage,
     lease: String,
     progress: Progress,
+    positions: Option<Positions>,
     /// A reply was lost: what a server knows may be older than what was done.
     stale: bool,
 }
 
 impl Place {
-    pub(super) fn new(session: Session, claim: Arc<Claim>, progress: Progress) -> Self {
+    pub(super) fn new(session: Session, claim: Arc<Claim>, progress: Progress, positions: Option<Positions>) -> Self {
         let lease = claim.lease_name(session.id());
         let queue = names::queue(&claim.pool);
-        Self { session, claim, queue, prefix: names::place(), stage: Stage::Outside, lease, progress, stale: false }
+        let (prefix, stage, stale) = (names::place(), Stage::Outside, false);
+        Self { session, claim, queue, prefix, stage, lease, progress, positions, stale }
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -140,6 +150,7 @@ impl Place {
             self.check_limit(&view)?;
             self.progress.admitted = true;
         }
+        self.tell(&view.queue, mine);
         match standing {
             order::Standing::First if self.has_room(&view) => self.take(&view, &[]).await,
             _ if patience == Patience::Once => Ok(Some(Outcome::Full)),
@@ -304,9 +315,39 @@ impl Place {
 
     async fn watch_predecessor(&self, path: &str) -> Attempt<()> {
         match self.session.client().get_and_watch_data(path).await {
-            Ok((_, _, watcher)) => self.event(&watcher.changed().await),
+            Ok((_, _, watcher)) => {
+                let gone = pin!(watcher.changed());
+                match select(gone, pin!(self.keep_telling())).await {
+                    Either::Left((event, _)) => self.event(&event),
+                    Either::Right((failure, _)) => Err(failure),
+                }
+            }
             Err(zk::Error::NoNode) => Ok(()),
             Err(error) => Err(self.failure(&error, "read", path)),
+        }
+    }
+
+    /// Tells the position as it changes. Who is further ahead is not watched, so that nobody's leaving
+    /// wakes them all; the queue is looked at now and then instead, and only if somebody listens.
+    async fn keep_telling(&self) -> Failure {
+        let Stage::Queued(mine) = &self.stage else {
+            return std::future::pending().await;
+        };
+        if self.positions.is_none() {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(TELL_EVERY).await;
+            match self.session.client().list_children(&self.queue).await {
+                Ok(queue) => self.tell(&queue, mine),
+                Err(error) => return self.failure(&error, "read", &self.queue),
+            }
+        }
+    }
+
+    fn tell(&self, queue: &[String], mine: &str) {
+        if let (Some(positions), Some(position)) = (&self.positions, order::position(queue, mine)) {
+            positions.send_if_modified(|told| std::mem::replace(told, position) != position);
         }
     }
 

@@ -18,6 +18,7 @@ use crate::deadline::{Deadline, Patience};
 use crate::error::{Error, Result};
 use crate::path;
 use crate::recipe::lease::{self, Own};
+pub use crate::recipe::place::Positions;
 use crate::recipe::place::{Left, Outcome, Place, Progress};
 use crate::recipe::{names, or_missing};
 use crate::record::{self, Limit};
@@ -61,6 +62,19 @@ impl Claim {
         Ok(Self { pool, identifier, limit, ephemeral, acl: settings.acl.clone() })
     }
 
+    /// Makes the pool, with its parents; one that is there stays as it is.
+    pub(super) async fn make_pool(&self, session: &Session) -> Attempt<()> {
+        let persistent = zk::CreateMode::Persistent.with_acls(self.acls());
+        let limit = Limit::encode(self.limit);
+        let parents = path::parents(&self.pool).map(|parent| session.client().create(parent, b"", &persistent));
+        let parents: Vec<_> = parents.collect();
+        let pool = session.client().create(&self.pool, limit.as_bytes(), &persistent);
+        match join(join_all(parents), pool).await.1 {
+            Ok(_) | Err(zk::Error::NodeExists) => Ok(()),
+            Err(error) => Err(session.failure(&error, "create", &self.pool)),
+        }
+    }
+
     pub(super) fn acls(&self) -> zk::Acls<'_> {
         if self.acl.is_empty() {
             zk::Acls::anyone_all()
@@ -87,13 +101,13 @@ impl Claim {
 ///
 /// A session that expires loses the place in the queue, and the wait goes on from its end with the
 /// time that is left. On cancel, and on any error, nothing is held and no znode is left, unless the
-/// error says otherwise.
+/// error says otherwise. `positions` is told the place in the queue while it waits.
 ///
 /// # Errors
 /// [`Error::LimitMismatch`], [`Error::NoAuth`], [`Error::AuthFailed`], [`Error::Unreachable`],
 /// [`Error::ConnectionLost`] if at the end of the time nobody answers who could say whether the slot
 /// is held, [`Error::Cancelled`], [`Error::Server`].
-pub async fn acquire(ensemble: &Ensemble, claim: Claim, budget: &Budget) -> Result<bool> {
+pub async fn acquire(ensemble: &Ensemble, claim: Claim, budget: &Budget, positions: Option<Positions>) -> Result<bool> {
     let claim = Arc::new(claim);
     let mut progress = Progress::default();
     let in_doubt = || ensemble.connection_lost(&claim.pool, "a slot may be held; unlock, or ask lock_holders");
@@ -102,7 +116,7 @@ pub async fn acquire(ensemble: &Ensemble, claim: Claim, budget: &Budget) -> Resu
             Err(_) if progress.unsure => return Err(in_doubt()),
             opened => opened?,
         };
-        let mut place = Place::new(session.clone(), claim.clone(), progress);
+        let mut place = Place::new(session.clone(), claim.clone(), progress, positions.clone());
         let end = budget.race(Deadline::NEVER, place.contend(budget.patience())).await;
         progress = place.progress();
         if matches!(end, Ok(Err(Failure::Gone))) {
@@ -149,7 +163,7 @@ async fn force_on(session: Session, claim: &Claim) -> Attempt<bool> {
     let listed = or_missing(client.list_children(&claim.pool).await);
     let listed = listed.map_err(|error| session.failure(&error, "read", &claim.pool))?;
     if listed.is_none() {
-        make_pool(&session, claim).await?;
+        claim.make_pool(&session).await?;
     }
     let old = match lease::own(&session, claim, &listed.unwrap_or_default()).await? {
         Own::Held => return Ok(true),
@@ -169,18 +183,6 @@ async fn force_on(session: Session, claim: &Claim) -> Attempt<bool> {
         // The pool, or a lease to be replaced, has gone in between.
         Err(zk::MultiWriteError::OperationFailed { source: zk::Error::NoNode, .. }) => Err(Failure::Lost),
         Err(error) => Err(refused(error.into())),
-    }
-}
-
-async fn make_pool(session: &Session, claim: &Claim) -> Attempt<()> {
-    let persistent = zk::CreateMode::Persistent.with_acls(claim.acls());
-    let limit = Limit::encode(claim.limit);
-    let parents = path::parents(&claim.pool).map(|parent| session.client().create(parent, b"", &persistent));
-    let parents: Vec<_> = parents.collect();
-    let pool = session.client().create(&claim.pool, limit.as_bytes(), &persistent);
-    match join(join_all(parents), pool).await.1 {
-        Ok(_) | Err(zk::Error::NodeExists) => Ok(()),
-        Err(error) => Err(session.failure(&error, "create", &claim.pool)),
     }
 }
 

@@ -96,13 +96,17 @@ class Command:
         try:
             stdout, stderr = self.process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self.end()
             stdout, stderr = self.process.communicate()
             raise AssertionError(f"no answer within {limit} s; stdout: {stdout}; stderr: {stderr}") from None
         return Answer(self.process.returncode, _value(stdout), stdout, stderr)
 
     def end(self) -> None:
-        """Make sure that it is gone."""
+        """Make sure that it is gone, if possible in an orderly way, for the sake of later tests."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.communicate(timeout=5)
         if self.process.poll() is None:
             self.process.kill()
             self.process.communicate()

@@ -1,0 +1,262 @@
+//! Single znodes: create, read, write, delete, and their ACLs.
+//!
+//! A write whose reply was lost is not repeated blindly. Where the outcome can be told from what is
+//! there it is; where it cannot (a sequential name, a version) the error says so.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::future::{join, join_all};
+use zookeeper_client as zk;
+
+use crate::error::{Error, Result};
+use crate::path;
+use crate::session::{Ensemble, Failure, Session};
+use crate::wait::Budget;
+
+type Attempt<T> = std::result::Result<T, Failure>;
+
+const UNKNOWN: &str = "whether the znode was changed is not known; look before trying again";
+
+/// What to create.
+#[derive(Clone, Debug)]
+pub struct New {
+    /// The full path.
+    pub path: String,
+    /// The data.
+    pub data: Vec<u8>,
+    /// What it permits; empty for everything to everybody.
+    pub acl: Vec<zk::Acl>,
+    /// Whether it ends with the session.
+    pub ephemeral: bool,
+    /// Whether the server adds a sequence to its name.
+    pub sequence: bool,
+    /// Whether missing parents are made.
+    pub parents: bool,
+}
+
+impl New {
+    fn acls(&self) -> zk::Acls<'_> {
+        if self.acl.is_empty() {
+            zk::Acls::anyone_all()
+        } else {
+            zk::Acls::new(&self.acl)
+        }
+    }
+
+    fn mode(&self) -> zk::CreateMode {
+        match (self.ephemeral, self.sequence) {
+            (false, false) => zk::CreateMode::Persistent,
+            (false, true) => zk::CreateMode::PersistentSequential,
+            (true, false) => zk::CreateMode::Ephemeral,
+            (true, true) => zk::CreateMode::EphemeralSequential,
+        }
+    }
+}
+
+/// Creates a znode; its full path.
+///
+/// # Errors
+/// [`Error::NodeExists`]; [`Error::NoNode`] of a parent; [`Error::ConnectionLost`] for a sequential one
+/// whose name was lost; [`Error::NoAuth`], [`Error::Unreachable`], [`Error::Cancelled`], and so on.
+pub async fn create(ensemble: &Ensemble, new: &New, budget: &Budget) -> Result<String> {
+    let lost = AtomicBool::new(false);
+    let attempt = |session: Session| {
+        let lost = &lost;
+        async move {
+            let made = create_on(&session, new).await;
+            match made {
+                Err(Failure::Lost | Failure::Gone) if new.sequence => {
+                    Err(Failure::Final(ensemble.connection_lost(&new.path, UNKNOWN)))
+                }
+                Err(Failure::Final(Error::NodeExists { .. })) if lost.load(Ordering::Relaxed) => Ok(new.path.clone()),
+                Err(Failure::Lost) => {
+                    lost.store(true, Ordering::Relaxed);
+                    Err(Failure::Lost)
+                }
+                made => made,
+            }
+        }
+    };
+    ensemble.answer(budget, &new.path, attempt).await
+}
+
+async fn create_on(session: &Session, new: &New) -> Attempt<String> {
+    let options = new.mode().with_acls(new.acls());
+    let created = session.client().create(&new.path, &new.data, &options).await;
+    let created = match created {
+        Err(zk::Error::NoNode) if new.parents => {
+            make_parents(session, &new.path, new.acls()).await;
+            session.client().create(&new.path, &new.data, &options).await
+        }
+        created => created,
+    };
+    match created {
+        Ok((_, sequence)) if new.sequence => Ok(format!("{}{sequence}", new.path)),
+        Ok(_) => Ok(new.path.clone()),
+        Err(error) => Err(failure(session, &error, "create", &new.path, 0)),
+    }
+}
+
+/// Only what is created below them tells whether they are there.
+async fn make_parents(session: &Session, path: &str, acls: zk::Acls<'_>) {
+    let options = zk::CreateMode::Persistent.with_acls(acls);
+    let making: Vec<_> = path::parents(path).map(|parent| session.client().create(parent, b"", &options)).collect();
+    join_all(making).await;
+}
+
+/// Whether a znode exists.
+///
+/// # Errors
+/// [`Error::NoAuth`], [`Error::Unreachable`], [`Error::Cancelled`], [`Error::Server`].
+pub async fn exists(ensemble: &Ensemble, path: &str, budget: &Budget) -> Result<bool> {
+    let attempt = |session: Session| async move {
+        let (synced, stat) = join(session.client().sync(path), session.client().check_stat(path)).await;
+        let refused = |error| failure(&session, &error, "read", path, 0);
+        synced.map_err(refused)?;
+        Ok(stat.map_err(refused)?.is_some())
+    };
+    ensemble.answer(budget, path, attempt).await
+}
+
+/// The data of a znode.
+///
+/// # Errors
+/// [`Error::NoNode`], and those of [`exists`].
+pub async fn get(ensemble: &Ensemble, path: &str, budget: &Budget) -> Result<Vec<u8>> {
+    let attempt = |session: Session| async move {
+        let (synced, read) = join(session.client().sync(path), session.client().get_data(path)).await;
+        let refused = |error| failure(&session, &error, "read", path, 0);
+        synced.map_err(refused)?;
+        Ok(read.map_err(refused)?.0)
+    };
+    ensemble.answer(budget, path, attempt).await
+}
+
+/// The names of a znode's children, in no order.
+///
+/// # Errors
+/// [`Error::NoNode`], and those of [`exists`].
+pub async fn children(ensemble: &Ensemble, path: &str, budget: &Budget) -> Result<Vec<String>> {
+    let attempt = |session: Session| async move {
+        let (synced, listed) = join(session.client().sync(path), session.client().list_children(path)).await;
+        let refused = |error| failure(&session, &error, "read", path, 0);
+        synced.map_err(refused)?;
+        listed.map_err(refused)
+    };
+    ensemble.answer(budget, path, attempt).await
+}
+
+/// The ACL of a znode.
+///
+/// # Errors
+/// [`Error::NoNode`], and those of [`exists`].
+pub async fn acl(ensemble: &Ensemble, path: &str, budget: &Budget) -> Result<Vec<zk::Acl>> {
+    let attempt = |session: Session| async move {
+        let (synced, read) = join(session.client().sync(path), session.client().get_acl(path)).await;
+        let refused = |error| failure(&session, &error, "read", path, 0);
+        synced.map_err(refused)?;
+        Ok(read.map_err(refused)?.0)
+    };
+    ensemble.answer(budget, path, attempt).await
+}
+
+/// Sets the data of a znode, if it is at `version`; -1 stands for any.
+///
+/// # Errors
+/// [`Error::NoNode`], [`Error::BadVersion`], [`Error::ConnectionLost`] where a version was given and the
+/// reply was lost, and those of [`exists`].
+pub async fn set(ensemble: &Ensemble, path: &str, data: &[u8], version: i32, budget: &Budget) -> Result<zk::Stat> {
+    let attempt = |session: Session| async move {
+        let written = session.client().set_data(path, data, wanted(version)).await;
+        written.map_err(|error| once(ensemble, failure(&session, &error, "write", path, version), version, path))
+    };
+    ensemble.answer(budget, path, attempt).await
+}
+
+/// Sets the ACL of a znode, if that is at `version`; -1 stands for any.
+///
+/// # Errors
+/// As [`set`].
+pub async fn set_acl(
+    ensemble: &Ensemble,
+    path: &str,
+    acl: &[zk::Acl],
+    version: i32,
+    budget: &Budget,
+) -> Result<zk::Stat> {
+    let attempt = |session: Session| async move {
+        let written = session.client().set_acl(path, acl, wanted(version)).await;
+        written.map_err(|error| once(ensemble, failure(&session, &error, "administer", path, version), version, path))
+    };
+    ensemble.answer(budget, path, attempt).await
+}
+
+/// Deletes a znode, if it is at `version` (-1 stands for any), and with `recursive` all below it.
+///
+/// # Errors
+/// [`Error::NoNode`], [`Error::BadVersion`], [`Error::Server`] where it has children, and those of
+/// [`exists`]. A recursive delete that fails may have removed a part.
+pub async fn delete(ensemble: &Ensemble, path: &str, version: i32, recursive: bool, budget: &Budget) -> Result<()> {
+    let lost = AtomicBool::new(false);
+    let attempt = |session: Session| {
+        let lost = &lost;
+        async move {
+            let deleted = delete_on(&session, path, version, recursive).await;
+            match deleted {
+                Err(Failure::Final(Error::NoNode { .. })) if lost.load(Ordering::Relaxed) => Ok(()),
+                Err(Failure::Lost | Failure::Gone) => {
+                    lost.store(true, Ordering::Relaxed);
+                    deleted
+                }
+                deleted => deleted,
+            }
+        }
+    };
+    ensemble.answer(budget, path, attempt).await
+}
+
+async fn delete_on(session: &Session, path: &str, version: i32, recursive: bool) -> Attempt<()> {
+    if recursive {
+        // Parents come before their children: deleted from the end, no znode is deleted too early.
+        let mut found = vec![path.to_owned()];
+        let mut next = 0;
+        while let Some(parent) = found.get(next).cloned() {
+            match session.client().list_children(&parent).await {
+                Ok(names) => found.extend(names.into_iter().map(|name| format!("{parent}/{name}"))),
+                Err(zk::Error::NoNode) if next > 0 => {}
+                Err(error) => return Err(failure(session, &error, "read", &parent, version)),
+            }
+            next += 1;
+        }
+        for below in found[1..].iter().rev() {
+            match session.client().delete(below, None).await {
+                Ok(()) | Err(zk::Error::NoNode) => {}
+                Err(error) => return Err(failure(session, &error, "delete", below, version)),
+            }
+        }
+    }
+    let deleted = session.client().delete(path, wanted(version)).await;
+    deleted.map_err(|error| failure(session, &error, "delete", path, version))
+}
+
+fn wanted(version: i32) -> Option<i32> {
+    (version >= 0).then_some(version)
+}
+
+/// A write that depends on a version cannot be repeated once it may have been done.
+fn once(ensemble: &Ensemble, failure: Failure, version: i32, path: &str) -> Failure {
+    match failure {
+        Failure::Lost | Failure::Gone if version >= 0 => Failure::Final(ensemble.connection_lost(path, UNKNOWN)),
+        failure => failure,
+    }
+}
+
+fn failure(session: &Session, error: &zk::Error, action: &'static str, path: &str, version: i32) -> Failure {
+    let path_of = || path.to_owned();
+    match error {
+        zk::Error::NoNode => Failure::Final(Error::NoNode { path: path_of() }),
+        zk::Error::NodeExists => Failure::Final(Error::NodeExists { path: path_of() }),
+        zk::Error::BadVersion => Failure::Final(Error::BadVersion { path: path_of(), wanted: version }),
+        error => session.failure(error, action, path),
+    }
+}
