@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 import pytest
 import zkcoord
 from kazoo.client import KazooClient
-from tests.support.processes import MARK, Script, marked
 from zkcoord.testing import Ensemble
+
+from tests.support.processes import MARK, Script, marked
 
 # Killed processes leave sessions that end with their timeout: kazoo's is 10 s.
 LEFTOVERS_LIMIT = 20.0

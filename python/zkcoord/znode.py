@@ -7,7 +7,7 @@ from zkcoord._core import znode_delete as delete
 from zkcoord._core import znode_exists as exists
 from zkcoord._core import znode_get as get
 from zkcoord._core import znode_get_acls as get_acls
-from zkcoord._core import znode_set as set  # noqa: A004 - the name of the operation
+from zkcoord._core import znode_set as set
 from zkcoord._core import znode_set_acls as set_acls
 
 __all__ = ["children", "create", "delete", "digest_acl", "exists", "get", "get_acls", "set", "set_acls"]

@@ -2,9 +2,10 @@
 
 import pytest
 import zkcoord
+from zkcoord import errors, lock, lock_holders, unlock
+
 from tests.support.calls import Waiting, children, queue
 from tests.support.proxy import Op, proxied
-from zkcoord import errors, lock, lock_holders, unlock
 
 
 @pytest.fixture
@@ -15,7 +16,8 @@ def proxies(ensemble):
         yield proxies
         zkcoord.close()
         lost = {opcode for proxy in proxies for opcode in proxy.dropped}
-        assert proxies.wanted and lost == proxies.wanted
+        assert proxies.wanted
+        assert lost == proxies.wanted
 
 
 def drop(proxies, opcode, count=1):

@@ -1,5 +1,6 @@
 """Threads share the session of their process, and wait beside each other."""
 
+import contextlib
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -126,19 +127,19 @@ def test_a_thread_waits_for_a_party_while_others_work(start, hosts, root, zk):
     party.leave()
 
 
-def test_closing_in_one_thread_sends_a_waiter_of_another_back_into_the_queue(
+def test_closing_ends_an_ephemeral_lease_also_while_another_thread_waits(
     start, hosts, root, pool, sessions, held, wait_until
 ):
-    waiting = start(zkcoord.lock, root, hosts, "waiter", timeout=60)
+    assert zkcoord.lock(f"{root}-other", hosts, "ephemeral", ephemeral_lease=True, timeout=30)
+    waiting = start(zkcoord.lock, root, hosts, "waiter", timeout=30)
     wait_until(pool.places, "it waits")
-    places, session = pool.places(), sessions()
+    session = sessions()
     zkcoord.close()
-    wait_until(lambda: pool.places() not in ([], places), "it waits again")
-    assert not waiting.done()
-    assert len(sessions()) == 1
-    assert not sessions() & session
+    wait_until(lambda: not sessions() & session, "the session has ended", limit=5)
+    assert zkcoord.lock_holders(f"{root}-other", hosts) == []
     held()
-    assert waiting.result(30)
+    with contextlib.suppress(zkcoord.errors.Cancelled):
+        assert waiting.result(60)
 
 
 def test_one_thread_that_gives_up_takes_only_its_own_place_along(start, hosts, root, pool, held, wait_until):

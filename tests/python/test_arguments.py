@@ -6,8 +6,9 @@ import pickle
 import pytest
 import zkcoord
 from kazoo.security import make_digest_acl_credential
-from tests.support.calls import settings
 from zkcoord import errors, lock, lock_holders, party_members, unlock
+
+from tests.support.calls import settings
 
 REFUSED = [
     ("path", ""),
@@ -106,7 +107,8 @@ def test_a_secret_is_in_no_error(arguments, capfd):
 def test_errors_are_under_one_base_and_survive_pickling(name):
     error = getattr(errors, name)("a message", "/a/path")
     again = pickle.loads(pickle.dumps(error))
-    assert isinstance(again, errors.Error) and type(again) is type(error)
+    assert isinstance(again, errors.Error)
+    assert type(again) is type(error)
     assert (str(again), again.path, again.kind) == ("a message", "/a/path", error.kind)
     assert copy.copy(error).path == "/a/path"
 
@@ -156,7 +158,7 @@ class TestSettings:
             lock("/p", config_get=config_get)
 
     def test_a_bad_setting_is_refused_by_its_name(self, root):
-        with pytest.raises(errors.ArgumentError, match="^session_timeout: "):
+        with pytest.raises(errors.ArgumentError, match=r"^session_timeout: "):
             lock(root, config_get=settings(session_timeout="long"))
 
     def test_connect_timeout_bounds_the_search(self):
@@ -231,9 +233,9 @@ def test_the_version_is_the_distributions():
 
 
 def test_an_identifier_too_long_for_a_request_is_refused(hosts, root, zk):
-    with pytest.raises(errors.ArgumentError, match="^identifier: must not be longer"):
+    with pytest.raises(errors.ArgumentError, match=r"^identifier: must not be longer"):
         lock(root, hosts, identifier="x" * 2**20)
-    with pytest.raises(errors.ArgumentError, match="^path: must not be longer"):
+    with pytest.raises(errors.ArgumentError, match=r"^path: must not be longer"):
         lock(root + "x" * 2**20, hosts)
     assert zk.exists(root) is None
 

@@ -4,6 +4,7 @@ import os
 
 import pytest
 import zkcoord
+
 from tests.conftest import check_nothing_left
 from tests.support.processes import MARK
 

@@ -3,8 +3,9 @@
 import time
 
 import pytest
-from tests.support.calls import Waiting, children, queue
 from zkcoord import errors, lock, lock_holders, unlock
+
+from tests.support.calls import Waiting, children, queue
 
 
 def test_a_slot_is_taken_and_given_back(hosts, root, zk):

@@ -171,9 +171,7 @@ def test_an_end_or_a_reset_is_passed_on_after_what_was_said() -> None:
             server.recv(1)
 
 
-def test_a_refusing_proxy_cuts_and_refuses_until_it_accepts_on_the_same_port(
-    proxy: Proxy, client: KazooClient
-) -> None:
+def test_a_refusing_proxy_cuts_and_refuses_until_it_accepts_on_the_same_port(proxy: Proxy, client: KazooClient) -> None:
     proxy.refuse()
     proxy.refuse()
     with pytest.raises(ConnectionRefusedError):
@@ -186,9 +184,7 @@ def test_a_refusing_proxy_cuts_and_refuses_until_it_accepts_on_the_same_port(
     assert client.retry(client.exists, "/")
 
 
-def test_a_stalled_proxy_holds_everything_back_and_loses_nothing(
-    proxy: Proxy, client: KazooClient, path: str
-) -> None:
+def test_a_stalled_proxy_holds_everything_back_and_loses_nothing(proxy: Proxy, client: KazooClient, path: str) -> None:
     proxy.stall()
     created = client.create_async(path, ephemeral=True)
     created.wait(0.3)

@@ -4,8 +4,9 @@ import time
 
 import pytest
 from kazoo.recipe.party import Party, ShallowParty
-from tests.support.calls import Waiting
 from zkcoord import errors, lock, lock_holders, party_members
+
+from tests.support.calls import Waiting
 
 
 def test_reading_what_is_missing_is_empty_and_creates_nothing(hosts, root, zk):

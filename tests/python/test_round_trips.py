@@ -4,8 +4,9 @@ from collections import Counter
 
 import pytest
 import zkcoord
-from tests.support.proxy import Op, proxied
 from zkcoord import lock, lock_holders, party_members, unlock
+
+from tests.support.proxy import Op, proxied
 
 QUORUM_WRITES = (Op.CREATE, Op.CREATE2, Op.DELETE, Op.SET_DATA, Op.MULTI)
 

@@ -4,9 +4,10 @@ import time
 
 import pytest
 import zkcoord
+from zkcoord import errors, lock, lock_holders, unlock
+
 from tests.support.calls import Waiting, children, queue, settings
 from tests.support.proxy import proxied
-from zkcoord import errors, lock, lock_holders, unlock
 
 
 @pytest.fixture
@@ -152,9 +153,8 @@ def test_an_ensemble_out_of_reach_is_an_error_within_the_timeout(nowhere):
 def test_a_port_where_nobody_speaks_is_out_of_reach():
     import socket
 
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        with pytest.raises(errors.Unreachable):
-            lock("/p", f"127.0.0.1:{mute.getsockname()[1]}", timeout=0.5)
+    with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(errors.Unreachable):
+        lock("/p", f"127.0.0.1:{mute.getsockname()[1]}", timeout=0.5)
 
 
 def test_one_server_of_three_is_enough_to_be_reached(hosts, root):

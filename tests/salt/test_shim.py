@@ -45,17 +45,13 @@ class TestConfiguration:
         with pytest.raises(execution_error, match=r"tried 127\.0\.0\.1:2181:"):
             shim.lock_holders(root)
 
-    def test_the_connect_timeout_of_the_profile_ends_the_search_for_servers(
-        self, shim, config, root, execution_error
-    ):
+    def test_the_connect_timeout_of_the_profile_ends_the_search_for_servers(self, shim, config, root, execution_error):
         with closed_port() as address:
             config.update({"zookeeper:blue:hosts": address, "zookeeper:blue:connect_timeout": 0.2})
             with pytest.raises(execution_error, match=rf"within 0\.[2-9] s, tried {address}"):
                 shim.lock(root, profile="blue")
 
-    def test_the_credentials_and_the_acl_of_the_profile_are_used(
-        self, shim, config, hosts, root, execution_error
-    ):
+    def test_the_credentials_and_the_acl_of_the_profile_are_used(self, shim, config, hosts, root, execution_error):
         acl = {"username": "salt", "password": SECRET, "allperms": True}
         config.update({"zookeeper:hosts": hosts, "zookeeper:username": "salt", "zookeeper:password": SECRET})
         config["zookeeper:default_acl"] = acl
@@ -97,18 +93,14 @@ class TestErrors:
         assert isinstance(caught.value.__cause__, errors.LimitMismatch)
 
     @every_function
-    def test_an_ensemble_out_of_reach_is_an_error_that_names_the_hosts(
-        self, shim, root, function, execution_error
-    ):
+    def test_an_ensemble_out_of_reach_is_an_error_that_names_the_hosts(self, shim, root, function, execution_error):
         with closed_port() as address, pytest.raises(execution_error, match=address) as caught:
             getattr(shim, function)(root, address, timeout=0.1)
         assert isinstance(caught.value.__cause__, errors.Unreachable)
 
     @every_function
     @pytest.mark.parametrize("kind", [name for name in errors.__all__ if name != "ArgumentError"])
-    def test_every_other_failure_is_an_error_in_one_line(
-        self, shim, monkeypatch, function, kind, execution_error
-    ):
+    def test_every_other_failure_is_an_error_in_one_line(self, shim, monkeypatch, function, kind, execution_error):
         failure = getattr(errors, kind)("it went\n  wrong\n", "/the/path")
 
         def fail(*_: object, **__: object) -> None:

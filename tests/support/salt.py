@@ -113,31 +113,25 @@ class Command:
 
 
 class Minionless:
-    """`salt-call --local` with a configuration of its own."""
+    """`salt-call --local`. Each call has a directory of its own: beside each other they trip over files."""
 
     def __init__(self, directory: Path, version: str = VERSIONS[0], **config: object) -> None:
-        self.directory = directory
+        self._directory = directory
         self._bin_dir = bin_dir(version)
-        self._commands: list[Command] = []
-        (directory / "sls").mkdir(parents=True)
-        self.configure(**config)
-
-    def configure(self, **config: object) -> None:
-        """Write the minion's configuration, with `config` in it. JSON is YAML."""
-        own = {
+        self._config = {
             "file_client": "local",
             "id": "probe",
             "user": getpass.getuser(),
-            "root_dir": str(self.directory / "root"),
-            "file_roots": {"base": [str(self.directory / "sls")]},
-            "zookeeper": {"session_timeout": LONG},
+            "file_roots": {"base": [str(directory / "sls")]},
+            **config,
         }
-        (self.directory / "minion").write_text(json.dumps({**own, **config}))
+        self._commands: list[Command] = []
+        (directory / "sls").mkdir(parents=True)
 
     def state(self, name: str, states: Mapping[str, object] | str) -> None:
         """Write a state file."""
         text = states if isinstance(states, str) else json.dumps(states)
-        (self.directory / "sls" / f"{name}.sls").write_text(text)
+        (self._directory / "sls" / f"{name}.sls").write_text(text)
 
     def start(
         self,
@@ -148,7 +142,11 @@ class Minionless:
         **kw: object,
     ) -> Command:
         """Start a salt-call. Text is passed as it is, as YAML that is; other values are made YAML."""
-        fixed = ("--local", "--config-dir", str(self.directory), "--out=json", *options)
+        directory = self._directory / f"call-{len(self._commands)}"
+        directory.mkdir()
+        config = {"root_dir": str(directory / "root"), **self._config}
+        (directory / "minion").write_text(json.dumps(config))  # JSON is YAML
+        fixed = ("--local", "--config-dir", str(directory), "--out=json", *options)
         command = Command([str(self._bin_dir / "salt-call"), *fixed, fun, *_arguments(args, kw)], env)
         self._commands.append(command)
         return command
@@ -166,7 +164,7 @@ class Minionless:
 
     def written(self) -> dict[Path, str]:
         """Every file that Salt has written."""
-        files = (path for path in (self.directory / "root").rglob("*") if path.is_file())
+        files = (path for path in self._directory.glob("call-*/root/**/*") if path.is_file())
         return {path: path.read_text(errors="replace") for path in files}
 
     def end(self) -> None:
@@ -228,9 +226,7 @@ class Cluster:
             assert time.monotonic() < end, f"minions not ready within {limit} s; the logs:\n{self.logs()}"
             time.sleep(0.1)
 
-    def salt(
-        self, minion: str, fun: str, *args: object, options: tuple[str, ...] = (), **kw: object
-    ) -> Command:
+    def salt(self, minion: str, fun: str, *args: object, options: tuple[str, ...] = (), **kw: object) -> Command:
         """Start a `salt` command for one minion, whose answer it is."""
         fixed = ("--config-dir", str(self.directory / "master"), "--out=json", *options)
         command = Command([str(self._bin_dir / "salt"), *fixed, minion, fun, *_arguments(args, kw)])

@@ -40,6 +40,9 @@ else:
 # The file has this name too: only with both equal to Salt's own does the loader always prefer this module.
 __virtualname__ = "zk_concurrency"
 
+# What Salt's own functions do not have comes last, and is not keyword-only: Salt 3006 refuses such arguments,
+# and `module.run` of Salt 3008 passes them by position.
+
 
 def __virtual__():
     return __virtualname__ if _missing is None else (False, _missing)
@@ -151,7 +154,6 @@ def unlock(
     username=None,
     password=None,
     default_acl=None,
-    *,
     timeout=None,
 ):
     """
@@ -318,7 +320,6 @@ def party_members(
     username=None,
     password=None,
     default_acl=None,
-    *,
     timeout=None,
 ):
     """
