@@ -61,6 +61,20 @@ pub(super) fn count(argument: &'static str, value: Given<'_, '_>, default: u32, 
     }
 }
 
+/// The version of a znode that is to be changed; -1, and nothing, stand for any.
+pub(super) fn version(value: Given<'_, '_>) -> Result<i32> {
+    let Some(value) = value else { return Ok(-1) };
+    let number = match text_of(value) {
+        Some(text) => text.trim().parse().ok(),
+        None if value.is_instance_of::<PyBool>() => None,
+        None => value.extract::<i32>().ok(),
+    };
+    match number.filter(|number| *number >= -1) {
+        Some(number) => Ok(number),
+        None => refused("version", "must be a whole number, -1 for any"),
+    }
+}
+
 /// A truth value: a bool, 0 or 1, or YAML's words for them.
 pub(super) fn flag(argument: &'static str, value: Given<'_, '_>) -> Result<bool> {
     let Some(value) = value else { return Ok(false) };

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use zookeeper_client as zk;
 
-use super::convert::{acls, flag, text, Common, Given};
+use super::convert::{acls, flag, text, version, Common, Given};
 use super::runtime::call;
 use crate::error::{Error, Result};
 use crate::session::Ensemble;
@@ -129,14 +129,17 @@ pub(super) fn znode_children<'py>(
 
 /// Writes the data of a znode.
 #[pyfunction]
-#[pyo3(signature = (path, value, version=-1, **connection))]
+#[pyo3(
+    signature = (path, value, version=None, **connection),
+    text_signature = "(path, value, version=-1, **connection)"
+)]
 pub(super) fn znode_set<'py>(
     path: &Bound<'py, PyAny>,
     value: &Bound<'py, PyAny>,
-    version: i32,
+    version: Given<'_, 'py>,
     connection: Option<Keywords<'_, 'py>>,
 ) -> PyResult<Stat> {
-    let data = bytes(value)?;
+    let (data, version) = (bytes(value)?, self::version(version)?);
     on(path, connection, |ensemble, path, budget| async move {
         znode::set(&ensemble, &path, &data, version, &budget).await.map(stat)
     })
@@ -156,14 +159,17 @@ pub(super) fn znode_get_acls<'py>(
 
 /// Writes the ACL of a znode.
 #[pyfunction]
-#[pyo3(signature = (path, acls, version=-1, **connection))]
+#[pyo3(
+    signature = (path, acls, version=None, **connection),
+    text_signature = "(path, acls, version=-1, **connection)"
+)]
 pub(super) fn znode_set_acls<'py>(
     path: &Bound<'py, PyAny>,
     acls: &Bound<'py, PyAny>,
-    version: i32,
+    version: Given<'_, 'py>,
     connection: Option<Keywords<'_, 'py>>,
 ) -> PyResult<Stat> {
-    let acl = acl_of(Some(acls))?.unwrap_or_default();
+    let (acl, version) = (acl_of(Some(acls))?.unwrap_or_default(), self::version(version)?);
     on(path, connection, |ensemble, path, budget| async move {
         znode::set_acl(&ensemble, &path, &acl, version, &budget).await.map(stat)
     })
@@ -172,16 +178,16 @@ pub(super) fn znode_set_acls<'py>(
 /// Deletes a znode.
 #[pyfunction]
 #[pyo3(
-    signature = (path, version=-1, recursive=None, **connection),
+    signature = (path, version=None, recursive=None, **connection),
     text_signature = "(path, version=-1, recursive=False, **connection)"
 )]
 pub(super) fn znode_delete<'py>(
     path: &Bound<'py, PyAny>,
-    version: i32,
+    version: Given<'_, 'py>,
     recursive: Given<'_, 'py>,
     connection: Option<Keywords<'_, 'py>>,
 ) -> PyResult<()> {
-    let recursive = flag("recursive", recursive)?;
+    let (version, recursive) = (self::version(version)?, flag("recursive", recursive)?);
     on(path, connection, |ensemble, path, budget| async move {
         znode::delete(&ensemble, &path, version, recursive, &budget).await
     })
