@@ -40,6 +40,10 @@ lint: .make/venv ## format and lint, Rust and Python
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 
+.PHONY: docs
+docs: .make/installed ## the manual, in docs/_build; warnings are errors
+	$(VENV)/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build
+
 .PHONY: dist
 dist: .make/wheels ## both wheels and the native source distribution, in dist/
 	rm -rf dist && mkdir dist
@@ -48,7 +52,7 @@ dist: .make/wheels ## both wheels and the native source distribution, in dist/
 
 .PHONY: clean
 clean: ## remove all that was built here
-	rm -rf .make .venv .venv-3006 dist target .pytest_cache .ruff_cache
+	rm -rf .make .venv .venv-3006 dist target docs/_build .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -r {} +
 
 .PHONY: prerequisites

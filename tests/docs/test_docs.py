@@ -1,0 +1,134 @@
+"""What the documentation shows runs: its command lines on a real ensemble, its YAML through Salt."""
+
+import inspect
+import json
+import re
+import shlex
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.salt import bin_dir
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "examples/rolling-restart/README.md", *sorted((ROOT / "docs").glob("*.rst"))]
+SETTINGS = {"hosts", "scheme", "username", "password", "default_acl", "session_timeout", "connect_timeout", "events"}
+COMPLAINTS = ("Traceback", "is not available", "Passed invalid arguments", "Error running", "did not return")
+
+
+def commands(page):
+    """The Salt commands of a page, as argument lists, in order."""
+    lines = re.findall(r"^\s+\$? ?(salt(?:-call|-run)? .*)$", page.read_text(), re.M)
+    return [shlex.split(line, comments=True) for line in lines if not line.endswith("&&")]
+
+
+def function_calls(page):
+    """(program, arguments from the function's name on) of those that call a function."""
+    found = []
+    for program, *arguments in commands(page):
+        start = next((n for n, argument in enumerate(arguments) if re.fullmatch(r"[a-z_]+\.[a-z_]+", argument)), None)
+        if start is not None:
+            found.append((program, arguments[start:]))
+    return found
+
+
+def yaml_blocks(page):
+    text = page.read_text()
+    fenced = re.findall(r"^```yaml\n(.*?)^```", text, re.M | re.S)
+    directives = re.findall(r"^( *)\.\. code-block:: yaml\n\n((?:\1   .*\n|\n)+)", text, re.M)
+    return [inspect.cleandoc(block) for block in fenced + [body for _, body in directives]]
+
+
+@pytest.fixture(scope="module")
+def salt_directory(tmp_path_factory, ensemble):
+    """A masterless minion and a master, both of which know the ensemble."""
+    directory = tmp_path_factory.mktemp("salt")
+    common = {
+        "root_dir": str(directory / "root"),
+        "file_roots": {"base": [str(directory / "states")]},
+        "zookeeper": {"hosts": ensemble.hosts, "prod": {"hosts": ensemble.hosts}},
+    }
+    (directory / "states").mkdir()
+    (directory / "minion").write_text(json.dumps(common | {"id": "web1", "file_client": "local"}))
+    (directory / "master").write_text(json.dumps(common))
+    return directory
+
+
+def run(directory, program, arguments):
+    programs = {"salt-run": ["salt-run"], "salt-call": ["salt-call", "--local"], "salt": ["salt-call", "--local"]}
+    command, *options = programs[program]
+    done = subprocess.run(
+        [str(bin_dir("3008") / command), *options, "-c", str(directory), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_its_command_lines_run(page, salt_directory, ensemble):
+    root = f"/docs-{uuid.uuid4().hex[:8]}"
+    for program, (function, *arguments) in function_calls(page):
+        if function in {"state.apply", "state.orchestrate", "saltutil.refresh_pillar"}:
+            continue  # what it applies is below, or in the example's own test
+        own = [re.sub(r"^/(?=\w)", f"{root}/", argument) for argument in arguments]
+        own = [re.sub(r"^\S*host1:\S+$", ensemble.hosts, argument) for argument in own]
+        code, output = run(salt_directory, program, [function, *own])
+        assert code in (0, 1), (function, own, output)
+        assert not [complaint for complaint in COMPLAINTS if complaint in output], (function, own, output)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_its_yaml_is_states_that_succeed_or_settings_that_exist(page, salt_directory, ensemble):
+    for number, block in enumerate(yaml_blocks(page)):
+        content = yaml.safe_load(block)
+        if "zookeeper" in content:
+            settings = content["zookeeper"]
+            profiles = [value for key, value in settings.items() if key not in SETTINGS]
+            for keys in (set(settings) - {key for key in settings if key not in SETTINGS}, *map(set, profiles)):
+                assert keys <= SETTINGS, (page, keys)
+            continue
+        root = f"/docs-{uuid.uuid4().hex[:8]}"
+        name = f"{page.stem}-{number}".replace(".", "-")
+        (salt_directory / f"states/{name}.sls").write_text(re.sub(r"(name: )/(?=\w)", rf"\1{root}/", block))
+        code, output = run(salt_directory, "salt-call", ["--retcode-passthrough", "state.apply", name])
+        assert code == 0, (block, output)
+
+
+@pytest.mark.parametrize("module", ["modules.zk_concurrency", "modules.zookeeper", "runners.zk_concurrency"])
+def test_every_function_has_an_example_that_fits_its_signature(module):
+    loaded = __import__(f"saltext.zkcoord.{module}", fromlist=["*"])
+    name = module.split(".")[1]
+    public = [it for it in vars(loaded).values() if inspect.isfunction(it) and it.__module__ == loaded.__name__]
+    for function in public:
+        if function.__name__.startswith("_"):
+            continue
+        lines = re.findall(rf"^\s*salt\S* .*?\b{name}\.{function.__name__.rstrip('_')}\b(.*)$", function.__doc__, re.M)
+        assert lines, f"{function.__name__} has no CLI example"
+        for line in lines:
+            words = shlex.split(line)
+            positional = [word for word in words if not re.match(r"\w+=", word)]
+            keywords = dict(word.split("=", 1) for word in words if re.match(r"\w+=", word))
+            inspect.signature(function).bind(*positional, **keywords)
+
+
+def test_the_readmes_python_is_the_api():
+    import zkcoord
+
+    (snippet,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    for name in re.findall(r"zkcoord\.(\w+)\(", snippet):
+        assert callable(getattr(zkcoord, name))
+    compile(snippet, "README.md", "exec")
+
+
+def test_the_manual_is_built_without_a_warning(tmp_path):
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", ROOT / "docs", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "zk_concurrency" in (tmp_path / "reference.html").read_text()
