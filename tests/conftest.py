@@ -14,6 +14,7 @@ from kazoo.client import KazooClient
 from zkcoord.testing import Ensemble
 
 from tests.support.processes import MARK, Script, marked
+from tests.support.proxy import Proxies, proxied
 
 # Killed processes leave sessions that end with their timeout: kazoo's is 10 s.
 LEFTOVERS_LIMIT = 20.0
@@ -46,6 +47,14 @@ def zk(observer: KazooClient) -> KazooClient:
 @pytest.fixture
 def hosts(ensemble: Ensemble) -> str:
     return ensemble.hosts
+
+
+@pytest.fixture
+def proxies(ensemble: Ensemble) -> Iterator[Proxies]:
+    """A proxy in front of each server. Sessions through them are closed while they still carry."""
+    with proxied(ensemble) as proxies:
+        yield proxies
+        zkcoord.close()
 
 
 @pytest.fixture

@@ -3,32 +3,29 @@
 from collections import Counter
 
 import pytest
-import zkcoord
 from zkcoord import lock, lock_holders, party_members, unlock
 
-from tests.support.proxy import Op, proxied
+from tests.support.proxy import Op
 
 QUORUM_WRITES = (Op.CREATE, Op.CREATE2, Op.DELETE, Op.SET_DATA, Op.MULTI)
 
 
 @pytest.fixture
-def cost(ensemble, root):
+def cost(proxies, root):
     """Run a call on an open session and count its requests, pings aside."""
-    with proxied(ensemble) as proxies:
 
-        def requests():
-            return sum((proxy.counts for proxy in proxies), Counter())
+    def requests():
+        return sum((proxy.counts for proxy in proxies), Counter())
 
-        def cost(function, *args, **kwargs):
-            before = requests()
-            outcome = function(args[0], proxies.hosts, *args[1:], **kwargs)
-            spent = requests() - before
-            del spent[Op.PING]
-            return outcome, {Op(op): count for op, count in spent.items()}
+    def cost(function, *args, **kwargs):
+        before = requests()
+        outcome = function(args[0], proxies.hosts, *args[1:], **kwargs)
+        spent = requests() - before
+        del spent[Op.PING]
+        return outcome, {Op(op): count for op, count in spent.items()}
 
-        zkcoord.lock_holders(root, proxies.hosts)
-        yield cost
-        zkcoord.close()
+    lock_holders(root, proxies.hosts)
+    return cost
 
 
 def test_an_uncontended_lock_is_two_quorum_writes_and_what_travels_with_them(cost, root):

@@ -7,14 +7,6 @@ import zkcoord
 from zkcoord import errors, lock, lock_holders, unlock
 
 from tests.support.calls import Waiting, children, queue, settings
-from tests.support.proxy import proxied
-
-
-@pytest.fixture
-def proxies(ensemble):
-    with proxied(ensemble) as proxies:
-        yield proxies
-        zkcoord.close()
 
 
 def test_callers_with_the_same_settings_share_one_session(ensemble, hosts, root):

@@ -5,7 +5,7 @@ from kazoo.security import OPEN_ACL_UNSAFE, make_digest_acl
 from zkcoord import errors, znode
 
 from tests.support.calls import children
-from tests.support.proxy import Op, proxied
+from tests.support.proxy import Op
 
 
 def test_it_is_created_read_written_and_deleted(hosts, root, zk):
@@ -121,16 +121,16 @@ def test_children_and_zookeepers_own_can_be_read(hosts):
 
 
 @pytest.fixture
-def lossy(ensemble):
-    with proxied(ensemble) as proxies:
+def lossy(proxies):
+    """Have the reply to one kind of request lost; the connect string to use."""
 
-        def lose(opcode):
-            for proxy in proxies:
-                proxy.drop_reply(opcode)
-            return proxies.hosts
+    def lose(opcode):
+        for proxy in proxies:
+            proxy.drop_reply(opcode)
+        return proxies.hosts
 
-        yield lose
-        assert sum(len(proxy.dropped) for proxy in proxies)
+    yield lose
+    assert sum(len(proxy.dropped) for proxy in proxies)
 
 
 def test_a_creation_whose_reply_is_lost_is_found(lossy, hosts, root):
