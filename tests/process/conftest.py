@@ -8,11 +8,14 @@ from collections.abc import Callable
 import pytest
 import zkcoord
 from kazoo.client import KazooClient
-from tests.support.processes import Script
-from tests.support.znodes import Pool
 from zkcoord.testing import Ensemble
 
-SESSION_TIMEOUT = 30
+from tests.support.processes import Script
+from tests.support.znodes import Pool
+
+# A session without its process lasts at least two thirds of its timeout: then a ping is due.
+SESSION_TIMEOUT = 18
+AT_ONCE = 8.0
 
 # `at` says where, and for how long a session lasts. `say` writes a line in one piece. SIGUSR1 is the test's word,
 # which can be given before it is waited for.
@@ -57,6 +60,13 @@ def sessions(ensemble: Ensemble) -> Callable[[], set[str]]:
 
 
 @pytest.fixture
+def watches(ensemble: Ensemble) -> Callable[[], int]:
+    """How many watches were set since the test began."""
+    before = ensemble.mntr()["zk_watch_count"]
+    return lambda: int(ensemble.mntr()["zk_watch_count"] - before)
+
+
+@pytest.fixture
 def held(root: str, hosts: str) -> Callable[[], bool]:
     """A slot that somebody holds, the only one; call it to have it given back."""
     assert zkcoord.lock(root, hosts, "holder")
@@ -67,4 +77,4 @@ def held(root: str, hosts: str) -> Callable[[], bool]:
 @pytest.fixture
 def at_once(wait_until: Callable[..., None]) -> Callable[[Callable[[], object], str], None]:
     """Wait until something is so that must not take a session's timeout."""
-    return lambda condition, what: wait_until(condition, what, limit=SESSION_TIMEOUT / 3)
+    return lambda condition, what: wait_until(condition, what, limit=AT_ONCE)

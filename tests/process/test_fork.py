@@ -158,6 +158,47 @@ def test_siblings_that_wait_side_by_side_have_different_places(script, pool, ses
     assert parent.result() == "\n".join(["True"] * 6)
 
 
+def test_a_child_forked_by_a_thread_while_the_main_thread_waits_has_the_handlers_of_before(
+    script, pool, held, wait_until
+):
+    """What SIGINT and SIGTERM do during a wait is the business of the process that waits."""
+    parent = script("""
+        def fork_and_terminate(number):
+            if (child := os.fork()) == 0:
+                try:
+                    signal.alarm(20)
+                    say("here")
+                    while True:
+                        time.sleep(0.01)
+                finally:
+                    os._exit(1)
+            wait_for_word()
+            os.kill(child, number)
+            say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+        def work():
+            wait_for_word()
+            fork_and_terminate(signal.SIGTERM)
+            fork_and_terminate(signal.SIGINT)
+
+        signal.signal(signal.SIGINT, lambda number, frame: os._exit(7))
+        thread = threading.Thread(target=work)
+        thread.start()
+        say(zkcoord.lock(root, identifier="waiter", **at))
+        thread.join()
+    """)
+    wait_until(pool.places, "the main thread waits")
+    places = pool.places()
+    parent.signal(signal.SIGUSR1)
+    for code in (-signal.SIGTERM, 7):
+        assert parent.line() == "here"
+        parent.signal(signal.SIGUSR1)
+        assert parent.line() == str(int(code))
+    assert pool.places() == places
+    held()
+    assert parent.result() == "True"
+
+
 def test_a_fork_at_any_moment_leaves_nothing_locked(script):
     parent = script("""
         ends = threading.Event()
@@ -191,9 +232,7 @@ def test_a_fork_at_any_moment_leaves_nothing_locked(script):
 
 
 @pytest.mark.parametrize("loaded", ["", "multiprocessing", "multiprocessing.util"])
-def test_no_use_imports_anything_because_a_fork_in_between_would_leave_that_import_locked(
-    hosts, root, held, loaded
-):
+def test_no_use_imports_anything_because_a_fork_in_between_would_leave_that_import_locked(hosts, root, held, loaded):
     code = f"""
 import {loaded or "zkcoord"}, sys, zkcoord
 before = set(sys.modules)
@@ -270,4 +309,3 @@ def test_the_workers_of_a_pool_take_turns_and_end_with_it(script, pool, sessions
     assert pool.holders() == pool.waiters() == []
     parent.signal(signal.SIGUSR1)
     parent.result()
-

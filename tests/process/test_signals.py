@@ -7,8 +7,6 @@ import uuid
 import pytest
 import zkcoord
 
-QUICK = {"zookeeper:session_timeout": 1}.get
-
 
 def test_ctrl_c_ends_a_wait_and_the_session_goes_on(script, pool, sessions, held, wait_until, at_once):
     process = script("""
@@ -30,13 +28,13 @@ def test_ctrl_c_ends_a_wait_and_the_session_goes_on(script, pool, sessions, held
     process.result()
 
 
-def test_ctrl_c_ends_a_wait_for_a_party(script, zk, sessions, wait_until):
+def test_ctrl_c_ends_a_wait_for_a_party(script, zk, root, watches, wait_until):
     process = script("say(attempt(zkcoord.party_members, root, min_nodes=1, blocking=True, **at))")
-    wait_until(sessions, "it waits")
+    wait_until(watches, "it waits")
     process.signal(signal.SIGINT)
     assert process.line(10) == "KeyboardInterrupt: "
     process.result(10)
-    assert zk.exists(process_path := process.process.args[-1]) is None if False else True
+    assert zk.exists(root) is None
 
 
 def test_ctrl_c_ends_an_attempt_to_connect(script, held):
@@ -83,9 +81,7 @@ def test_a_handler_that_raises_decides_what_the_caller_sees(script, pool, held, 
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_handler_that_returns_is_called_once_after_the_wait_is_undone(
-    script, pool, held, wait_until, at_once, name
-):
+def test_a_handler_that_returns_is_called_once_after_the_wait_is_undone(script, pool, held, wait_until, at_once, name):
     process = script(
         """
         calls = []
@@ -121,7 +117,7 @@ def test_a_handler_that_ends_the_process_from_within_leaves_no_place(script, poo
         signal.signal(signal.SIGTERM, lambda number, frame: os._exit(7))
         zkcoord.lock(root, identifier="waiter", **at)
         """,
-        session_timeout=4,
+        session_timeout=3,
     )
     wait_until(pool.places, "it waits")
     process.signal(signal.SIGTERM)
@@ -231,19 +227,56 @@ def test_a_signal_at_the_very_beginning_of_a_wait_leaves_no_place(script, pool, 
         def raise_it(number, frame):
             raise TimeoutError
 
+        def interrupt(delay):
+            calling.wait()
+            time.sleep(delay)
+            os.kill(os.getpid(), getattr(signal, name))
+
+        zkcoord.lock_holders(root, **at)
         signal.signal(getattr(signal, name), raise_it)
-        for hundredths in range(10):
-            early = threading.Timer(hundredths / 100, os.kill, (os.getpid(), getattr(signal, name)))
-            early.start()
+        for milliseconds in range(5, 100, 5):
+            calling = threading.Event()
+            thread = threading.Thread(target=interrupt, args=(milliseconds / 1000,))
+            thread.start()
             try:
+                calling.set()
                 zkcoord.lock(root, identifier="waiter", timeout=20, **at)
             except TimeoutError:
-                early.join()
+                thread.join()
+            else:
+                say("not interrupted after", milliseconds)
         say("done")
         wait_for_word()
         """,
         name=name,
     )
+    assert process.line() == "done"
+    at_once(lambda: not pool.places(), "its places are gone")
+    process.signal(signal.SIGUSR1)
+    process.result()
+
+
+def test_an_early_signal_with_a_handler_that_returns_ends_the_wait_as_a_late_one_does(script, pool, held, at_once):
+    process = script("""
+        def interrupt(delay):
+            calling.wait()
+            time.sleep(delay)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        zkcoord.lock_holders(root, **at)
+        signal.signal(signal.SIGTERM, lambda number, frame: None)
+        for milliseconds in range(10, 100, 10):
+            calling = threading.Event()
+            thread = threading.Thread(target=interrupt, args=(milliseconds / 1000,))
+            thread.start()
+            calling.set()
+            ended = attempt(zkcoord.lock, root, identifier="waiter", timeout=3, **at)
+            thread.join()
+            if "SIGTERM" not in str(ended):
+                say("after", milliseconds, "ms:", ended)
+        say("done")
+        wait_for_word()
+    """)
     assert process.line() == "done"
     at_once(lambda: not pool.places(), "its places are gone")
     process.signal(signal.SIGUSR1)
@@ -280,9 +313,7 @@ def test_a_signal_together_with_the_answer_does_not_cost_the_handlers(script, po
             if [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] != before:
                 say("not handed back in turn", turn)
                 break
-        wait_for_word()
     """)
-    process.signal(signal.SIGUSR1)
     assert process.result(60) == ""
     assert pool.holders() == ["holder"]
     assert pool.places() == []
@@ -324,14 +355,11 @@ def test_ctrl_c_is_for_the_main_thread_and_no_other(script, pool, held, wait_unt
     assert process.result() == "True"
 
 
-def test_a_killed_waiter_goes_with_its_session_and_the_next_has_its_turn(
-    script, pool, held, wait_until
-):
-    first, second = (
-        script("say(zkcoord.lock(root, identifier=name, **at))", session_timeout=seconds, name=name)
-        for name, seconds in [("first", 1), ("second", 30)]
-        if name == "first" or wait_until(lambda: pool.waiters() == ["first"], "the first waits") is None
-    )
+def test_a_killed_waiter_goes_with_its_session_and_the_next_has_its_turn(script, pool, held, wait_until):
+    wait = "say(zkcoord.lock(root, identifier=name, **at))"
+    first = script(wait, session_timeout=1, name="first")
+    wait_until(lambda: pool.waiters() == ["first"], "the first waits")
+    second = script(wait, name="second")
     wait_until(lambda: pool.waiters() == ["first", "second"], "the second waits")
     first.signal(signal.SIGKILL)
     first.wait()
@@ -340,9 +368,7 @@ def test_a_killed_waiter_goes_with_its_session_and_the_next_has_its_turn(
     assert pool.holders() == ["second"]
 
 
-def test_a_waiter_stopped_beyond_its_session_queues_again_and_has_its_turn(
-    script, pool, zk, held, wait_until
-):
+def test_a_waiter_stopped_beyond_its_session_queues_again_and_has_its_turn(script, pool, zk, held, wait_until):
     process = script("say(zkcoord.lock(root, identifier='waiter', **at))", session_timeout=1)
     wait_until(lambda: pool.waiters() == ["waiter"], "it waits")
     place = pool.places()

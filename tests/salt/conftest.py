@@ -14,7 +14,7 @@ import pytest
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoNodeError
 
-from tests.support.salt import LONG, Minionless
+from tests.support.salt import LONG, Cluster, Minionless
 
 
 class Config(dict[str, object]):
@@ -104,3 +104,12 @@ def children(zk: KazooClient) -> Callable[[str], list[str]]:
 def waiters(children: Callable[[str], list[str]], root: str) -> Callable[[], list[str]]:
     """The places in the queue of the test's own pool."""
     return lambda: children(f"{root}-__lock__")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Show the daemons' logs with a failure."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed and isinstance(cluster := getattr(item, "funcargs", {}).get("cluster"), Cluster):
+        report.sections.append(("Salt", cluster.logs()))

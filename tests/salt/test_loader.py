@@ -42,7 +42,7 @@ def test_the_functions_and_their_documentation_are_ours(salt, shim):
     assert sorted(told) == public(shim)
     for name, text in told.items():
         own = getattr(shim, name.partition(".")[2]).__doc__
-        assert inspect.cleandoc(text) == inspect.cleandoc(own)
+        assert text.split() == own.replace(".. code-block:: bash", "").split()
 
 
 @pytest.mark.parametrize("first", ["lazy", "all"])

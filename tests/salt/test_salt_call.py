@@ -71,11 +71,12 @@ class TestArgumentsAsYaml:
     def test_hosts_are_a_list(self, salt, root, hosts):
         assert salt.salt_call(LOCK, root, hosts.split(",")).outcome == (0, True)
 
-    def test_members_are_waited_for_until_they_are_there(self, salt, root, zk, wait_until):
-        call = salt.start(MEMBERS, root, blocking="True", min_nodes="2", timeout="60")
+    def test_members_are_waited_for_until_they_are_there(self, salt, root, zk, ensemble, wait_until):
         zk.ShallowParty(root, "a").join()
-        party = zk.Party(root, "b")
-        party.join()
+        before = ensemble.sessions()
+        call = salt.start(MEMBERS, root, blocking="True", min_nodes="2", timeout="60")
+        wait_until(lambda: ensemble.sessions() - before, "it asks")
+        zk.Party(root, "b").join()
         value = call.answer().value
         assert isinstance(value, list)
         assert sorted(value) == ["a", "b"]
@@ -97,7 +98,7 @@ class TestErrors:
             for fun, call in calls.items():
                 answer = call.answer(limit=30)
                 assert (answer.outcome, answer.stdout) == ((1, None), "")
-                expected = rf"Error running '{fun}': .* within 1\.\d s, tried {address}:"
+                expected = rf"Error running '{fun}': .* within \d\.\d s, tried {address}:"
                 assert re.match(expected, answer.complaint)
 
     def test_a_wrong_argument_is_named_without_a_traceback(self, salt, root):
@@ -146,8 +147,8 @@ class TestSecrets:
 
     def check(self, salt, answer) -> None:
         written = salt.written()
-        (log,) = (text for path, text in written.items() if path.parts[-3:] == ("log", "salt", "minion"))
-        assert "LazyLoaded zk_concurrency" in log, "the log file is not worth looking into"
+        logs = [text for path, text in written.items() if path.parts[-3:] == ("log", "salt", "minion")]
+        assert all("LazyLoaded zk_concurrency" in log for log in logs), "a log file is not worth looking into"
         assert "LazyLoaded zk_concurrency" in answer.stderr, "the output is not worth looking into"
         told = [str(path) for path, text in written.items() if SECRET in text]
         assert (SECRET in answer.stdout, SECRET in answer.stderr, told) == (False, False, [])

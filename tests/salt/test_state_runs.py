@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.salt import LONG, VERSIONS
 
+PASSTHROUGH = ("--retcode-passthrough",)
+
 
 @pytest.fixture(params=VERSIONS)
 def salt(request, minionless, hosts):
@@ -66,7 +68,7 @@ def test_every_function_runs_from_module_run_in_the_old_style(salt, root):
             "wait": {"module.run": old_module_run("party_members", path, {"blocking": True}, {"timeout": 0.1})},
         },
     )
-    answer = salt.start("state.apply", "old").answer(limit=20)
+    answer = salt.start("state.apply", "old").answer(limit=30)
     assert results(answer) == {
         "take": (True, True),
         "show": (True, ["a"]),
@@ -108,8 +110,9 @@ class TestExitCode:
                   - fun: test.true
             """,
         )
-        for options in ((), ("--retcode-passthrough",)):
-            answer = salt.salt_call("state.apply", "calm", options=options)
+        calls = [salt.start("state.apply", "calm", options=options) for options in ((), PASSTHROUGH)]
+        for call in calls:
+            answer = call.answer()
             assert answer.code == 0, answer
             states = {state["__id__"]: state["comment"] for state in answer.value.values()}
             assert states["skipped"] == "onlyif condition is false"
@@ -124,8 +127,9 @@ class TestExitCode:
             "go on": {"test.succeed_with_changes": [{"onlyif": [{"fun": "test.true"}]}]},
         }
         salt.state("fails", json.dumps(states))
-        for options, code in (((), 1), (("--retcode-passthrough",), 2)):
-            answer = salt.salt_call("state.apply", "fails", options=options)
+        calls = [salt.start("state.apply", "fails", options=options) for options in ((), PASSTHROUGH)]
+        for call, code in zip(calls, (1, 2), strict=True):
+            answer = call.answer()
             assert answer.code == code, answer
             assert {name: result for name, (result, _) in results(answer).items()} == {
                 "no slot": False,
@@ -138,7 +142,7 @@ def test_an_error_in_a_state_is_its_comment(salt, root, zk):
     zk.create(root, b"3")
     states = {"mismatch": {"module.run": old_module_run("lock", {"path": root})}}
     salt.state("error", states)
-    answer = salt.salt_call("state.apply", "error", options=("--retcode-passthrough",))
+    answer = salt.salt_call("state.apply", "error", options=PASSTHROUGH)
     assert answer.code == 2
     (state,) = answer.value.values()
     assert state["result"] is False

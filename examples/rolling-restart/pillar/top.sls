@@ -1,0 +1,7 @@
+base:
+  'web*':
+    - zookeeper
+    - web
+  # The orchestration: it runs as a minion of this name on the master, whose configuration has no `id`.
+  '*_master':
+    - web

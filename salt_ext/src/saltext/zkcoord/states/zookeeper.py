@@ -1,0 +1,364 @@
+"""
+Znodes as they should be
+========================
+
+A drop-in for the ``zookeeper`` states that Salt had up to 3007, on the execution module of the same name, where
+the configuration is described: the same parameters, results, comments and changes.
+
+An *ACL* is a dict or a list of dicts. Each has ``username``, ``password``, and of ``read``, ``write``,
+``create``, ``delete``, ``admin`` and ``allperms`` those that are true. There is no ``all``, which Salt's own
+documentation shows. Include the user that Salt itself connects as, with ``read`` at least: what cannot be read
+cannot be compared.
+
+What differs from Salt's own states:
+
+- Whatever goes wrong is ``result: False`` and one line that says what; it never is a traceback. When a part was
+  done by then, ``changes`` has that part.
+- ``present`` without ``acls`` leaves the ACL alone and does not look at it, so a znode with the right value is
+  in order. Salt's announces with ``test=True`` that the ACL will be removed, and else an update that it does not
+  do. An empty list is the same as none.
+- Where the ACL changes, ``changes`` has the old one; in Salt's it is missing, or it is the old value.
+- ``present`` with ``sequence`` succeeds, and names the znode that it made; Salt's looks for it where it is not.
+- Several minions can apply the same state at the same time: when another one is first, its work is looked at.
+- Digests that the servers hide, from users without ``admin``, are taken for the right ones.
+"""
+
+from contextlib import contextmanager, suppress
+
+from salt.exceptions import CommandExecutionError, SaltException, SaltInvocationError
+
+with suppress(ImportError):  # without them there is no execution module either, as `__virtual__` tells
+    from zkcoord.errors import NodeExists, NoNode
+
+# The file has this name too: only with both equal to Salt's own does the loader always prefer this module.
+__virtualname__ = "zookeeper"
+
+_READ = {"value": "zookeeper.get", "acls": "zookeeper.get_acls"}
+_WRITE = {"value": "zookeeper.set", "acls": "zookeeper.set_acls"}
+_MEANWHILE = "somebody else changed it meanwhile"
+
+
+def __virtual__():
+    if "zookeeper.create" in __salt__:
+        return __virtualname__
+    return (False, "the zookeeper execution module is not available")
+
+
+def present(
+    name,
+    value,
+    acls=None,
+    ephemeral=False,
+    sequence=False,
+    makepath=False,
+    version=-1,
+    profile=None,
+    hosts=None,
+    scheme=None,
+    username=None,
+    password=None,
+    default_acl=None,
+):
+    """
+    A znode exists, with this value and, if one is given, with this ACL.
+
+    name
+        The znode.
+
+    value
+        Its data, as text: quote a number.
+
+    acls
+        Its whole ACL. Default: a znode that is created gets ``default_acl``, one that exists keeps its own.
+
+    ephemeral
+        Where it is created: it ends with this run.
+
+    sequence
+        Where it is created: the servers append a number to its name. As ``name`` itself then still does not
+        exist, every run creates another one.
+
+    makepath
+        Where it is created: create missing parents too, with the same ACL.
+
+    version
+        Where it is changed: the version at which the value must be, and that at which the ACL must be; ``-1`` for
+        any.
+
+    profile
+        Read the settings from ``zookeeper:PROFILE`` instead of ``zookeeper``.
+
+    hosts
+        Servers as ``host:port,host:port`` or a list. Default: the configuration's, then ``127.0.0.1:2181``.
+
+    scheme
+        Authentication scheme. Default: ``digest`` when there are a username and a password.
+
+    username
+        User to authenticate as; needs ``password``.
+
+    password
+        The user's password: rather use the configuration.
+
+    default_acl
+        ACL of created znodes, where ``acls`` says nothing. Default: everything to everybody.
+
+    .. code-block:: yaml
+
+        the site's configuration:
+          zookeeper.present:
+            - name: /app/config
+            - value: blue
+            - makepath: True
+            - acls:
+              - username: salt
+                password: secret
+                allperms: True
+              - username: app
+                password: secret
+                read: True
+    """
+    ret = _not_yet(name, f"Failed to setup znode {name}")
+    connection = _connection(profile, hosts, scheme, username, password, default_acl)
+    with _explained(ret):
+        if not isinstance(value, str):
+            raise SaltInvocationError("value: must be text; quote a number")
+        given = {"value": value}
+        wanted = {"value": value}
+        if acls:
+            given["acls"] = acls
+            wanted["acls"] = _entries(acls)
+        if not __salt__["zookeeper.exists"](name, **connection):
+            if __opts__["test"]:
+                # `acls` is there also where none is wanted, as in Salt's own.
+                return _would(ret, f"{name} is will be created", {}, {"acls": [], **wanted})
+            path = _create(name, value, acls, ephemeral, sequence, makepath, connection)
+            if path is not None:
+                return _created(ret, path if sequence else name, wanted, connection)
+        return _updated(ret, given, wanted, version, connection)
+    return ret
+
+
+def absent(
+    name,
+    version=-1,
+    recursive=False,
+    profile=None,
+    hosts=None,
+    scheme=None,
+    username=None,
+    password=None,
+    default_acl=None,
+):
+    """
+    A znode does not exist.
+
+    name
+        The znode. It must be readable: ``changes`` shows what is lost.
+
+    version
+        The version at which its value must be; ``-1`` for any.
+
+    recursive
+        Delete all that is below it, too. Otherwise a znode with children is a failure.
+
+    profile, hosts, scheme, username, password, default_acl
+        As for ``present``.
+
+    .. code-block:: yaml
+
+        no more of it:
+          zookeeper.absent:
+            - name: /app/config
+            - recursive: True
+    """
+    ret = _not_yet(name, f"Failed to delete znode {name}")
+    connection = _connection(profile, hosts, scheme, username, password, default_acl)
+    with _explained(ret):
+        if not __salt__["zookeeper.exists"](name, **connection):
+            return _fine(ret, f"Znode {name} does not exist")
+        try:
+            old = {what: __salt__[read](name, **connection) for what, read in _READ.items()}
+            if recursive is True:
+                old["children"] = __salt__["zookeeper.get_children"](name, **connection)
+            if __opts__["test"]:
+                ret.update(result=None, comment=f"Znode {name} will be removed", changes={"old": old})
+                return ret
+            __salt__["zookeeper.delete"](name, version, recursive, **connection)
+        except CommandExecutionError as err:
+            if isinstance(err.__cause__, NoNode):
+                return _fine(ret, f"Znode {name} does not exist")
+            raise
+        ret["changes"] = {"old": old}
+        if __salt__["zookeeper.exists"](name, **connection):
+            raise CommandExecutionError("somebody else created it again")
+        return _fine(ret, f"Znode {name} has been removed")
+    return ret
+
+
+def acls(
+    name,
+    acls,
+    version=-1,
+    profile=None,
+    hosts=None,
+    scheme=None,
+    username=None,
+    password=None,
+    default_acl=None,
+):
+    """
+    A znode, which must exist, has this ACL.
+
+    name
+        The znode.
+
+    acls
+        Its whole ACL.
+
+    version
+        The version at which the ACL (not the value) must be; ``-1`` for any.
+
+    profile, hosts, scheme, username, password, default_acl
+        As for ``present``.
+
+    .. code-block:: yaml
+
+        only the two of them:
+          zookeeper.acls:
+            - name: /app/config
+            - acls:
+              - username: salt
+                password: secret
+                allperms: True
+              - username: app
+                password: secret
+                read: True
+    """
+    ret = _not_yet(name, f"Failed to set acls on znode {name}")
+    connection = _connection(profile, hosts, scheme, username, password, default_acl)
+    with _explained(ret):
+        wanted = _entries(acls)
+        if not wanted:
+            raise SaltInvocationError("acls: is empty; an ACL that permits nothing to nobody is not possible")
+        if not __salt__["zookeeper.exists"](name, **connection):
+            raise CommandExecutionError("Znode does not exist")
+        found = __salt__["zookeeper.get_acls"](name, **connection)
+        if _same("acls", found, wanted):
+            return _fine(ret, f"Znode {name} acls already set")
+        if __opts__["test"]:
+            return _would(ret, f"Znode {name} acls will be updated", found, wanted)
+        __salt__["zookeeper.set_acls"](name, acls, version, **connection)
+        ret["changes"] = {"old": found, "new": wanted}
+        ret["changes"]["new"] = __salt__["zookeeper.get_acls"](name, **connection)
+        if _same("acls", ret["changes"]["new"], wanted):
+            return _fine(ret, f"Znode {name} acls updated")
+        ret["comment"] = f"Znode {name} acls failed to update: {_MEANWHILE}"
+    return ret
+
+
+def _create(name, value, acls, ephemeral, sequence, makepath, connection):
+    """Create a znode. Its path, or ``None`` where another one was first."""
+    create = __salt__["zookeeper.create"]
+    try:
+        return create(name, value, acls, ephemeral, sequence, makepath, **connection)
+    except CommandExecutionError as err:
+        if isinstance(err.__cause__, NodeExists):
+            return None
+        raise
+
+
+def _created(ret, path, wanted, connection):
+    """Look at a znode that was created."""
+    ret["changes"] = {"old": {}, "new": dict(wanted)}
+    for what, read in _READ.items():
+        ret["changes"]["new"][what] = __salt__[read](path, **connection)
+    _check(ret["changes"]["new"], wanted)
+    return _fine(ret, f"Znode {path} successfully created")
+
+
+def _updated(ret, given, wanted, version, connection):
+    """Make a znode that exists the wanted one. `given` is `wanted` as the execution module takes it."""
+    name = ret["name"]
+    found = {what: __salt__[_READ[what]](name, **connection) for what in wanted}
+    other = [what for what in wanted if not _same(what, found[what], wanted[what])]
+    if not other:
+        return _fine(ret, f"Znode {name} is already set to the correct value with the correct acls")
+    if __opts__["test"]:
+        old, new = ({what: values[what] for what in other} for values in (found, wanted))
+        return _would(ret, f"Znode {name} is will be updated", old, new)
+    for what in other:
+        __salt__[_WRITE[what]](name, given[what], version, **connection)
+        ret["changes"].setdefault("old", {})[what] = found[what]
+        ret["changes"].setdefault("new", {})[what] = wanted[what]
+        ret["changes"]["new"][what] = __salt__[_READ[what]](name, **connection)
+    _check(ret["changes"]["new"], {what: wanted[what] for what in other})
+    return _fine(ret, f"Znode {name} successfully updated")
+
+
+def _check(found, wanted):
+    """Make sure that what was written is there."""
+    if not all(_same(what, found[what], wanted[what]) for what in wanted):
+        raise CommandExecutionError(_MEANWHILE)
+
+
+def _same(what, found, wanted):
+    """Whether a value or an ACL, of which the order means nothing, is the wanted one."""
+    if what == "value":
+        return found == wanted
+    return set(found) in (set(wanted), {_hidden(entry) for entry in wanted})
+
+
+def _hidden(entry):
+    """Show an entry of an ACL as the servers do to users without ``admin``."""
+    perms, (scheme, identity) = entry
+    return perms, (scheme, identity.partition(":")[0] + ":x")
+
+
+def _entries(acls):
+    """The entries that ACL dicts stand for."""
+    make = __salt__["zookeeper.make_digest_acl"]
+    try:
+        return [make(**acl) for acl in ([acls] if isinstance(acls, dict) else acls or [])]
+    except SaltInvocationError:
+        raise
+    except TypeError as err:
+        raise SaltInvocationError(
+            f"acls: {err}; an ACL is a list of dicts with username, password, and allperms or any of "
+            "read, write, create, delete, admin"
+        ) from err
+
+
+def _connection(profile, hosts, scheme, username, password, default_acl):
+    return {
+        "profile": profile,
+        "hosts": hosts,
+        "scheme": scheme,
+        "username": username,
+        "password": password,
+        "default_acl": default_acl,
+    }
+
+
+def _not_yet(name, comment):
+    """What a state returns until something better is known."""
+    return {"name": name, "result": False, "comment": comment, "changes": {}}
+
+
+def _fine(ret, comment):
+    ret.update(result=True, comment=comment)
+    return ret
+
+
+def _would(ret, comment, old, new):
+    ret.update(result=None, comment=comment, changes={"old": old, "new": new})
+    return ret
+
+
+@contextmanager
+def _explained(ret):
+    """Let an error be the end of the comment, in the same line."""
+    try:
+        yield
+    except SaltException as err:
+        ret["comment"] = " ".join(f"{ret['comment']}: {err}".split())
