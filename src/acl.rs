@@ -12,7 +12,6 @@ use zookeeper_client::{Acl, AuthId, Permission};
 
 use crate::error::{Error, Result};
 
-const ARGUMENT: &str = "default_acl";
 const PERMISSIONS: [(&str, Permission); 6] = [
     ("read", Permission::READ),
     ("write", Permission::WRITE),
@@ -48,55 +47,50 @@ impl fmt::Debug for Field {
 /// An ACL dict: `username`, `password`, and the permissions that are true.
 pub type Keywords = BTreeMap<String, Field>;
 
-/// The ACL of a `default_acl` argument.
+/// The ACL that the dicts of an argument stand for.
 ///
 /// # Errors
 /// [`Error::Argument`]: an unknown key, a value of the wrong type, a missing user name or password,
 /// or no permission at all.
-pub fn from_keywords(dicts: &[Keywords]) -> Result<Vec<Acl>> {
-    dicts.iter().map(one).collect()
+pub fn from_keywords(argument: &'static str, dicts: &[Keywords]) -> Result<Vec<Acl>> {
+    dicts.iter().map(|dict| one(dict).map_err(|reason| Error::argument(argument, reason))).collect()
 }
 
-fn one(dict: &Keywords) -> Result<Acl> {
+fn one(dict: &Keywords) -> std::result::Result<Acl, String> {
     let mut permissions = Permission::NONE;
     for (key, value) in dict {
         let permission = PERMISSIONS.iter().find(|(name, _)| name == key).map(|(_, permission)| *permission);
         match (permission, value) {
             (Some(permission), Field::Flag(true)) => permissions = permissions | permission,
             (Some(_), Field::Flag(false) | Field::Nothing(())) => {}
-            (Some(_), _) => return Err(refused(format!("{key} must be true or false"))),
+            (Some(_), _) => return Err(format!("{key} must be true or false")),
             (None, _) if key == "username" || key == "password" => {}
-            (None, _) => {
-                return Err(refused(format!("unknown key {key:?}; known are username, password, {}", known())))
-            }
+            // Not echoed: it might be a password, written where a key belongs.
+            (None, _) => return Err(format!("an unknown key; known are username, password, {}", known())),
         }
     }
     let username = text(dict, "username")?;
     let password = text(dict, "password")?;
     if username.contains(':') {
-        return Err(refused("username must not contain ':'".to_owned()));
+        return Err("username must not contain ':'".to_owned());
     }
     if permissions == Permission::NONE {
-        return Err(refused(format!("the entry for {username:?} permits nothing; set one of {} to true", known())));
+        return Err(format!("the entry for {username:?} permits nothing; set one of {} to true", known()));
     }
     Ok(Acl::new(permissions, AuthId::new("digest", &digest(&username, &password))))
 }
 
-fn text(dict: &Keywords, key: &'static str) -> Result<String> {
+fn text(dict: &Keywords, key: &'static str) -> std::result::Result<String, String> {
     match dict.get(key) {
         Some(Field::Text(text)) if !text.is_empty() => Ok(text.clone()),
         Some(Field::Number(number)) => Ok(number.to_string()),
-        None | Some(Field::Text(_) | Field::Nothing(())) => Err(refused(format!("{key} is missing"))),
-        Some(_) => Err(refused(format!("{key} must be text"))),
+        None | Some(Field::Text(_) | Field::Nothing(())) => Err(format!("{key} is missing")),
+        Some(_) => Err(format!("{key} must be text")),
     }
 }
 
 fn known() -> String {
     PERMISSIONS.map(|(name, _)| name).join(", ")
-}
-
-fn refused(reason: String) -> Error {
-    Error::argument(ARGUMENT, reason)
 }
 
 /// The bits of a permission, as ZooKeeper's protocol has them: read 1, write 2, create 4, delete 8,

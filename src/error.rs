@@ -72,13 +72,15 @@ pub enum Error {
         /// What the caller may, and may not, rely on.
         consequence: &'static str,
     },
-    /// The caller gave up. Nothing is held, and no place in the queue is left.
-    #[error("cancelled by {by} while waiting for {path}; nothing is held")]
+    /// The caller gave up.
+    #[error("cancelled by {by}, over {path}: {consequence}")]
     Cancelled {
         /// What was waited for.
         path: String,
         /// A signal's name, or what else ended the wait.
         by: &'static str,
+        /// What the caller may, and may not, rely on.
+        consequence: &'static str,
     },
     /// There is no such znode.
     #[error("{path} does not exist")]

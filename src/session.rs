@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,73 @@ use crate::wait::{Budget, Cut};
 /// Between a lost connection and the next try on it: a server that answers every request by hanging
 /// up must not be asked in a tight loop.
 pub(crate) const PAUSE: Duration = Duration::from_millis(50);
+
+/// How many addresses the client is given, by naming each as often as it takes.
+const TRIES_A_PASS: usize = 12;
+
+/// What a call that only reads has left behind when it is cut short.
+pub(crate) const UNCHANGED: &str = "nothing was changed";
+
+/// A write whose reply may be missing when a call is cut short.
+#[derive(Debug)]
+pub(crate) struct Doubt {
+    unanswered: AtomicBool,
+    consequence: &'static str,
+}
+
+impl Doubt {
+    /// `consequence`: what it means for the caller, if the reply is missing.
+    pub(crate) fn new(consequence: &'static str) -> Self {
+        Self { unanswered: AtomicBool::new(false), consequence }
+    }
+
+    /// Awaits a write that was sent. It is in doubt until a reply says what became of it.
+    pub(crate) async fn write<T>(
+        &self,
+        write: impl Future<Output = std::result::Result<T, zk::Error>>,
+    ) -> std::result::Result<T, zk::Error> {
+        let before = self.unanswered.swap(true, Ordering::Relaxed);
+        let result = write.await;
+        if result.as_ref().err().is_none_or(is_refusal) {
+            self.unanswered.store(before, Ordering::Relaxed);
+        }
+        result
+    }
+
+    /// Whether the reply to any write is missing.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.unanswered.load(Ordering::Relaxed)
+    }
+
+    fn consequence(&self) -> &'static str {
+        if self.is_unanswered() {
+            self.consequence
+        } else {
+            UNCHANGED
+        }
+    }
+}
+
+/// Whether a server has answered, and did nothing.
+fn is_refusal(error: &zk::Error) -> bool {
+    use zk::Error as E;
+    matches!(
+        error,
+        E::NoAuth
+            | E::NoNode
+            | E::NodeExists
+            | E::NotEmpty
+            | E::BadVersion
+            | E::BadArguments(_)
+            | E::InvalidAcl
+            | E::NoChildrenForEphemerals
+            | E::NotReadOnly
+            | E::QuotaExceeded
+            | E::MarshallingError
+            | E::Unimplemented
+            | E::UnexpectedErrorCode(_)
+    )
+}
 
 /// How one attempt failed, and what may be done about it.
 #[derive(Clone, Debug)]
@@ -42,12 +110,17 @@ pub(crate) struct Session {
 
 impl Session {
     async fn open(identity: &Arc<Identity>, path: &str) -> Result<Self> {
+        // The client pauses ever longer between two passes through its list, so that a short list
+        // leaves gaps of seconds, in which a session of ten seconds can expire although all servers
+        // are back. A longer list has shorter ones.
+        let servers = identity.servers.iter().cycle().take(identity.servers.len().max(TRIES_A_PASS));
+        let servers = servers.map(String::as_str).collect::<Vec<_>>().join(",");
         loop {
             let mut connector = zk::Client::connector().with_session_timeout(identity.session_timeout);
             if let Some(it) = &identity.credentials {
                 connector = connector.with_auth(&it.scheme, format!("{}:{}", it.username, it.password).as_bytes());
             }
-            match connector.connect(&identity.servers.join(",")).await {
+            match connector.connect(&servers).await {
                 Ok(client) => return Ok(Self { client, identity: identity.clone() }),
                 Err(zk::Error::AuthFailed) => return Err(auth_failed(identity, path)),
                 Err(zk::Error::BadArguments(why)) => return Err(Error::argument("zk_hosts", why.to_string())),
@@ -100,18 +173,7 @@ impl Session {
             E::NoAuth => Failure::Final(Error::NoAuth { action, path: path.to_owned(), user: self.identity.user() }),
             E::AuthFailed => Failure::Final(auth_failed(&self.identity, path)),
             E::SessionExpired | E::ClientClosed => Failure::Gone,
-            E::NoNode
-            | E::NodeExists
-            | E::NotEmpty
-            | E::BadVersion
-            | E::BadArguments(_)
-            | E::InvalidAcl
-            | E::NoChildrenForEphemerals
-            | E::NotReadOnly
-            | E::QuotaExceeded
-            | E::MarshallingError
-            | E::Unimplemented
-            | E::UnexpectedErrorCode(_) => {
+            error if is_refusal(error) => {
                 Failure::Final(Error::Server { action, path: path.to_owned(), reason: error.to_string() })
             }
             _ if self.is_over() => Failure::Gone,
@@ -181,12 +243,26 @@ impl Ensemble {
         Error::ConnectionLost { hosts: self.identity.hosts(), path: path.to_owned(), consequence }
     }
 
+    pub(crate) fn cancelled(&self, budget: &Budget, path: &str, consequence: &'static str) -> Error {
+        Error::Cancelled { path: path.to_owned(), by: budget.cancelled_by(), consequence }
+    }
+
     /// A session that is connected: the shared one, or a new one in its place if that is over.
     ///
     /// # Errors
     /// [`Error::Unreachable`] within the connect timeout or the budget, [`Error::AuthFailed`],
     /// [`Error::Cancelled`].
     pub(crate) async fn session(&self, budget: &Budget, path: &str) -> Result<Session> {
+        self.session_within(Deadline::after(Instant::now(), self.settings.connect_timeout), budget, path).await
+    }
+
+    /// As [`Ensemble::session`], for one who has waited already: an outage ends the wait with the
+    /// budget only.
+    pub(crate) async fn session_again(&self, budget: &Budget, path: &str) -> Result<Session> {
+        self.session_within(Deadline::NEVER, budget, path).await
+    }
+
+    async fn session_within(&self, limit: Deadline, budget: &Budget, path: &str) -> Result<Session> {
         let started = Instant::now();
         let slot = self.registry.slot(&self.identity);
         let opening = async {
@@ -202,17 +278,26 @@ impl Ensemble {
                 }
             }
         };
-        let limit = Deadline::after(started, self.settings.connect_timeout);
         match budget.race(limit, opening).await {
             Ok(outcome) => outcome,
             Err(Cut::TimedOut) => Err(self.unreachable(started.elapsed())),
-            Err(Cut::Cancelled) => Err(Error::Cancelled { path: path.to_owned(), by: budget.cancelled_by() }),
+            Err(Cut::Cancelled) => Err(self.cancelled(budget, path, UNCHANGED)),
         }
     }
 
-    /// Runs an attempt that may be repeated, until it has an answer: on the same session while that
-    /// lives, on a new one after that.
-    pub(crate) async fn answer<T, F, A>(&self, budget: &Budget, path: &str, mut attempt: F) -> Result<T>
+    /// Runs an attempt that only reads, until it has an answer: on the same session while that lives,
+    /// on a new one after that.
+    pub(crate) async fn answer<T, F, A>(&self, budget: &Budget, path: &str, attempt: F) -> Result<T>
+    where
+        F: FnMut(Session) -> A,
+        A: Future<Output = std::result::Result<T, Failure>>,
+    {
+        self.write(budget, path, &Doubt::new(UNCHANGED), attempt).await
+    }
+
+    /// As [`Ensemble::answer`], for an attempt that may write and be repeated. Cut short with a reply
+    /// missing, the error says so.
+    pub(crate) async fn write<T, F, A>(&self, budget: &Budget, path: &str, doubt: &Doubt, mut attempt: F) -> Result<T>
     where
         F: FnMut(Session) -> A,
         A: Future<Output = std::result::Result<T, Failure>>,
@@ -229,9 +314,14 @@ impl Ensemble {
             }
         };
         match budget.race(Deadline::NEVER, work).await {
+            Ok(Err(Error::Unreachable { .. })) | Err(Cut::TimedOut) if doubt.is_unanswered() => {
+                Err(self.connection_lost(path, doubt.consequence()))
+            }
+            Ok(Err(Error::Cancelled { .. })) | Err(Cut::Cancelled) => {
+                Err(self.cancelled(budget, path, doubt.consequence()))
+            }
             Ok(outcome) => outcome,
             Err(Cut::TimedOut) => Err(self.unreachable(budget.spent())),
-            Err(Cut::Cancelled) => Err(Error::Cancelled { path: path.to_owned(), by: budget.cancelled_by() }),
         }
     }
 }

@@ -18,6 +18,9 @@ const DEFAULT_SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The protocol carries it as a 32-bit number of milliseconds.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// A session that is shorter expires with every pause of a server or a network.
+const MIN_SESSION_TIMEOUT: Duration = Duration::from_secs(1);
+const MIN_CONNECT_TIMEOUT: Duration = Duration::from_millis(1);
 /// The schemes that a name and a password can be given for.
 const SCHEMES: [&str; 1] = ["digest"];
 
@@ -108,11 +111,11 @@ impl Settings {
             explicit.username.or(profile.username),
             explicit.password.or(profile.password),
         )?;
-        let acl = acl::from_keywords(&explicit.default_acl.or(profile.default_acl).unwrap_or_default())?;
+        let acl = acl::from_keywords("default_acl", &explicit.default_acl.or(profile.default_acl).unwrap_or_default())?;
         let session_timeout = explicit.session_timeout.or(profile.session_timeout).unwrap_or(DEFAULT_SESSION_TIMEOUT);
         let connect_timeout = explicit.connect_timeout.or(profile.connect_timeout).unwrap_or(DEFAULT_CONNECT_TIMEOUT);
-        in_range("session_timeout", session_timeout)?;
-        in_range("connect_timeout", connect_timeout)?;
+        in_range("session_timeout", session_timeout, MIN_SESSION_TIMEOUT)?;
+        in_range("connect_timeout", connect_timeout, MIN_CONNECT_TIMEOUT)?;
         let identity = Identity { servers, chroot, credentials, session_timeout };
         Ok(Self { identity, acl, connect_timeout })
     }
@@ -143,10 +146,10 @@ impl Settings {
     }
 }
 
-fn in_range(argument: &'static str, timeout: Duration) -> Result<()> {
-    if timeout < Duration::from_millis(1) || timeout > MAX_TIMEOUT {
-        let most = MAX_TIMEOUT.as_secs();
-        return Err(Error::argument(argument, format!("must be between 0.001 and {most} seconds")));
+fn in_range(argument: &'static str, timeout: Duration, least: Duration) -> Result<()> {
+    if timeout < least || timeout > MAX_TIMEOUT {
+        let (least, most) = (least.as_secs_f64(), MAX_TIMEOUT.as_secs());
+        return Err(Error::argument(argument, format!("must be between {least} and {most} seconds")));
     }
     Ok(())
 }
@@ -164,8 +167,8 @@ fn credentials(
         (None, None) => Ok(None),
         (Some(_), None) => Err(Error::argument("username", "given without a password")),
         (None, Some(_)) => Err(Error::argument("password", "given without a username")),
-        (Some(username), Some(_)) if username.contains(':') => {
-            Err(Error::argument("username", "must not contain ':', which ends it in the digest scheme"))
+        (Some(username), Some(_)) if username.contains(|c: char| c == ':' || c.is_control()) => {
+            Err(Error::argument("username", "must not contain ':', which ends it in the digest scheme, nor controls"))
         }
         (Some(username), Some(password)) => {
             Ok(Some(Credentials { scheme: scheme.unwrap_or_else(|| "digest".to_owned()), username, password }))
@@ -203,6 +206,10 @@ fn parse_hosts(items: &[String]) -> Result<(Vec<String>, String)> {
 }
 
 fn parse_server(text: &str) -> Result<String> {
+    if text.contains('@') {
+        let reason = "an address contains '@': user and password have arguments of their own";
+        return Err(Error::argument("zk_hosts", reason));
+    }
     let refused = |why: &str| Err(Error::argument("zk_hosts", format!("{text:?} {why}; give host:port")));
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let Some((host, rest)) = rest.split_once(']') else {

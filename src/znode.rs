@@ -68,10 +68,16 @@ pub async fn create(ensemble: &Ensemble, new: &New, budget: &Budget) -> Result<S
                 Err(Failure::Lost | Failure::Gone) if new.sequence => {
                     Err(Failure::Final(ensemble.connection_lost(&new.path, UNKNOWN)))
                 }
-                Err(Failure::Final(Error::NodeExists { .. })) if lost.load(Ordering::Relaxed) => Ok(new.path.clone()),
-                Err(Failure::Lost) => {
+                Err(Failure::Lost | Failure::Gone) => {
                     lost.store(true, Ordering::Relaxed);
-                    Err(Failure::Lost)
+                    made
+                }
+                Err(Failure::Final(Error::NodeExists { .. })) if lost.load(Ordering::Relaxed) => {
+                    // Ours, if it is what was to be made.
+                    match session.client().get_data(&new.path).await {
+                        Ok((data, _)) if data == new.data => Ok(new.path.clone()),
+                        _ => made,
+                    }
                 }
                 made => made,
             }
@@ -85,8 +91,11 @@ async fn create_on(session: &Session, new: &New) -> Attempt<String> {
     let created = session.client().create(&new.path, &new.data, &options).await;
     let created = match created {
         Err(zk::Error::NoNode) if new.parents => {
-            make_parents(session, &new.path, new.acls()).await;
-            session.client().create(&new.path, &new.data, &options).await
+            let cause = make_parents(session, &new.path, new.acls()).await;
+            match session.client().create(&new.path, &new.data, &options).await {
+                Err(zk::Error::NoNode) => Err(cause.unwrap_or(zk::Error::NoNode)),
+                created => created,
+            }
         }
         created => created,
     };
@@ -97,11 +106,13 @@ async fn create_on(session: &Session, new: &New) -> Attempt<String> {
     }
 }
 
-/// Only what is created below them tells whether they are there.
-async fn make_parents(session: &Session, path: &str, acls: zk::Acls<'_>) {
+/// Makes the parents; why the last one could not be made, if it could not.
+async fn make_parents(session: &Session, path: &str, acls: zk::Acls<'_>) -> Option<zk::Error> {
     let options = zk::CreateMode::Persistent.with_acls(acls);
     let making: Vec<_> = path::parents(path).map(|parent| session.client().create(parent, b"", &options)).collect();
-    join_all(making).await;
+    // Most are there already, and one that is may still refuse that it be made.
+    let refused = join_all(making).await.into_iter().filter_map(std::result::Result::err);
+    refused.filter(|error| *error != zk::Error::NodeExists).find(|error| *error != zk::Error::NoNode)
 }
 
 /// Whether a znode exists.
@@ -191,7 +202,8 @@ pub async fn set_acl(
     ensemble.answer(budget, path, attempt).await
 }
 
-/// Deletes a znode, if it is at `version` (-1 stands for any), and with `recursive` all below it.
+/// Deletes a znode, if it is at `version` (-1 stands for any), and with `recursive` all below it;
+/// then one that is not there is fine.
 ///
 /// # Errors
 /// [`Error::NoNode`], [`Error::BadVersion`], [`Error::Server`] where it has children, and those of
@@ -217,6 +229,14 @@ pub async fn delete(ensemble: &Ensemble, path: &str, version: i32, recursive: bo
 
 async fn delete_on(session: &Session, path: &str, version: i32, recursive: bool) -> Attempt<()> {
     if recursive {
+        match session.client().check_stat(path).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(stat)) if version >= 0 && stat.version != version => {
+                return Err(Failure::Final(Error::BadVersion { path: path.to_owned(), wanted: version }));
+            }
+            Ok(Some(_)) => {}
+            Err(error) => return Err(failure(session, &error, "read", path, version)),
+        }
         // Parents come before their children: deleted from the end, no znode is deleted too early.
         let mut found = vec![path.to_owned()];
         let mut next = 0;

@@ -1,6 +1,6 @@
 """Coordination for fleets of hosts on ZooKeeper: slots, parties, and who holds what."""
 
-from zkcoord import errors
+from zkcoord import _exit, errors
 from zkcoord._core import (
     __version__,
     close,
@@ -11,6 +11,8 @@ from zkcoord._core import (
     status,
     unlock,
 )
+
+assert _exit  # it must be there before anybody forks
 
 __all__ = [
     "__version__",

@@ -218,12 +218,13 @@ def znode_set_acls(path: str, acls: _Acl, version: int = -1, **connection: Unpac
 def znode_delete(
     path: str, version: int = -1, recursive: bool | None = False, **connection: Unpack[_Connection]
 ) -> None:
-    """Delete a znode that is at `version`, -1 for any, and with `recursive` all below it. NoNode, BadVersion."""
+    """Delete a znode that is at `version`, -1 for any, and with `recursive` all below it."""
 
-def digest_acl(keywords: Mapping[str, Any]) -> _AclEntry:
+def digest_acl(keywords: _Acl) -> _AclEntry:
     """Compute the ACL entry that an ACL dict stands for."""
 
 def close() -> None:
     """End the sessions of this process now, and with them its ephemeral leases. Later calls open new ones."""
 
-def _finish(close: bool) -> None: ...
+def _finish(close: bool, ending: bool) -> None: ...
+def _forked() -> None: ...

@@ -5,42 +5,101 @@ No single hook runs at the end of every process. A forked worker (multiprocessin
 terminated runs only what was given to its process's ``register_finalize_method``; a plain interpreter runs
 ``atexit``; and a thread that waits keeps an interpreter from ever coming that far, so that waits have to end
 when ``threading`` shuts down. Each hook remembers its process id: a fork inherits them.
+
+What is imported here is imported with the package: a fork in the middle of an import leaves the child a module
+that is locked for ever.
 """
 
-from __future__ import annotations
-
 import atexit
-import contextlib
+import functools
 import os
+import signal  # noqa: F401 - for the core, which looks it up while it waits
 import sys
 import threading
-from collections.abc import Callable
+
+from zkcoord._core import _finish, _forked
+
+_pid = 0
+_before_executors = False
+_callers: set[int] = set()
+_closer: threading.Thread | None = None
 
 
-def register(finish: Callable[[bool], None]) -> None:
-    """Have `finish` called at the end of this process: with True to close its sessions as well."""
-    pid = os.getpid()
-
-    def at_end() -> None:
-        if os.getpid() == pid:
-            finish(not _others_work())
-
-    def at_once() -> None:
-        if os.getpid() == pid:
-            finish(True)
-
-    atexit.register(at_end)
-    with contextlib.suppress(AttributeError, RuntimeError):  # private, or shutting down already
-        threading._register_atexit(at_end)  # type: ignore[attr-defined]
-    if "multiprocessing.process" in sys.modules:
-        from multiprocessing import process, util  # noqa: PLC0415 - only where it is loaded anyway
-
-        util.Finalize(None, at_end, exitpriority=0)
-        with contextlib.suppress(AttributeError):  # Salt's processes have it
-            process.current_process().register_finalize_method(at_once)
+def enter() -> None:
+    """Note that this thread makes a call, and see to the end of its process."""
+    global _pid, _before_executors  # noqa: PLW0603 - one process, one state
+    if os.getpid() != _pid:
+        _pid = os.getpid()
+        _callers.clear()
+        atexit.register(_hook, _pid, _at_exit)
+        _before_executors = _register_with_threading()
+        _register_with_multiprocessing()
+    elif not _before_executors and "concurrent.futures.thread" in sys.modules:
+        # The last to register is the first to run, and its hook waits for threads that may wait for us.
+        _before_executors = _register_with_threading()
+    _callers.add(threading.get_ident())
 
 
-def _others_work() -> bool:
-    """Whether threads are left that the interpreter waits for: they may still hold a lease."""
-    own = (threading.main_thread(), threading.current_thread())
-    return any(not thread.daemon for thread in threading.enumerate() if thread not in own)
+def _register_with_threading() -> bool:
+    """Have waits ended when threading shuts down; whether that will be before executors wait for threads."""
+    try:
+        threading._register_atexit(_hook, _pid, _at_end)
+    except (AttributeError, RuntimeError):  # private, or shutting down already
+        return True
+    return "concurrent.futures.thread" in sys.modules
+
+
+def _register_with_multiprocessing() -> None:
+    util = sys.modules.get("multiprocessing.util")
+    if util is None:
+        return
+    util.Finalize(None, _hook, (_pid, _at_end), exitpriority=0)
+    own = sys.modules["multiprocessing.process"].current_process()
+    if hasattr(own, "register_finalize_method"):  # Salt's
+        own.register_finalize_method(functools.partial(_hook, _pid, _at_once))
+
+
+def _hook(pid, end):
+    if os.getpid() == pid:
+        end()
+
+
+def _at_exit() -> None:
+    _finish(True, True)
+
+
+def _at_once() -> None:
+    _finish(True, False)
+
+
+def _at_end() -> None:
+    """End all waits, and the sessions, unless threads that have used us still work: then after them."""
+    global _closer  # noqa: PLW0603
+    own = (threading.main_thread(), threading.current_thread(), _closer)
+    workers = [
+        thread
+        for thread in threading.enumerate()
+        if thread not in own and not thread.daemon and thread.ident in _callers
+    ]
+    _finish(not workers, False)
+    if workers and _closer is None:
+        _closer = threading.Thread(target=_close_after, args=(workers,), name="zkcoord-close", daemon=False)
+        try:
+            _closer.start()
+        except RuntimeError:  # too late for a new thread; atexit is still to come
+            _closer = None
+
+
+def _close_after(workers: list[threading.Thread]) -> None:
+    for worker in workers:
+        worker.join()
+    _finish(True, False)
+
+
+def _after_fork() -> None:
+    global _closer  # noqa: PLW0603
+    _closer = None
+    _forked()
+
+
+os.register_at_fork(after_in_child=_after_fork)

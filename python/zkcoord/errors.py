@@ -7,7 +7,7 @@ them survive pickling.
 
 from __future__ import annotations
 
-from typing import ClassVar
+
 
 __all__ = [
     "ArgumentError",
@@ -29,7 +29,7 @@ __all__ = [
 class Error(Exception):
     """The base of all errors of zkcoord."""
 
-    kind: ClassVar[str] = "error"
+    kind = "error"
 
     def __init__(self, message: str, path: str | None = None) -> None:
         """Keep the one-line `message`, and the full `path` of the znode in question."""

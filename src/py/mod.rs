@@ -17,7 +17,7 @@ mod _core {
     #[pymodule_export]
     use super::party::party_members;
     #[pymodule_export]
-    use super::process::{close, finish};
+    use super::process::{close, finish, forked};
     #[pymodule_export]
     use super::semaphore::{lock, lock_holders, unlock};
     #[pymodule_export]

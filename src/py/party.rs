@@ -12,7 +12,7 @@ use crate::wait::Budget;
 #[pyfunction]
 #[pyo3(
     signature = (path, zk_hosts=None, min_nodes=None, blocking=None, profile=None, scheme=None, username=None,
-                 password=None, default_acl=None, *, timeout=None, config_get=None, raise_on_signal=false),
+                 password=None, default_acl=None, *, timeout=None, config_get=None, raise_on_signal=None),
     text_signature = "(path, zk_hosts=None, min_nodes=1, blocking=False, profile=None, scheme=None, \
                       username=None, password=None, default_acl=None, *, timeout=None, config_get=None, \
                       raise_on_signal=False)"
@@ -30,13 +30,14 @@ pub(super) fn party_members<'py>(
     default_acl: Given<'_, 'py>,
     timeout: Given<'_, 'py>,
     config_get: Given<'_, 'py>,
-    raise_on_signal: bool,
+    raise_on_signal: Given<'_, 'py>,
 ) -> PyResult<Vec<String>> {
     let connection = Connection { hosts: zk_hosts, profile, scheme, username, password, default_acl, config_get };
     let settings = connection.settings()?;
     let party = settings.path(&text("path", path)?)?;
     let (enough, blocking) = (count("min_nodes", min_nodes, 1, 0)?, flag("blocking", blocking)?);
     let patience = patience(timeout)?;
+    let raise_on_signal = flag("raise_on_signal", raise_on_signal)?;
     call(path.py(), raise_on_signal, |registry, cancel| async move {
         let connect_timeout = settings.connect_timeout;
         let ensemble = Ensemble::new(registry, settings);

@@ -1,36 +1,57 @@
-//! One tokio runtime for each process id, with its sessions.
+//! One tokio runtime for each process, with its sessions.
 //!
 //! After a fork the runtime's threads do not exist in the child, and its sockets are the parent's. So
-//! the slot of the runtime carries its process id, a child makes its own, and what it has inherited is
-//! neither used nor dropped: dropping it would end the parent's session. The slot is a chain of
-//! lock-free cells, one link for each generation of forks, so that a fork at any moment leaves nothing
-//! locked.
+//! the slot of the runtime carries an identity of the process, a child makes its own, and what it has
+//! inherited is neither used nor dropped: dropping it would end the parent's session. The slot is a
+//! chain of lock-free cells, one link for each generation of forks, so that a fork at any moment leaves
+//! nothing locked.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use once_cell::race::OnceBox;
 use pyo3::prelude::*;
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::session::Registry;
 use crate::wait::Cancel;
 
-/// How long an ending process waits for its calls to come back.
+/// How long an ending process waits for the calls that it has cancelled.
 const CALLS_LIMIT: Duration = Duration::from_secs(5);
 /// How long an ending process tries to tell the servers.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+const ENDING: &str = "the end of the process";
+
+/// Counts the forks between the first process and this one: a process id alone comes back, sooner in
+/// a namespace of its own.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+/// Notes that this is a child. Python calls it after a fork.
+#[pyfunction]
+#[pyo3(name = "_forked")]
+pub(super) fn forked() {
+    GENERATION.fetch_add(1, Ordering::AcqRel);
+}
+
+/// Process id and generation.
+type Id = (u32, u32);
+
+fn id() -> Id {
+    (std::process::id(), GENERATION.load(Ordering::Acquire))
+}
 
 pub(super) struct Process {
-    id: u32,
+    id: Id,
     pub(super) runtime: Runtime,
     pub(super) registry: Arc<Registry>,
     cancel: Mutex<Cancel>,
     calls: Mutex<usize>,
     no_calls: Condvar,
-    hooked: AtomicBool,
+    ending: AtomicBool,
 }
 
 #[derive(Default)]
@@ -54,13 +75,13 @@ impl Process {
             .enable_time()
             .build()?;
         Ok(Self {
-            id: std::process::id(),
+            id: id(),
             runtime,
             registry: Arc::default(),
             cancel: Mutex::default(),
             calls: Mutex::default(),
             no_calls: Condvar::new(),
-            hooked: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
         })
     }
 
@@ -68,7 +89,7 @@ impl Process {
     fn existing() -> Option<&'static Self> {
         let mut chain = &PROCESSES;
         while let Some(link) = chain.cell.get() {
-            if link.process.id == std::process::id() {
+            if link.process.id == id() {
                 return Some(&link.process);
             }
             chain = &link.next;
@@ -76,45 +97,54 @@ impl Process {
         None
     }
 
-    /// This process's own, made now if need be, with its exit hooks.
+    /// This process's own, made now if need be.
     pub(super) fn current(py: Python<'_>) -> PyResult<&'static Self> {
         let mut chain = &PROCESSES;
-        let process = loop {
+        loop {
             let link = chain.cell.get_or_try_init(|| {
                 Process::new()
                     .map(|process| Box::new(Link { process, next: Chain::default() }))
                     .map_err(|error| Error::Internal(format!("cannot start a thread: {error}")))
             })?;
-            if link.process.id == std::process::id() {
-                break &link.process;
+            if link.process.id == id() {
+                py.import("zkcoord._exit")?.call_method0("enter")?;
+                return Ok(&link.process);
             }
             chain = &link.next;
-        };
-        if !process.hooked.swap(true, Ordering::AcqRel) {
-            let finish = pyo3::wrap_pyfunction!(finish, py)?;
-            py.import("zkcoord._exit")?.call_method1("register", (finish,))?;
         }
-        Ok(process)
     }
 
-    pub(super) fn cancel(&self) -> Cancel {
-        self.cancel.lock().unwrap_or_else(PoisonError::into_inner).child()
+    /// A way to cancel one call. A process that ends takes calls from its main thread only: the others
+    /// would never stop coming.
+    pub(super) fn begin(&self, py: Python<'_>) -> PyResult<Cancel> {
+        let cancel = self.cancel.lock().unwrap_or_else(PoisonError::into_inner).child();
+        if self.ending.load(Ordering::Acquire) && !on_main_thread(py)? {
+            cancel.cancel(ENDING);
+        }
+        Ok(cancel)
     }
 
-    /// Ends all waits of now, not those of later.
-    fn cancel_all(&self, by: &'static str) {
+    /// Runs a call as a task, and counts it while it runs.
+    pub(super) fn spawn<T, F>(&'static self, work: F) -> JoinHandle<Result<T>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        *self.calls.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        let call = Call(self);
+        self.runtime.spawn(async move {
+            let _call = call;
+            work.await
+        })
+    }
+
+    /// Ends all calls of now, not those of later, and waits for them.
+    fn end_calls(&self, by: &'static str) {
         let mut cancel = self.cancel.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *cancel).cancel(by);
-    }
-
-    pub(super) fn enter(&self) -> Call<'_> {
-        *self.calls.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        Call(self)
-    }
-
-    fn wait_for_calls(&self, limit: Duration) {
+        drop(cancel);
         let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.no_calls.wait_timeout_while(calls, limit, |calls| *calls > 0));
+        drop(self.no_calls.wait_timeout_while(calls, CALLS_LIMIT, |calls| *calls > 0));
     }
 
     pub(super) fn close(&self) {
@@ -122,10 +152,15 @@ impl Process {
     }
 }
 
-/// A call under way.
-pub(super) struct Call<'a>(&'a Process);
+fn on_main_thread(py: Python<'_>) -> PyResult<bool> {
+    let threading = py.import("threading")?;
+    Ok(threading.call_method0("current_thread")?.is(&threading.call_method0("main_thread")?))
+}
 
-impl Drop for Call<'_> {
+/// A call under way.
+struct Call(&'static Process);
+
+impl Drop for Call {
     fn drop(&mut self) {
         *self.0.calls.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
         self.0.no_calls.notify_all();
@@ -134,23 +169,28 @@ impl Drop for Call<'_> {
 
 /// Ends the sessions of this process now, and with them its ephemeral leases.
 ///
-/// Waits up to one second for the servers to hear of it. Later calls open new sessions. Nothing is
-/// done for a process that has none, nor for what a forked child has inherited.
+/// Calls under way in other threads are cancelled: what they would get would be gone. Waits up to one
+/// second for the servers to hear of it. Later calls open new sessions. Nothing is done for a process
+/// that has none, nor for what a forked child has inherited.
 #[pyfunction]
 pub(super) fn close(py: Python<'_>) {
     if let Some(process) = Process::existing() {
-        py.detach(|| process.close());
+        py.detach(|| {
+            process.end_calls("close()");
+            process.close();
+        });
     }
 }
 
-/// Ends all waits of this process; with `close`, its sessions too. For the exit hooks.
+/// Ends all waits of this process; with `close`, its sessions too; with `ending`, threads other than the
+/// main one have no more calls. For the exit hooks.
 #[pyfunction]
 #[pyo3(name = "_finish")]
-pub(super) fn finish(py: Python<'_>, close: bool) {
+pub(super) fn finish(py: Python<'_>, close: bool, ending: bool) {
     if let Some(process) = Process::existing() {
-        process.cancel_all("the end of the process");
+        process.ending.fetch_or(ending, Ordering::AcqRel);
         py.detach(|| {
-            process.wait_for_calls(CALLS_LIMIT);
+            process.end_calls(ENDING);
             if close {
                 process.close();
             }

@@ -1,11 +1,12 @@
 //! The way into the core and out of it.
 //!
-//! A call waits with the GIL released. On the main thread it looks for signals; off it Python shows
-//! none. Everywhere a wait ends when the interpreter finalises. No panic leaves.
+//! A call's work is a task of the runtime, so that it goes on whatever happens to the thread that asked:
+//! an exception in a signal handler ends the wait in order, and never leaves work half done. The thread
+//! waits with the GIL released. On the main thread it looks for signals; off it Python shows none.
+//! Everywhere a wait ends when the interpreter finalises. No panic leaves.
 
 use std::future::Future;
-use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -51,6 +52,9 @@ impl Listener {
     }
 }
 
+/// Undoes what a call has done for a caller who cannot be told of it.
+pub(super) type Undo = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Runs a call of the core to its end, and answers signals meanwhile.
 pub(super) fn call<T, F>(
     py: Python<'_>,
@@ -58,49 +62,51 @@ pub(super) fn call<T, F>(
     start: impl FnOnce(Arc<Registry>, Cancel) -> F,
 ) -> PyResult<T>
 where
-    T: Send,
-    F: Future<Output = Result<T>> + Send,
+    T: Send + 'static,
+    F: Future<Output = Result<T>> + Send + 'static,
 {
-    call_and_tell(py, raise_on_signal, None, start)
+    call_with(py, raise_on_signal, None, start, |_, _| None)
 }
 
-/// As [`call`], and tells a listener meanwhile. What the listener raises ends the wait.
-pub(super) fn call_and_tell<T, F>(
+/// As [`call`], and tells a listener meanwhile. What the listener or a signal handler raises ends the
+/// wait and comes through; an answer that came together with it is undone.
+pub(super) fn call_with<T, F>(
     py: Python<'_>,
     raise_on_signal: bool,
     mut listener: Option<Listener>,
     start: impl FnOnce(Arc<Registry>, Cancel) -> F,
+    undo: impl FnOnce(&T, Arc<Registry>) -> Option<(Undo, Error)>,
 ) -> PyResult<T>
 where
-    T: Send,
-    F: Future<Output = Result<T>> + Send,
+    T: Send + 'static,
+    F: Future<Output = Result<T>> + Send + 'static,
 {
     let process = Process::current(py)?;
-    let _call = process.enter();
-    let cancel = process.cancel();
-    let mut work = pin!(start(process.registry.clone(), cancel.clone()));
+    let cancel = process.begin(py)?;
+    let mut task = process.spawn(start(process.registry.clone(), cancel.clone()));
     let mut step = |limit: Option<Duration>| {
         py.detach(|| {
-            let work = work.as_mut();
-            catch_unwind(AssertUnwindSafe(|| {
-                process.runtime.block_on(async {
-                    match limit {
-                        Some(limit) => tokio::time::timeout(limit, work).await.ok(),
-                        None => Some(work.await),
-                    }
-                })
-            }))
-            .unwrap_or_else(|panic| Some(Err(Error::Internal(reason(&*panic)))))
+            let done = process.runtime.block_on(async {
+                match limit {
+                    Some(limit) => tokio::time::timeout(limit, &mut task).await.ok(),
+                    None => Some((&mut task).await),
+                }
+            });
+            done.map(|done| done.unwrap_or_else(|panic| Err(Error::Internal(panic.to_string()))))
         })
     };
-    if let Some(result) = step(Some(TICK)) {
-        return Ok(result?);
-    }
-    let signals = Signals::take_over(py)?;
+    let mut raised = None;
+    let signals = Signals::take_over(py).unwrap_or_else(|error| {
+        cancel.cancel("an exception");
+        raised = Some(error);
+        None
+    });
     // Off the main thread, and with nobody to tell, there is nothing to wake up for.
     let tick = (signals.is_some() || listener.is_some()).then_some(TICK);
-    let mut raised = None;
     let result = loop {
+        if let Some(result) = step(tick) {
+            break result;
+        }
         if raised.is_none() {
             let told = listener.as_mut().map_or(Ok(()), |listener| listener.tell(py));
             if let Err(error) = told.and_then(|()| py.check_signals()) {
@@ -108,35 +114,31 @@ where
                 raised = Some(error);
             }
         }
-        if let Some(name) = signals.as_ref().and_then(Signals::name) {
+        if let Some(name) = signals.as_ref().and_then(|signals| signals.names().next()) {
             cancel.cancel(name);
         }
-        if let Some(result) = step(tick) {
-            break result.map_err(PyErr::from);
+    };
+    // A signal that came with the answer is still to be seen, and is seen at the latest in there.
+    if let Some(error) = signals.as_ref().and_then(|signals| signals.hand_back(py)) {
+        raised.get_or_insert(error);
+    }
+    let came = signals.as_ref().is_some_and(|signals| signals.names().next().is_some());
+    let mut result = result.map_err(PyErr::from);
+    if came || raised.is_some() {
+        if let Some((undoing, error)) = result.as_ref().ok().and_then(|value| undo(value, process.registry.clone())) {
+            py.detach(|| process.runtime.block_on(undoing));
+            result = Err(error.into());
         }
-    };
-    let Some(signals) = signals else {
-        return raised.map_or(result, Err);
-    };
-    let number = signals.number();
-    signals.hand_back(py)?;
+    }
     if let Some(error) = raised {
         return Err(error);
     }
-    // With `raise_on_signal` an answer that came together with the signal wins: the caller must hear
-    // that it holds a slot. Otherwise it is the old handler's turn.
-    if number != 0 && !raise_on_signal {
-        if signals.ends_process(number) {
-            // It must find nothing of ours open.
+    if let Some(signals) = signals.filter(|_| came && !raise_on_signal) {
+        if signals.end_process() {
+            // They must find nothing of ours open.
             py.detach(|| process.close());
         }
-        py.import("signal")?.call_method1("raise_signal", (number,))?;
-        py.check_signals()?;
+        signals.deliver(py)?;
     }
     result
-}
-
-fn reason(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a message".to_owned())
 }

@@ -3,9 +3,9 @@
 use pyo3::prelude::*;
 
 use super::convert::{count, flag, identifier, patience, text, Connection, Given};
-use super::runtime::{call, call_and_tell, Listener};
-use crate::error::Result;
-use crate::recipe::semaphore::{self, Claim};
+use super::runtime::{call, call_with, Listener, Undo};
+use crate::error::{Error, Result};
+use crate::recipe::semaphore::{self, Acquired, Claim};
 use crate::session::Ensemble;
 use crate::settings::Settings;
 use crate::wait::Budget;
@@ -27,7 +27,7 @@ fn claim(
 #[pyo3(
     signature = (path, zk_hosts=None, identifier=None, max_concurrency=None, timeout=None, ephemeral_lease=None,
                  force=None, profile=None, scheme=None, username=None, password=None, default_acl=None, *,
-                 config_get=None, raise_on_signal=false, on_position=None),
+                 config_get=None, raise_on_signal=None, on_position=None),
     text_signature = "(path, zk_hosts=None, identifier=None, max_concurrency=1, timeout=None, \
                       ephemeral_lease=False, force=False, profile=None, scheme=None, username=None, \
                       password=None, default_acl=None, *, config_get=None, raise_on_signal=False, \
@@ -48,7 +48,7 @@ pub(super) fn lock<'py>(
     password: Given<'_, 'py>,
     default_acl: Given<'_, 'py>,
     config_get: Given<'_, 'py>,
-    raise_on_signal: bool,
+    raise_on_signal: Given<'_, 'py>,
     on_position: Given<'_, 'py>,
 ) -> PyResult<bool> {
     let connection = Connection { hosts: zk_hosts, profile, scheme, username, password, default_acl, config_get };
@@ -59,7 +59,21 @@ pub(super) fn lock<'py>(
         Some(callable) => Listener::new(callable).map(|(positions, listener)| (Some(positions), Some(listener)))?,
         None => (None, None),
     };
-    call_and_tell(path.py(), raise_on_signal, listener, |registry, cancel| async move {
+    let raise_on_signal = flag("raise_on_signal", raise_on_signal)?;
+    let (undo_settings, undo_claim) = (settings.clone(), claim.clone());
+    let undo = |acquired: &Acquired, registry| {
+        (*acquired == Acquired::Taken).then(|| {
+            let path = undo_claim.pool.clone();
+            let error =
+                Error::Cancelled { path, by: "a signal", consequence: "the slot that was taken was given back" };
+            let undoing = async move {
+                let ensemble = Ensemble::new(registry, undo_settings);
+                let _ = semaphore::give_back(&ensemble, &undo_claim).await;
+            };
+            (Box::pin(undoing) as Undo, error)
+        })
+    };
+    let start = |registry, cancel| async move {
         let connect_timeout = settings.connect_timeout;
         let ensemble = Ensemble::new(registry, settings);
         if force {
@@ -68,7 +82,8 @@ pub(super) fn lock<'py>(
             let budget = Budget::waiting(patience, connect_timeout, cancel);
             semaphore::acquire(&ensemble, claim, &budget, positions).await
         }
-    })
+    };
+    Ok(call_with(path.py(), raise_on_signal, listener, start, undo)? != Acquired::No)
 }
 
 /// Gives the slot of an identifier back. See the stub for the whole story.
@@ -76,7 +91,7 @@ pub(super) fn lock<'py>(
 #[pyo3(
     signature = (path, zk_hosts=None, identifier=None, max_concurrency=None, ephemeral_lease=None, scheme=None,
                  profile=None, username=None, password=None, default_acl=None, *, timeout=None, config_get=None,
-                 raise_on_signal=false),
+                 raise_on_signal=None),
     text_signature = "(path, zk_hosts=None, identifier=None, max_concurrency=1, ephemeral_lease=False, \
                       scheme=None, profile=None, username=None, password=None, default_acl=None, *, \
                       timeout=None, config_get=None, raise_on_signal=False)"
@@ -95,12 +110,13 @@ pub(super) fn unlock<'py>(
     default_acl: Given<'_, 'py>,
     timeout: Given<'_, 'py>,
     config_get: Given<'_, 'py>,
-    raise_on_signal: bool,
+    raise_on_signal: Given<'_, 'py>,
 ) -> PyResult<bool> {
     let connection = Connection { hosts: zk_hosts, profile, scheme, username, password, default_acl, config_get };
     let settings = connection.settings()?;
     let claim = claim(&settings, path, identifier, max_concurrency, ephemeral_lease)?;
     let patience = patience(timeout)?;
+    let raise_on_signal = flag("raise_on_signal", raise_on_signal)?;
     call(path.py(), raise_on_signal, |registry, cancel| async move {
         let budget = Budget::answer(patience, settings.connect_timeout, cancel);
         semaphore::release(&Ensemble::new(registry, settings), &claim, &budget).await
@@ -112,7 +128,7 @@ pub(super) fn unlock<'py>(
 #[pyo3(
     signature = (path, zk_hosts=None, identifier=None, max_concurrency=None, timeout=None, ephemeral_lease=None,
                  profile=None, scheme=None, username=None, password=None, default_acl=None, *, config_get=None,
-                 raise_on_signal=false),
+                 raise_on_signal=None),
     text_signature = "(path, zk_hosts=None, identifier=None, max_concurrency=1, timeout=None, \
                       ephemeral_lease=False, profile=None, scheme=None, username=None, password=None, \
                       default_acl=None, *, config_get=None, raise_on_signal=False)"
@@ -131,12 +147,13 @@ pub(super) fn lock_holders<'py>(
     password: Given<'_, 'py>,
     default_acl: Given<'_, 'py>,
     config_get: Given<'_, 'py>,
-    raise_on_signal: bool,
+    raise_on_signal: Given<'_, 'py>,
 ) -> PyResult<Vec<String>> {
     let connection = Connection { hosts: zk_hosts, profile, scheme, username, password, default_acl, config_get };
     let settings = connection.settings()?;
     let claim = claim(&settings, path, identifier, max_concurrency, ephemeral_lease)?;
     let patience = patience(timeout)?;
+    let raise_on_signal = flag("raise_on_signal", raise_on_signal)?;
     call(path.py(), raise_on_signal, |registry, cancel| async move {
         let budget = Budget::answer(patience, settings.connect_timeout, cancel);
         semaphore::holders(&Ensemble::new(registry, settings), &claim.pool, &budget).await

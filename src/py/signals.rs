@@ -4,80 +4,118 @@
 //! there cannot be left to act on a wait: Salt's end the process from within, and a place in a queue
 //! would stay behind. So they are taken over, and have their turn after the wait was undone.
 
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
-/// The handlers of SIGINT and SIGTERM while they are ours.
+const NAMES: [&str; 2] = ["SIGINT", "SIGTERM"];
+/// Setting a handler runs the pending ones of other signals first, and fails with what they raise.
+const TRIES: usize = 8;
+
+/// The handlers while they are ours.
 pub(super) struct Signals {
-    seen: Arc<AtomicI32>,
-    /// Number, name, the handler that was there, and whether that is the system's own.
-    old: Vec<(i32, &'static str, Py<PyAny>, bool)>,
+    taken: Vec<Taken>,
+}
+
+struct Taken {
+    name: &'static str,
+    number: i32,
+    old: Py<PyAny>,
+    came: Arc<AtomicBool>,
 }
 
 impl Signals {
     /// Takes the handlers over; `None` off the main thread. What is ignored stays ignored.
     pub(super) fn take_over(py: Python<'_>) -> PyResult<Option<Self>> {
+        let mut signals = Self { taken: Vec::with_capacity(NAMES.len()) };
+        match signals.take(py) {
+            Ok(()) => Ok(Some(signals)),
+            Err(error) if error.is_instance_of::<PyValueError>(py) && signals.taken.is_empty() => Ok(None),
+            Err(error) => {
+                signals.hand_back(py);
+                Err(error)
+            }
+        }
+    }
+
+    fn take(&mut self, py: Python<'_>) -> PyResult<()> {
         let signal = py.import("signal")?;
-        let (ignore, default) = (signal.getattr("SIG_IGN")?, signal.getattr("SIG_DFL")?);
-        let mut taken = Self { seen: Arc::default(), old: Vec::new() };
-        for name in ["SIGINT", "SIGTERM"] {
+        let ignore = signal.getattr("SIG_IGN")?;
+        for name in NAMES {
             let number: i32 = signal.getattr(name)?.extract()?;
             let old = signal.call_method1("getsignal", (number,))?;
             if old.is_none() || old.eq(&ignore)? {
                 continue;
             }
-            let handler = Self::handler(py, number, taken.seen.clone(), old.clone().unbind())?;
-            if signal.call_method1("signal", (number, handler)).is_err() {
-                return Ok(None);
-            }
-            let system = old.eq(&default)?;
-            taken.old.push((number, name, old.unbind(), system));
-        }
-        Ok(Some(taken))
-    }
-
-    /// Notes that the signal came. A child that was forked meanwhile by another thread inherits this
-    /// handler and waits for nothing: there the old handler acts.
-    fn handler(py: Python<'_>, number: i32, seen: Arc<AtomicI32>, old: Py<PyAny>) -> PyResult<Bound<'_, PyCFunction>> {
-        let waiting = std::process::id();
-        let handle = move |args: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| -> PyResult<()> {
-            if std::process::id() == waiting {
-                seen.store(number, Ordering::Release);
-                return Ok(());
-            }
-            let py = args.py();
-            if old.bind(py).is_callable() {
-                old.call1(py, args.clone())?;
-            } else {
-                let signal = py.import("signal")?;
-                signal.call_method1("signal", (number, &old))?;
-                signal.call_method1("raise_signal", (number,))?;
-            }
-            Ok(())
-        };
-        PyCFunction::new_closure(py, None, None, handle)
-    }
-
-    pub(super) fn number(&self) -> i32 {
-        self.seen.load(Ordering::Acquire)
-    }
-
-    pub(super) fn name(&self) -> Option<&'static str> {
-        self.old.iter().find(|(number, ..)| *number == self.number()).map(|(_, name, ..)| *name)
-    }
-
-    pub(super) fn ends_process(&self, number: i32) -> bool {
-        self.old.iter().any(|(other, _, _, system)| *other == number && *system)
-    }
-
-    pub(super) fn hand_back(&self, py: Python<'_>) -> PyResult<()> {
-        let signal = py.import("signal")?;
-        for (number, _, old, _) in &self.old {
-            signal.call_method1("signal", (*number, old))?;
+            let came = Arc::new(AtomicBool::new(false));
+            let handler = handler(py, number, came.clone(), old.clone().unbind())?;
+            signal.call_method1("signal", (number, handler))?;
+            self.taken.push(Taken { name, number, old: old.unbind(), came });
         }
         Ok(())
     }
+
+    /// The names of those that came.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.came().map(|taken| taken.name)
+    }
+
+    fn came(&self) -> impl Iterator<Item = &Taken> {
+        self.taken.iter().filter(|taken| taken.came.load(Ordering::Acquire))
+    }
+
+    /// Whether one that came ends the process without asking Python.
+    pub(super) fn end_process(&self) -> bool {
+        Python::attach(|py| self.came().any(|taken| !taken.old.bind(py).is_callable()))
+    }
+
+    /// Sets the old handlers again, whatever happens; the first exception that happened.
+    pub(super) fn hand_back(&self, py: Python<'_>) -> Option<PyErr> {
+        let mut raised = py.check_signals().err();
+        for taken in &self.taken {
+            for _ in 0..TRIES {
+                let set = py.import("signal").and_then(|it| it.call_method1("signal", (taken.number, &taken.old)));
+                match set {
+                    Ok(_) => break,
+                    Err(error) => raised = raised.or(Some(error)),
+                }
+            }
+        }
+        raised
+    }
+
+    /// Lets the old handlers act on what came.
+    pub(super) fn deliver(&self, py: Python<'_>) -> PyResult<()> {
+        for taken in self.came() {
+            act(py, taken.number, &taken.old, py.None().bind(py))?;
+        }
+        py.check_signals()
+    }
+}
+
+fn act(py: Python<'_>, number: i32, old: &Py<PyAny>, frame: &Bound<'_, PyAny>) -> PyResult<()> {
+    if old.bind(py).is_callable() {
+        old.call1(py, (number, frame)).map(drop)
+    } else {
+        let signal = py.import("signal")?;
+        signal.call_method1("signal", (number, old))?;
+        signal.call_method1("raise_signal", (number,)).map(drop)
+    }
+}
+
+/// Notes that the signal came. A child that was forked meanwhile by another thread inherits this
+/// handler and waits for nothing: there the old handler acts.
+fn handler(py: Python<'_>, number: i32, came: Arc<AtomicBool>, old: Py<PyAny>) -> PyResult<Bound<'_, PyCFunction>> {
+    let waiting = std::process::id();
+    let handle = move |args: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| -> PyResult<()> {
+        if std::process::id() == waiting {
+            came.store(true, Ordering::Release);
+            return Ok(());
+        }
+        act(args.py(), number, &old, &args.get_item(1)?)
+    };
+    PyCFunction::new_closure(py, None, None, handle)
 }

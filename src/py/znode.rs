@@ -26,8 +26,8 @@ fn on<'py, T, F>(
     operation: impl FnOnce(Ensemble, String, Budget) -> F,
 ) -> PyResult<T>
 where
-    T: Send,
-    F: Future<Output = Result<T>> + Send,
+    T: Send + 'static,
+    F: Future<Output = Result<T>> + Send + 'static,
 {
     let common = Common::from_keywords(connection)?;
     let full = common.settings.any_path(&text("path", path)?)?;
@@ -48,7 +48,7 @@ fn bytes(value: &Bound<'_, PyAny>) -> Result<Vec<u8>> {
 }
 
 fn acl_of(value: Given<'_, '_>) -> Result<Option<Vec<zk::Acl>>> {
-    value.map(|value| acl::from_keywords(&acls("acls", value)?)).transpose()
+    value.map(|value| acl::from_keywords("acls", &acls("acls", value)?)).transpose()
 }
 
 fn stat(stat: zk::Stat) -> Stat {
@@ -90,7 +90,12 @@ pub(super) fn znode_create<'py>(
     let acl = acl_of(acls)?.filter(|acl| !acl.is_empty());
     let (ephemeral, sequence) = (flag("ephemeral", ephemeral)?, flag("sequence", sequence)?);
     let parents = flag("makepath", makepath)?;
-    on(path, connection, |ensemble, path, budget| async move {
+    let in_it = sequence && text("path", path)?.ends_with('/');
+    on(path, connection, move |ensemble, mut path, budget| async move {
+        if in_it {
+            // The name is the sequence alone.
+            path.push('/');
+        }
         let acl = acl.unwrap_or_else(|| ensemble.settings().acl.clone());
         let new = znode::New { path, data, acl, ephemeral, sequence, parents };
         let made = znode::create(&ensemble, &new, &budget).await?;
@@ -170,6 +175,9 @@ pub(super) fn znode_set_acls<'py>(
     connection: Option<Keywords<'_, 'py>>,
 ) -> PyResult<Stat> {
     let (acl, version) = (acl_of(Some(acls))?.unwrap_or_default(), self::version(version)?);
+    if acl.is_empty() {
+        return Err(Error::argument("acls", "is empty; a znode permits something to somebody").into());
+    }
     on(path, connection, |ensemble, path, budget| async move {
         znode::set_acl(&ensemble, &path, &acl, version, &budget).await.map(stat)
     })
@@ -196,6 +204,6 @@ pub(super) fn znode_delete<'py>(
 /// The ACL entry that an ACL dict stands for.
 #[pyfunction]
 pub(super) fn digest_acl(keywords: &Bound<'_, PyAny>) -> PyResult<Acl> {
-    let entries = acl::from_keywords(&acls("acls", keywords)?)?;
+    let entries = acl::from_keywords("acls", &acls("acls", keywords)?)?;
     entries.first().map(entry).ok_or_else(|| Error::argument("acls", "is empty").into())
 }

@@ -5,7 +5,7 @@ use zookeeper_client as zk;
 
 use crate::recipe::semaphore::Claim;
 use crate::recipe::{names, or_missing};
-use crate::session::{Failure, Session};
+use crate::session::{Doubt, Failure, Session};
 
 /// Leases read with one request, which must stay below the servers' limit of 1 MiB.
 const READ_AT_ONCE: usize = 1000;
@@ -41,8 +41,8 @@ pub(super) async fn own(session: &Session, claim: &Claim, leases: &[String]) -> 
 }
 
 /// Removes every lease of the claim's identifier: `true` when there was one.
-pub(super) async fn remove(session: &Session, claim: &Claim) -> Attempt<bool> {
-    if delete(session, &claim.pool, &claim.lease_name(session.id())).await? {
+pub(super) async fn remove(session: &Session, claim: &Claim, doubt: &Doubt) -> Attempt<bool> {
+    if delete(session, &claim.pool, &claim.lease_name(session.id()), doubt).await? {
         return Ok(true);
     }
     let listed = or_missing(session.client().list_children(&claim.pool).await);
@@ -52,7 +52,7 @@ pub(super) async fn remove(session: &Session, claim: &Claim) -> Attempt<bool> {
     let read = by_data(session, claim, listed.into_iter()).await?;
     let mut removed = false;
     for name in named.into_iter().chain(read.into_iter().map(|(name, _)| name)) {
-        removed |= delete(session, &claim.pool, &name).await?;
+        removed |= delete(session, &claim.pool, &name, doubt).await?;
     }
     Ok(removed)
 }
@@ -73,9 +73,9 @@ async fn by_data(
     Ok(own.collect())
 }
 
-async fn delete(session: &Session, pool: &str, lease: &str) -> Attempt<bool> {
+async fn delete(session: &Session, pool: &str, lease: &str, doubt: &Doubt) -> Attempt<bool> {
     let path = format!("{pool}/{lease}");
-    match session.client().delete(&path, None).await {
+    match doubt.write(session.client().delete(&path, None)).await {
         Ok(()) => Ok(true),
         Err(zk::Error::NoNode) => Ok(false),
         Err(error) => Err(session.failure(&error, "delete", &path)),

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::recipe::names::{self, Member};
 use crate::recipe::{lease, or_missing};
 use crate::record;
-use crate::session::{Ensemble, Failure, Session, PAUSE};
+use crate::session::{Ensemble, Failure, Session, PAUSE, UNCHANGED};
 use crate::wait::{Budget, Cut};
 
 type Attempt<T> = std::result::Result<T, Failure>;
@@ -40,21 +40,23 @@ pub async fn members(ensemble: &Ensemble, party: &str, budget: &Budget) -> Resul
 pub async fn gather(ensemble: &Ensemble, party: &str, enough: usize, budget: &Budget) -> Result<Vec<String>> {
     let mut present = None;
     let work = async {
+        let mut opened = ensemble.session(budget, party).await;
         loop {
-            let session = ensemble.session(budget, party).await?;
+            let session = opened?;
             match watch(&session, party, enough, budget.patience(), &mut present).await {
                 Ok(()) => return Ok(()),
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::Gone) => {}
                 Err(Failure::Lost) => tokio::time::sleep(PAUSE).await,
             }
+            opened = ensemble.session_again(budget, party).await;
         }
     };
     match budget.race(Deadline::NEVER, work).await {
         Ok(Ok(())) | Err(Cut::TimedOut) => present.ok_or_else(|| ensemble.unreachable(budget.spent())),
         Ok(Err(Error::Unreachable { .. })) if budget.is_spent() && present.is_some() => Ok(present.unwrap_or_default()),
         Ok(Err(error)) => Err(error),
-        Err(Cut::Cancelled) => Err(Error::Cancelled { path: party.to_owned(), by: budget.cancelled_by() }),
+        Err(Cut::Cancelled) => Err(ensemble.cancelled(budget, party, UNCHANGED)),
     }
 }
 

@@ -41,8 +41,10 @@ type Attempt<T> = std::result::Result<T, Failure>;
 /// How contending ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// The claim has its lease.
-    Held,
+    /// The claim has its lease, by way of this place.
+    Taken,
+    /// The identifier held one before.
+    Already,
     /// There is no slot now, and the caller does not wait.
     Full,
 }
@@ -72,12 +74,19 @@ struct View {
 }
 
 /// What is known of a claim beyond the life of one session.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Progress {
-    /// A transaction for the lease was sent and its outcome is not known.
-    pub(super) unsure: bool,
+    /// The place named in a transaction for the lease that was sent and whose outcome is not known.
+    risked: Option<String>,
     /// The limit asked for was the pool's when the wait began; a change since then is obeyed.
     admitted: bool,
+}
+
+impl Progress {
+    /// Whether the lease may have been taken.
+    pub(super) fn is_unsure(&self) -> bool {
+        self.risked.is_some()
+    }
 }
 
 /// A contender's place in a queue.
@@ -96,7 +105,16 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn new(session: Session, claim: Arc<Claim>, progress: Progress, positions: Option<Positions>) -> Self {
+    pub(super) fn new(
+        session: Session,
+        claim: Arc<Claim>,
+        mut progress: Progress,
+        positions: Option<Positions>,
+    ) -> Self {
+        if claim.ephemeral {
+            // What an earlier session took has gone with it.
+            progress.risked = None;
+        }
         let lease = claim.lease_name(session.id());
         let queue = names::queue(&claim.pool);
         let (prefix, stage, stale) = (names::place(), Stage::Outside, false);
@@ -104,12 +122,12 @@ impl Place {
     }
 
     pub(super) fn progress(&self) -> Progress {
-        self.progress
+        self.progress.clone()
     }
 
     /// Whether there is nothing left to tidy away.
     pub(super) fn is_left(&self) -> bool {
-        self.stage == Stage::Outside && !self.progress.unsure
+        self.stage == Stage::Outside && !self.progress.is_unsure()
     }
 
     /// Contends until the lease is there, or the caller's patience is at its end. It may be dropped at
@@ -139,11 +157,12 @@ impl Place {
             return Ok(None);
         }
         let first = standing == order::Standing::First;
-        if first || !self.progress.admitted {
+        if first || !self.progress.admitted || self.progress.is_unsure() {
             match lease::own(&self.session, &self.claim, &view.leases).await? {
-                Own::Held => return Ok(Some(Outcome::Held)),
+                Own::Held if self.progress.is_unsure() => return Ok(Some(Outcome::Taken)),
+                Own::Held => return Ok(Some(Outcome::Already)),
                 Own::Outlived(old) => return self.take(&view, &old).await,
-                Own::Nothing => self.progress.unsure = false,
+                Own::Nothing => self.progress.risked = None,
             }
         }
         if !self.progress.admitted {
@@ -153,7 +172,8 @@ impl Place {
         self.tell(&view.queue, mine);
         match standing {
             order::Standing::First if self.has_room(&view) => self.take(&view, &[]).await,
-            _ if patience == Patience::Once => Ok(Some(Outcome::Full)),
+            // Who tries once still waits for those who are about to take a slot and leave one over.
+            _ if patience == Patience::Once && !self.will_have_room(&view, mine) => Ok(Some(Outcome::Full)),
             order::Standing::Behind { predecessor } => {
                 let path = format!("{}/{predecessor}", self.queue);
                 self.watch_predecessor(&path).await.map(|()| None)
@@ -258,11 +278,20 @@ impl Place {
 
     /// Whether there is a slot. The stored number counts, should it have changed during the wait.
     fn has_room(&self, view: &View) -> bool {
-        let limit = match view.limit() {
+        order::has_room(view.leases.len(), self.limit(view))
+    }
+
+    /// Whether there is a slot even if all take one who are before `mine`.
+    fn will_have_room(&self, view: &View, mine: &str) -> bool {
+        let ahead = order::position(&view.queue, mine).map_or(0, |position| position - 1);
+        order::has_room(view.leases.len() + ahead, self.limit(view))
+    }
+
+    fn limit(&self, view: &View) -> i64 {
+        match view.limit() {
             Limit::Number(stored) => stored,
             Limit::Unset | Limit::Foreign => i64::from(self.claim.limit),
-        };
-        order::has_room(view.leases.len(), limit)
+        }
     }
 
     /// Swaps the place for the lease, in one transaction. `None`: the view was out of date.
@@ -292,18 +321,18 @@ impl Place {
                 writer.add_delete(&place, None)
             })();
             written.map_err(|error| self.failure(&error, "create", &lease))?;
-            let unsure = std::mem::replace(&mut self.progress.unsure, true);
+            let before = self.progress.risked.replace(mine.clone());
             let result = writer.commit().await;
             if matches!(result, Err(zk::MultiWriteError::OperationFailed { .. })) {
-                self.progress.unsure = unsure;
+                self.progress.risked = before;
             }
             result
         };
         match result {
             Ok(_) => {
                 self.stage = Stage::Outside;
-                self.progress.unsure = false;
-                Ok(Some(Outcome::Held))
+                self.progress.risked = None;
+                Ok(Some(Outcome::Taken))
             }
             Err(zk::MultiWriteError::OperationFailed { source, .. }) => match source {
                 zk::Error::NoNode | zk::Error::NodeExists | zk::Error::BadVersion => Ok(None),
@@ -319,17 +348,23 @@ impl Place {
                 let gone = pin!(watcher.changed());
                 match select(gone, pin!(self.keep_telling())).await {
                     Either::Left((event, _)) => self.event(&event),
-                    Either::Right((failure, _)) => Err(failure),
+                    Either::Right((told, _)) => told,
                 }
             }
             Err(zk::Error::NoNode) => Ok(()),
+            // Not ours to read; that it is there may be asked by anybody.
+            Err(zk::Error::NoAuth) => match self.session.client().check_and_watch_stat(path).await {
+                Ok((Some(_), watcher)) => self.event(&watcher.changed().await),
+                Ok((None, _)) => Ok(()),
+                Err(error) => Err(self.failure(&error, "read", path)),
+            },
             Err(error) => Err(self.failure(&error, "read", path)),
         }
     }
 
     /// Tells the position as it changes. Who is further ahead is not watched, so that nobody's leaving
     /// wakes them all; the queue is looked at now and then instead, and only if somebody listens.
-    async fn keep_telling(&self) -> Failure {
+    async fn keep_telling(&self) -> Attempt<()> {
         let Stage::Queued(mine) = &self.stage else {
             return std::future::pending().await;
         };
@@ -340,7 +375,8 @@ impl Place {
             tokio::time::sleep(TELL_EVERY).await;
             match self.session.client().list_children(&self.queue).await {
                 Ok(queue) => self.tell(&queue, mine),
-                Err(error) => return self.failure(&error, "read", &self.queue),
+                Err(zk::Error::NoNode) => return Ok(()),
+                Err(error) => return Err(self.failure(&error, "read", &self.queue)),
             }
         }
     }
@@ -378,18 +414,21 @@ impl Place {
     }
 
     /// Gives the place up, and finds out what there is left of it. Waits for a connection, until the
-    /// session is over: then the server removes the place, and only an unsure lease may remain.
+    /// session is over: then the server removes the place, and only a lease in doubt may remain.
     pub(super) async fn leave(mut self) -> Attempt<Left> {
-        loop {
+        let left = loop {
             match self.try_leave().await {
                 Err(Failure::Lost) => {
                     self.stale = true;
                     tokio::time::sleep(PAUSE).await;
                 }
-                Err(Failure::Gone) if !self.progress.unsure => return Ok(Left::Nothing),
-                ended => return ended,
+                Err(Failure::Gone) if !self.progress.is_unsure() => break Ok(Left::Nothing),
+                ended => break ended,
             }
-        }
+        };
+        // Nothing more can be done: there is nothing for `drop` to do again.
+        self.stage = Stage::Outside;
+        left
     }
 
     async fn try_leave(&mut self) -> Attempt<Left> {
@@ -405,29 +444,43 @@ impl Place {
                 queue.into_iter().filter(|name| name.starts_with(&self.prefix)).collect()
             }
         };
-        let mut removed = false;
         for name in places {
             let place = format!("{}/{name}", self.queue);
             match client.delete(&place, None).await {
-                Ok(()) => removed = true,
-                Err(zk::Error::NoNode) => {}
+                // Place and lease change hands in one transaction: who removed that place has no lease.
+                Ok(()) if self.progress.risked.as_ref() == Some(&name) => self.progress.risked = None,
+                Ok(()) | Err(zk::Error::NoNode) => {}
                 Err(error) => return Err(self.failure(&error, "delete", &place)),
             }
         }
-        // Place and lease change hands in one transaction: who removed the place has no lease.
-        if removed || !self.progress.unsure {
+        if !self.progress.is_unsure() {
             return Ok(Left::Nothing);
         }
         let lease = format!("{}/{}", self.claim.pool, self.lease);
-        match client.check_stat(&lease).await {
-            Ok(None) => Ok(Left::Nothing),
-            Ok(Some(_)) => Ok(Left::Lease),
-            Err(error) => Err(self.failure(&error, "read", &lease)),
-        }
+        let (synced, stat) = join(client.sync(&lease), client.check_stat(&lease)).await;
+        let refused = |error| self.failure(&error, "read", &lease);
+        synced.map_err(refused)?;
+        Ok(if stat.map_err(refused)?.is_some() { Left::Lease } else { Left::Nothing })
     }
 
     fn failure(&self, error: &zk::Error, action: &'static str, path: &str) -> Failure {
         self.session.failure(error, action, path)
+    }
+}
+
+/// The safety net for a place that is dropped without [`Place::leave`], by a panic for one.
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.stage == Stage::Outside {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let mut rest = Self::new(self.session.clone(), self.claim.clone(), Progress::default(), None);
+            rest.prefix.clone_from(&self.prefix);
+            // Whatever name it got, the prefix finds it.
+            rest.stage = Stage::Entering;
+            runtime.spawn(rest.leave());
+        }
     }
 }
 

@@ -7,7 +7,6 @@
 //! Source: the semaphore of kazoo (`kazoo.recipe.lock.Semaphore`), whose znodes these are; the lock
 //! recipe of ZooKeeper's documentation; lost replies after Curator's protected creates.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,13 +21,15 @@ pub use crate::recipe::place::Positions;
 use crate::recipe::place::{Left, Outcome, Place, Progress};
 use crate::recipe::{names, or_missing};
 use crate::record::{self, Limit};
-use crate::session::{Ensemble, Failure, Session};
+use crate::session::{Doubt, Ensemble, Failure, Session};
 use crate::settings::Settings;
 use crate::wait::{Budget, Cancel, Cut};
 
 /// How long a caller who gave up waits for its place to be tidied away.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// What a caller who gave up is left with.
+const UNTAKEN: &str = "this call took no slot, and left no place in the queue";
 /// Bytes. A server hangs up on a request beyond 1 MiB, and does not say why.
 const IDENTIFIER_LIMIT: usize = 64 * 1024;
 
@@ -62,16 +63,23 @@ impl Claim {
         Ok(Self { pool, identifier, limit, ephemeral, acl: settings.acl.clone() })
     }
 
-    /// Makes the pool, with its parents; one that is there stays as it is.
-    pub(super) async fn make_pool(&self, session: &Session) -> Attempt<()> {
+    /// Makes the pool, with its parents: `true`; one that is there stays as it is: `false`.
+    pub(super) async fn make_pool(&self, session: &Session) -> Attempt<bool> {
         let persistent = zk::CreateMode::Persistent.with_acls(self.acls());
         let limit = Limit::encode(self.limit);
         let parents = path::parents(&self.pool).map(|parent| session.client().create(parent, b"", &persistent));
         let parents: Vec<_> = parents.collect();
         let pool = session.client().create(&self.pool, limit.as_bytes(), &persistent);
-        match join(join_all(parents), pool).await.1 {
-            Ok(_) | Err(zk::Error::NodeExists) => Ok(()),
-            Err(error) => Err(session.failure(&error, "create", &self.pool)),
+        let (parents, pool) = join(join_all(parents), pool).await;
+        match pool {
+            Ok(_) => Ok(true),
+            Err(zk::Error::NodeExists) => Ok(false),
+            Err(error) => {
+                // Without its parent, the reason is why that could not be made.
+                let cause = parents.into_iter().filter_map(std::result::Result::err);
+                let cause = cause.filter(|_| error == zk::Error::NoNode).find(|cause| *cause != zk::Error::NodeExists);
+                Err(session.failure(&cause.unwrap_or(error), "create", &self.pool))
+            }
         }
     }
 
@@ -97,68 +105,97 @@ impl Claim {
     }
 }
 
-/// Acquires a slot: `true` once it is held, `false` when the time was up before.
+/// How a claim fared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acquired {
+    /// A slot was taken by this call.
+    Taken,
+    /// The identifier held one before.
+    Already,
+    /// The time was up; nothing is held.
+    No,
+}
+
+/// Acquires a slot.
 ///
 /// A session that expires loses the place in the queue, and the wait goes on from its end with the
-/// time that is left. On cancel, and on any error, nothing is held and no znode is left, unless the
-/// error says otherwise. `positions` is told the place in the queue while it waits.
+/// time that is left. An ensemble that cannot be reached at the start is an error within its connect
+/// timeout; one that goes away later is waited for. On cancel, and on any error, this call holds no
+/// slot and leaves no znode, unless the error says otherwise. `positions` is told the place in the
+/// queue while it waits.
 ///
 /// # Errors
 /// [`Error::LimitMismatch`], [`Error::NoAuth`], [`Error::AuthFailed`], [`Error::Unreachable`],
 /// [`Error::ConnectionLost`] if at the end of the time nobody answers who could say whether the slot
 /// is held, [`Error::Cancelled`], [`Error::Server`].
-pub async fn acquire(ensemble: &Ensemble, claim: Claim, budget: &Budget, positions: Option<Positions>) -> Result<bool> {
+pub async fn acquire(
+    ensemble: &Ensemble,
+    claim: Claim,
+    budget: &Budget,
+    positions: Option<Positions>,
+) -> Result<Acquired> {
     let claim = Arc::new(claim);
     let mut progress = Progress::default();
     let in_doubt = || ensemble.connection_lost(&claim.pool, "a slot may be held; unlock, or ask lock_holders");
+    let mut opened = ensemble.session(budget, &claim.pool).await;
     loop {
-        let session = match ensemble.session(budget, &claim.pool).await {
-            Err(_) if progress.unsure => return Err(in_doubt()),
+        let session = match opened {
+            Err(_) if progress.is_unsure() => return Err(in_doubt()),
             opened => opened?,
         };
         let mut place = Place::new(session.clone(), claim.clone(), progress, positions.clone());
         let end = budget.race(Deadline::NEVER, place.contend(budget.patience())).await;
         progress = place.progress();
         if matches!(end, Ok(Err(Failure::Gone))) {
+            opened = ensemble.session_again(budget, &claim.pool).await;
             continue;
         }
-        let left = leave(place).await;
+        let left = leave(place, &session).await;
+        if left == Some(Left::Lease) && !matches!(end, Ok(Ok(_)) | Err(Cut::TimedOut)) {
+            give_back(ensemble, &claim).await.map_err(|_| in_doubt())?;
+        }
         return match (end, left) {
-            (Ok(Ok(Outcome::Held)), _) | (Err(Cut::TimedOut), Some(Left::Lease)) => Ok(true),
-            (Ok(Ok(Outcome::Full)), _) => Ok(false),
+            (Ok(Ok(Outcome::Taken)), _) | (Err(Cut::TimedOut), Some(Left::Lease)) => Ok(Acquired::Taken),
+            (Ok(Ok(Outcome::Already)), _) => Ok(Acquired::Already),
+            (_, None) if progress.is_unsure() => Err(in_doubt()),
+            (Ok(Ok(Outcome::Full)), _) => Ok(Acquired::No),
             (Ok(Err(Failure::Final(error))), _) => Err(error),
-            (_, None) if progress.unsure => Err(in_doubt()),
-            (Err(Cut::Cancelled), left) => {
-                if left == Some(Left::Lease) {
-                    let giving_back = Budget::answer(Patience::For(GRACE), GRACE, Cancel::default());
-                    release(ensemble, &claim, &giving_back).await.map_err(|_| in_doubt())?;
-                }
-                Err(Error::Cancelled { path: claim.pool.clone(), by: budget.cancelled_by() })
-            }
-            (Err(Cut::TimedOut), Some(Left::Nothing)) if session.is_connected() => Ok(false),
+            (Err(Cut::Cancelled), _) => Err(ensemble.cancelled(budget, &claim.pool, UNTAKEN)),
+            (Err(Cut::TimedOut), Some(Left::Nothing)) if session.is_connected() => Ok(Acquired::No),
             _ => Err(ensemble.unreachable(budget.spent())),
         };
     }
 }
 
-/// Leaves the queue, in the background if it takes longer than the grace: then `None`.
-async fn leave(place: Place) -> Option<Left> {
+/// Leaves the queue: in the background where that takes longer than the grace, or where there is no
+/// connection to wait for; then `None`.
+async fn leave(place: Place, session: &Session) -> Option<Left> {
     if place.is_left() {
         return Some(Left::Nothing);
     }
+    let grace = if session.is_connected() { GRACE } else { Duration::ZERO };
     let leaving = tokio::spawn(place.leave());
-    tokio::time::timeout(GRACE, leaving).await.ok()?.ok()?.ok()
+    tokio::time::timeout(grace, leaving).await.ok()?.ok()?.ok()
+}
+
+/// Gives back a slot that was taken for a caller who has given up.
+///
+/// # Errors
+/// As [`release`], within a second.
+pub async fn give_back(ensemble: &Ensemble, claim: &Claim) -> Result<bool> {
+    release(ensemble, claim, &Budget::answer(Patience::For(GRACE), GRACE, Cancel::default())).await
 }
 
 /// Takes a slot at once, whatever the count, whoever waits, and whatever number the pool stores.
 ///
 /// # Errors
-/// As [`acquire`], without the mismatch.
-pub async fn force(ensemble: &Ensemble, claim: &Claim, budget: &Budget) -> Result<bool> {
-    ensemble.answer(budget, &claim.pool, |session| force_on(session, claim)).await
+/// As [`acquire`], without the mismatch; [`Error::ConnectionLost`] where the reply is missing.
+pub async fn force(ensemble: &Ensemble, claim: &Claim, budget: &Budget) -> Result<Acquired> {
+    let doubt = Doubt::new("a slot may be held; unlock, or ask lock_holders");
+    ensemble.write(budget, &claim.pool, &doubt, |session| force_on(session, claim, &doubt)).await
 }
 
-async fn force_on(session: Session, claim: &Claim) -> Attempt<bool> {
+async fn force_on(session: Session, claim: &Claim, doubt: &Doubt) -> Attempt<Acquired> {
     let client = session.client();
     let listed = or_missing(client.list_children(&claim.pool).await);
     let listed = listed.map_err(|error| session.failure(&error, "read", &claim.pool))?;
@@ -166,7 +203,9 @@ async fn force_on(session: Session, claim: &Claim) -> Attempt<bool> {
         claim.make_pool(&session).await?;
     }
     let old = match lease::own(&session, claim, &listed.unwrap_or_default()).await? {
-        Own::Held => return Ok(true),
+        // It may be this very call's, under a reply that was lost.
+        Own::Held if doubt.is_unanswered() => return Ok(Acquired::Taken),
+        Own::Held => return Ok(Acquired::Already),
         Own::Outlived(old) => old,
         Own::Nothing => Vec::new(),
     };
@@ -177,12 +216,13 @@ async fn force_on(session: Session, claim: &Claim) -> Attempt<bool> {
         writer.add_delete(&format!("{}/{name}", claim.pool), None).map_err(refused)?;
     }
     writer.add_create(&path, claim.identifier.as_bytes(), &claim.lease_options()).map_err(refused)?;
-    match writer.commit().await {
-        Ok(_) => Ok(true),
-        Err(zk::MultiWriteError::OperationFailed { source: zk::Error::NodeExists, .. }) => Ok(true),
-        // The pool, or a lease to be replaced, has gone in between.
-        Err(zk::MultiWriteError::OperationFailed { source: zk::Error::NoNode, .. }) => Err(Failure::Lost),
-        Err(error) => Err(refused(error.into())),
+    let commit = writer.commit();
+    match doubt.write(async { commit.await.map_err(zk::Error::from) }).await {
+        Ok(_) => Ok(Acquired::Taken),
+        // Somebody else was faster: another process of the same identifier, or one that removed the
+        // pool or a lease to be replaced. Look again.
+        Err(zk::Error::NodeExists | zk::Error::NoNode) => Err(Failure::Lost),
+        Err(error) => Err(refused(error)),
     }
 }
 
@@ -196,19 +236,12 @@ async fn force_on(session: Session, claim: &Claim) -> Attempt<bool> {
 /// [`Error::NoAuth`], [`Error::AuthFailed`], [`Error::Unreachable`], [`Error::Cancelled`],
 /// [`Error::Server`].
 pub async fn release(ensemble: &Ensemble, claim: &Claim, budget: &Budget) -> Result<bool> {
-    let unanswered = AtomicBool::new(false);
-    ensemble
-        .answer(budget, &claim.pool, |session| {
-            let unanswered = &unanswered;
-            async move {
-                let outcome = lease::remove(&session, claim).await;
-                if matches!(outcome, Err(Failure::Lost | Failure::Gone)) {
-                    unanswered.store(true, Ordering::Relaxed);
-                }
-                outcome.map(|removed| removed || unanswered.load(Ordering::Relaxed))
-            }
-        })
-        .await
+    let doubt = Doubt::new("the slot may have been given back, or not; ask lock_holders");
+    let attempt = |session: Session| {
+        let doubt = &doubt;
+        async move { Ok(lease::remove(&session, claim, doubt).await? || doubt.is_unanswered()) }
+    };
+    ensemble.write(budget, &claim.pool, &doubt, attempt).await
 }
 
 /// The identifiers that hold a slot, in no order. A missing pool has none. Nothing is created.

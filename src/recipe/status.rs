@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::recipe::semaphore::Claim;
 use crate::recipe::{lease, names, or_missing};
 use crate::record::{self, Limit};
-use crate::session::{Ensemble, Failure, Session};
+use crate::session::{Doubt, Ensemble, Failure, Session};
 use crate::wait::Budget;
 
 type Attempt<T> = std::result::Result<T, Failure>;
@@ -163,10 +163,15 @@ pub struct Change {
 /// [`Error::Argument`] for a pool with data that is no number, which is left alone; [`Error::NoAuth`],
 /// [`Error::AuthFailed`], [`Error::Unreachable`], [`Error::Cancelled`], [`Error::Server`].
 pub async fn set_max(ensemble: &Ensemble, claim: &Claim, budget: &Budget) -> Result<Change> {
-    ensemble.answer(budget, &claim.pool, |session| async move { set(&session, claim).await }).await
+    let doubt = Doubt::new("the limit may have been changed, or not; ask status");
+    let attempt = |session: Session| {
+        let doubt = &doubt;
+        async move { set(&session, claim, doubt).await }
+    };
+    ensemble.write(budget, &claim.pool, &doubt, attempt).await
 }
 
-async fn set(session: &Session, claim: &Claim) -> Attempt<Change> {
+async fn set(session: &Session, claim: &Claim, doubt: &Doubt) -> Attempt<Change> {
     let client = session.client();
     let pool = &claim.pool;
     let (data, leases) = join(client.get_data(pool), client.list_children(pool)).await;
@@ -174,7 +179,9 @@ async fn set(session: &Session, claim: &Claim) -> Attempt<Change> {
     let holders = or_missing(leases).map_err(|error| session.failure(&error, "read", pool))?.unwrap_or_default().len();
     let mut old = None;
     let Some((data, stat)) = data else {
-        claim.make_pool(session).await?;
+        if !claim.make_pool(session).await? {
+            return Err(Failure::Lost);
+        }
         return Ok(Change { path: pool.clone(), old, new: claim.limit, holders, overshoot: 0 });
     };
     match Limit::decode(&data) {
@@ -185,7 +192,7 @@ async fn set(session: &Session, claim: &Claim) -> Attempt<Change> {
             return Err(Failure::Final(Error::argument("path", reason)));
         }
     }
-    match client.set_data(pool, Limit::encode(claim.limit).as_bytes(), Some(stat.version)).await {
+    match doubt.write(client.set_data(pool, Limit::encode(claim.limit).as_bytes(), Some(stat.version))).await {
         Ok(_) => {
             let overshoot = holders.saturating_sub(claim.limit as usize);
             Ok(Change { path: pool.clone(), old, new: claim.limit, holders, overshoot })

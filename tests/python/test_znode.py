@@ -72,7 +72,6 @@ def test_a_wrong_version_is_refused(wrong):
         znode.delete,
         lambda path, **it: znode.set(path, "", **it),
         lambda path, **it: znode.set_acls(path, {"username": "u", "password": "p", "read": True}, **it),
-        lambda path, **it: znode.delete(path, recursive=True, **it),
     ],
 )
 def test_what_is_not_there_is_said_so_by_its_path(hosts, root, read):
@@ -89,6 +88,25 @@ def test_a_tree_goes_only_if_asked_for(hosts, root, zk):
     znode.delete(root, recursive=True, zk_hosts=hosts)
     zk.sync("/")
     assert zk.exists(root) is None
+
+
+def test_a_tree_that_is_not_there_may_be_deleted_and_one_of_another_version_stays_whole(hosts, root, zk):
+    znode.delete(root, recursive=True, zk_hosts=hosts)
+    znode.create(f"{root}/a", makepath=True, zk_hosts=hosts)
+    with pytest.raises(errors.BadVersion):
+        znode.delete(root, 7, recursive=True, zk_hosts=hosts)
+    assert children(zk, root) == ["a"]
+
+
+def test_a_sequence_alone_can_be_the_name(hosts, root):
+    znode.create(root, zk_hosts=hosts)
+    assert znode.create(f"{root}/", sequence=True, zk_hosts=hosts) == f"{root}/0000000000"
+
+
+def test_a_parent_that_may_not_be_made_is_the_reason(hosts, root):
+    znode.create(root, acls={"username": "u", "password": "p", "allperms": True}, zk_hosts=hosts)
+    with pytest.raises(errors.NoAuth):
+        znode.create(f"{root}/a/b", makepath=True, zk_hosts=hosts)
 
 
 def test_below_a_chroot_paths_are_its_own(hosts, root):

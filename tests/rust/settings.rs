@@ -82,6 +82,12 @@ fn half_of_the_credentials_are_refused() {
 }
 
 #[test]
+fn what_might_be_a_secret_in_an_address_is_not_echoed() {
+    let error = Settings::resolve(hosts(&["user:hunter2@a:1"]), Source::default()).unwrap_err().to_string();
+    assert!(error.contains('@') && !error.contains("hunter2"), "{error}");
+}
+
+#[test]
 fn timeouts_out_of_range_are_refused() {
     for seconds in [Duration::ZERO, Duration::MAX] {
         assert_eq!(refused(Source { session_timeout: Some(seconds), ..Source::default() }), "session_timeout");

@@ -42,9 +42,12 @@ def context() -> dict[str, object]:
 @pytest.fixture
 def shim(monkeypatch: pytest.MonkeyPatch, config: Config, context: dict[str, object]) -> ModuleType:
     """Salt's module in this process, with what the loader puts into it."""
+    from salt._logging import shutdown_temp_handler
     from saltext.zkcoord.modules import zk_concurrency
 
+    shutdown_temp_handler()  # keeps warnings for the end of the process, when pytest does not listen any more
     monkeypatch.setattr(zk_concurrency, "__salt__", {"config.get": config.look_up}, raising=False)
+    monkeypatch.setattr(zk_concurrency, "__opts__", {"id": "probe", "file_client": "local"}, raising=False)
     monkeypatch.setattr(zk_concurrency, "__context__", context, raising=False)
     return zk_concurrency
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from salt.exceptions import CommandExecutionError, SaltInvocationError
+from salt.exceptions import CommandExecutionError, NotImplemented, SaltInvocationError
 from zkcoord.errors import ArgumentError, Error
 
 
@@ -25,3 +25,20 @@ def salt_errors() -> Iterator[None]:
 
 def _one_line(err: Error) -> str:
     return " ".join(str(err).split())
+
+
+class RunnerError(NotImplemented, CommandExecutionError):
+    """
+    An error of a runner function, in one line.
+
+    Of any other exception than a ``salt.exceptions.NotImplemented`` Salt shows the traceback.
+    """
+
+
+@contextmanager
+def runner_errors() -> Iterator[None]:
+    """Turn what ``salt_errors`` raises into what ``salt-run`` reports as one line, with the exit code 1."""
+    try:
+        yield
+    except (CommandExecutionError, SaltInvocationError) as err:
+        raise RunnerError(str(err)) from err

@@ -1,0 +1,99 @@
+"""What becomes of a contender, told on Salt's event bus."""
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from salt.utils.data import is_true
+
+log = logging.getLogger(__name__)
+
+# Seconds for an event from `salt-call`. It goes straight to the master, and would wait for minutes for one that is
+# gone. A job hands it to its minion, and a runner to its master, at once.
+_PATIENCE = 2
+
+
+class Events:
+    """
+    The events of one contender: ``zk_concurrency/<id>/<kind>``, with ``path`` and ``identifier``.
+
+    ``<id>`` is that of the minion or master that acts. Off with ``zookeeper:events: False``, or
+    ``zookeeper:PROFILE:events: False``, and without a master to send to. An event that cannot be sent is a line
+    in the debug log, and nothing else.
+    """
+
+    _master_is_gone = False
+
+    def __init__(
+        self,
+        salt: Mapping[str, Callable[..., Any]],
+        opts: Mapping[str, Any],
+        path: object,
+        identifier: object = None,
+        profile: object = None,
+    ) -> None:
+        """Take the functions and the options of the calling module. The clock for ``waited`` starts now."""
+        self._began = time.monotonic()
+        self._about = {"path": path, "identifier": text_of(identifier)}
+        self._send = salt["event.send"] if _are_wanted(salt, opts, profile) else None
+        self._prefix = f"zk_concurrency/{opts.get('id')}"
+        self._is_remote = opts.get("__cli") == "salt-call"
+
+    def tell(self, kind: str, **about: object) -> None:
+        """Send an event. What is ``None`` is left out."""
+        if self._send is None or Events._master_is_gone:
+            return
+        data = {**self._about, **{key: value for key, value in about.items() if value is not None}}
+        arguments = (self._send, f"{self._prefix}/{kind}", data)
+        if not self._is_remote:
+            _send(*arguments)
+            return
+        sender = threading.Thread(target=_send, args=arguments, daemon=True)
+        sender.start()
+        sender.join(_PATIENCE)
+        Events._master_is_gone = sender.is_alive()
+
+    @property
+    def waited(self) -> float:
+        """Seconds since the beginning."""
+        return round(time.monotonic() - self._began, 3)
+
+    @property
+    def on_position(self) -> Callable[[int], None] | None:
+        """What the core is to call with the place in the queue; ``None`` spares it the looking."""
+        return None if self._send is None else self._waits
+
+    def _waits(self, position: int) -> None:
+        self.tell("waiting", position=position, waited=self.waited)
+
+
+def text_of(identifier: object) -> str:
+    """Return the identifier that a slot has in the end. Nothing stands for the host's name."""
+    return socket.gethostname() if identifier in (None, "") else str(identifier)
+
+
+def _send(send: Callable[..., Any], tag: str, data: Mapping[str, object]) -> None:
+    try:
+        send(tag, data)
+    except Exception as err:  # whatever it is, a slot is more than news of it
+        log.debug("Could not send %s: %s", tag, err)
+
+
+def _are_wanted(salt: Mapping[str, Callable[..., Any]], opts: Mapping[str, Any], profile: object) -> bool:
+    if "event.send" not in salt or not _has_bus(opts):
+        return False
+    wanted = salt["config.get"]("zookeeper:events", True)
+    if profile not in (None, ""):
+        wanted = salt["config.get"](f"zookeeper:{profile}:events", wanted)
+    return is_true(wanted)
+
+
+def _has_bus(opts: Mapping[str, Any]) -> bool:
+    """Whether there is a master's bus. Salt would warn of every event that it cannot send."""
+    if opts.get("__role") == "master":
+        return True
+    local = opts.get("local") or opts.get("file_client") == "local" or opts.get("master_type") == "disable"
+    return not local or bool(opts.get("use_master_when_local"))

@@ -1,0 +1,101 @@
+"""
+The end of a state run, which is the end of its process.
+
+Salt tells nobody that a run is over. Its process ends soon after, though: that of a minion's job, of ``salt-call``
+or of ``salt-run``. What ends together with the run therefore is registered with all that is called at the end of a
+process. No single hook is: a job leaves by ``os._exit``, and a job that is terminated by the signal's handler.
+"""
+
+import logging
+import multiprocessing.process
+import multiprocessing.util
+import os
+import threading
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import salt.state
+
+log = logging.getLogger(__name__)
+
+
+class _Unfinished(int):
+    """An exit code that no run sets: it is 0 for whoever reads it, and replaced once the run is over."""
+
+
+class Run:
+    """The run that a state is part of."""
+
+    def __init__(self, context: Any) -> None:
+        """Take the ``__context__`` of a state module while one of its functions is called."""
+        # That is a copy. The exit code goes to the context of the function that was called first.
+        loader, outermost = context.loader(), None
+        while loader is not None:
+            outermost = loader if loader.tag == "module" else outermost
+            loader = loader.parent_loader
+        self._context = {} if outermost is None else outermost.pack["__context__"]
+        if not isinstance(self._context.get("retcode"), _Unfinished):
+            self._context["retcode"] = _Unfinished()
+
+    @property
+    def ended_well(self) -> bool:
+        """Whether the run is over, and no state failed."""
+        code = self._context.get("retcode")
+        return not isinstance(code, _Unfinished) and code == 0
+
+
+def stop(functions: Mapping[str, Callable[..., Any]]) -> None:
+    """Let none of the states after this one be run, where Salt can do that: somebody wants the run to end."""
+    with suppress(Exception):  # the state has failed in any case
+        active = salt.state.HighState.get_active()
+        if active is not None and active.state.jid:
+            functions["state.soft_kill"](active.state.jid)
+
+
+def has_process() -> bool:
+    """Whether the run has its process for itself. With ``multiprocessing: False`` it is one of many threads."""
+    return threading.current_thread() is threading.main_thread()
+
+
+class _End:
+    """What is to be done at the end of this process. Children that are forked meanwhile inherit it, and do not."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.tasks: dict[Hashable, Callable[[], object]] = {}
+
+    def register(self) -> None:
+        """Be called before the core's own hooks, which close its sessions. They must be registered by now."""
+        # The last is called first, and so is the one with the highest priority.
+        with suppress(AttributeError, RuntimeError):  # private, or shutting down already
+            threading._register_atexit(self)
+        multiprocessing.util.Finalize(None, self, exitpriority=10)
+        process = multiprocessing.process.current_process()
+        with suppress(AttributeError):  # Salt's have it, and call the first first
+            process.register_finalize_method(self)
+            process._finalize_methods.insert(0, process._finalize_methods.pop())
+
+    def __call__(self) -> None:
+        while self.pid == os.getpid() and self.tasks:
+            key, task = self.tasks.popitem()
+            try:
+                task()
+            except Exception:
+                log.exception("At the end of the run, for %s", key)
+
+
+_end: _End | None = None
+
+
+def at_end(key: Hashable, task: Callable[[], object]) -> None:
+    """
+    Have `task` called at the end of this process, while the core's sessions are still open.
+
+    Only the first task of each `key` is; the last of all tasks comes first. The core has to be in use already.
+    """
+    global _end  # noqa: PLW0603 - one for each process
+    if _end is None or _end.pid != os.getpid():
+        _end = _End()
+        _end.register()
+    _end.tasks.setdefault(key, task)

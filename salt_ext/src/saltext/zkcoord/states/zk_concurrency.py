@@ -1,0 +1,378 @@
+"""
+At most N hosts at a time, in a state run
+=========================================
+
+Take a slot before the states that must not run everywhere at once, and give it back after them. A drop-in for Salt's
+own ``zk_concurrency`` states; the execution module of the same name describes the configuration.
+
+:depends: zkcoord
+
+.. code-block:: yaml
+
+    one of two:
+      zk_concurrency.held:
+        - name: /restart/web
+        - max_concurrency: 2
+        - timeout: 600
+
+    restart:
+      test.succeed_with_changes:
+        - require:
+          - zk_concurrency: one of two
+
+All of them have these in common:
+
+identifier
+    Who holds the slot. Default: the minion's id. (In the execution module it is the host's name.)
+
+zk_hosts, profile, scheme, username, password, default_acl
+    As for the execution module's ``lock``.
+
+Whatever goes wrong is ``result: False`` and one line that says what: a wrong argument, an ensemble that cannot be
+reached or refuses the access, a pool that stores another ``max_concurrency``. A signal that comes while a state
+waits (Ctrl-C, ``saltutil.term_job``) makes it leave the queue and fail, and none of the states after it is run. When
+the connection is lost it goes on as soon as there is one again.
+"""
+
+import functools
+import logging
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+try:
+    from saltext.zkcoord import events, runs
+    from zkcoord.errors import Cancelled
+except ImportError as err:
+    _missing = str(err)
+else:
+    _missing = None
+
+log = logging.getLogger(__name__)
+
+# The file has this name too: only with both equal to Salt's own does the loader always prefer this module.
+__virtualname__ = "zk_concurrency"
+
+# Seconds for giving a slot back when the process of a run ends.
+_AT_END = 5
+
+_USED = ("lock", "unlock", "lock_holders", "party_members", "status")
+
+
+def __virtual__():
+    missing = [name for name in _USED if f"zk_concurrency.{name}" not in __salt__]
+    if _missing is None and not missing:
+        return __virtualname__
+    return (False, _missing or f"the zk_concurrency execution module that is loaded has no {', '.join(missing)}")
+
+
+def lock(
+    name,
+    zk_hosts=None,
+    identifier=None,
+    max_concurrency=1,
+    timeout=None,
+    ephemeral_lease=False,
+    profile=None,
+    scheme=None,
+    username=None,
+    password=None,
+    default_acl=None,
+):
+    """
+    Take a slot, waiting for one if need be. It stays until ``unlock``: rather use ``held``, which needs none.
+
+    name
+        The pool's znode; created when missing.
+
+    max_concurrency
+        Slots in the pool, at least 1. The first number given is stored in the pool; all must give the same.
+
+    timeout
+        Seconds to wait, connecting included: ``None`` for ever, ``0`` tries once. When they ran out the state
+        fails, and its comment names the holders.
+
+    ephemeral_lease
+        The lease ends with the process of this run.
+
+    identifier, zk_hosts, profile, scheme, username, password, default_acl
+        See above.
+
+    With ``test=True`` the comment tells whether the slot is held already (``result: True``), free, or how many are in
+    the queue before it.
+
+    .. code-block:: yaml
+
+        take a slot:
+          zk_concurrency.lock:
+            - name: /lock/path
+            - max_concurrency: 4
+            - timeout: 600
+    """
+    connection = _connection(zk_hosts, profile, scheme, username, password, default_acl)
+    claim = {"identifier": _own(identifier), "max_concurrency": max_concurrency}
+    if __opts__["test"]:
+        return _foretell(name, claim, connection)
+    return _take(name, {**claim, "timeout": timeout, "ephemeral_lease": ephemeral_lease}, connection)
+
+
+def unlock(
+    name,
+    zk_hosts=None,
+    identifier=None,
+    max_concurrency=1,
+    ephemeral_lease=False,
+    profile=None,
+    scheme=None,
+    username=None,
+    password=None,
+    default_acl=None,
+):
+    """
+    Give a slot back. To have none is success, too.
+
+    name
+        The pool's znode.
+
+    max_concurrency, ephemeral_lease
+        As given to ``lock``.
+
+    identifier, zk_hosts, profile, scheme, username, password, default_acl
+        See above.
+
+    With ``test=True`` the comment tells whether there is a slot to give back (else ``result: True``).
+
+    .. code-block:: yaml
+
+        give it back:
+          zk_concurrency.unlock:
+            - name: /lock/path
+    """
+    connection = _connection(zk_hosts, profile, scheme, username, password, default_acl)
+    identifier = _own(identifier)
+    if __opts__["test"]:
+        return _foretell_release(name, identifier, connection)
+    kind = {"max_concurrency": max_concurrency, "ephemeral_lease": ephemeral_lease}
+    try:
+        removed = __salt__["zk_concurrency.unlock"](name, identifier=identifier, **kind, **connection)
+    except (CommandExecutionError, SaltInvocationError) as err:
+        return _failed(name, err)
+    return _result(name, True, "" if removed else f"Unable to find lease for path {name}")
+
+
+def held(
+    name,
+    zk_hosts=None,
+    identifier=None,
+    max_concurrency=1,
+    timeout=None,
+    keep_on_failure=False,
+    profile=None,
+    scheme=None,
+    username=None,
+    password=None,
+    default_acl=None,
+):
+    """
+    Hold a slot from here to the end of the run, however that ends.
+
+    name
+        The pool's znode; created when missing.
+
+    max_concurrency, timeout
+        As for ``lock``.
+
+    keep_on_failure
+        ``True``: keep the slot when the run fails, so that a failed restart stops those that come after it.
+
+    identifier, zk_hosts, profile, scheme, username, password, default_acl
+        See above.
+
+    States that need the slot ``require`` this one. It runs where it stands: what takes time and hurts nobody comes
+    before it. The lease is ephemeral and belongs to the session of the run's own process, that of the minion's job or
+    of ``salt-call``. At the end of that process it is given back; if the process is killed it goes with its session,
+    ``session_timeout`` seconds later. No state after it, and no failure of one, can keep it. If the session expired
+    while the run went on, somebody else may have held the slot, too: the log then has an error, and the event bus
+    ``lost``.
+
+    With ``keep_on_failure`` the lease is persistent, and is given back at the end of the process only if the run came
+    to its end and no state of it failed, whether it requires the slot or not. A run that fails, is terminated or
+    killed leaves it. The next run of the same minion holds it at once, and gives it back if it ends well; or somebody
+    does ``zk_concurrency.unlock``.
+
+    It cannot be ``parallel`` itself, since it would end with its own process; states that require it can. Nor is
+    there such an end in a minion with ``multiprocessing: False``: there, use ``lock`` and ``unlock``.
+
+    ``test=True`` as for ``lock``.
+
+    .. code-block:: yaml
+
+        a slot:
+          zk_concurrency.held:
+            - name: /lock/path
+            - max_concurrency: 2
+            - timeout: 600
+    """
+    connection = _connection(zk_hosts, profile, scheme, username, password, default_acl)
+    identifier = _own(identifier)
+    claim = {"identifier": identifier, "max_concurrency": max_concurrency}
+    if __opts__["test"]:
+        return _foretell(name, claim, connection)
+    if not runs.has_process() or __low__.get("parallel"):
+        why = "is parallel" if runs.has_process() else "is a thread of the minion (multiprocessing: False)"
+        return _result(name, False, f"held needs the process of a run, and this {why}: use lock and unlock instead")
+    run = runs.Run(__context__) if keep_on_failure else None
+    ret = _take(name, {**claim, "timeout": timeout, "ephemeral_lease": run is None}, connection)
+    if ret["result"]:
+        told = events.Events(__salt__, __opts__, name, identifier, profile)
+        unlock = functools.partial(
+            __salt__["zk_concurrency.unlock"], name, identifier=identifier, timeout=_AT_END, **connection
+        )
+        let_go = functools.partial(_let_go, f"{identifier} at {name}", run, unlock, told)
+        runs.at_end((name, identifier, str(zk_hosts), profile), let_go)
+    return ret
+
+
+def min_party(
+    name,
+    zk_hosts,
+    min_nodes,
+    blocking=False,
+    profile=None,
+    scheme=None,
+    username=None,
+    password=None,
+    default_acl=None,
+    timeout=None,
+):
+    """
+    Make sure that at least ``min_nodes`` members are in a party, or wait until they are.
+
+    name
+        The party's znode. Nothing is created.
+
+    min_nodes
+        How many members there have to be.
+
+    blocking
+        Wait for them.
+
+    timeout
+        Seconds to wait, connecting included; ``None`` for ever. When they ran out the state fails.
+
+    zk_hosts, profile, scheme, username, password, default_acl
+        See above.
+
+    With ``test=True`` it counts and does not wait; too few are ``result: None`` then.
+
+    .. code-block:: yaml
+
+        three are there:
+          zk_concurrency.min_party:
+            - name: /party/path
+            - zk_hosts: host1:1234,host2:1234
+            - min_nodes: 3
+            - blocking: true
+            - timeout: 60
+    """
+    connection = _connection(zk_hosts, profile, scheme, username, password, default_acl)
+    test, look = __opts__["test"], __salt__.get("zk_concurrency.party_members")
+    if test and look is None:
+        return _result(name, None, "Attempt to ensure min_party")
+    waiting = {} if test else {"blocking": blocking, "timeout": timeout}
+    try:
+        count = len(look(name, min_nodes=min_nodes, **waiting, **connection))
+    except (CommandExecutionError, SaltInvocationError) as err:
+        return _failed(name, err)
+    if count < (1 if min_nodes is None else int(min_nodes)):
+        comment = f"Currently {count} nodes, which is < {min_nodes}"
+        return _result(name, None, f"Attempt to ensure min_party: {comment}") if test else _result(name, False, comment)
+    if blocking and not test:
+        comment = f"Blocked until {min_nodes} nodes were available. Unblocked after {count} nodes became available"
+    else:
+        comment = f"Currently {count} nodes, which is >= {min_nodes}"
+    return _result(name, True, comment)
+
+
+def _connection(zk_hosts, profile, scheme, username, password, default_acl):
+    who = {"scheme": scheme, "username": username, "password": password, "default_acl": default_acl}
+    return {"zk_hosts": zk_hosts, "profile": profile, **who}
+
+
+def _own(identifier):
+    return __grains__.get("id") if identifier in (None, "") else identifier
+
+
+def _result(name, result, comment):
+    return {"name": name, "changes": {}, "result": result, "comment": str(comment)}
+
+
+def _failed(name, err):
+    if isinstance(err.__cause__, Cancelled):
+        runs.stop(__salt__)
+    return _result(name, False, err)
+
+
+def _take(name, claim, connection):
+    try:
+        if __salt__["zk_concurrency.lock"](name, **claim, **connection):
+            return _result(name, True, "lock acquired")
+    except (CommandExecutionError, SaltInvocationError) as err:
+        return _failed(name, err)
+    failed = f"Unable to acquire lock within {claim['timeout']} s"
+    try:
+        holders = sorted(__salt__["zk_concurrency.lock_holders"](name, timeout=_AT_END, **connection))
+    except (CommandExecutionError, SaltInvocationError) as err:
+        return _result(name, False, f"{failed}, and who holds one cannot be told: {err}")
+    return _result(name, False, f"{failed}, {_held_by(holders)}")
+
+
+def _held_by(holders):
+    return f"held by {', '.join(holders)}" if holders else "though nobody holds one now"
+
+
+def _foretell(name, claim, connection):
+    """
+    What ``_take`` would find: the comment of Salt's own state, and more where it can be known.
+    """
+    comment = "Attempt to acquire lock"
+    status = __salt__.get("zk_concurrency.status")
+    if status is None:
+        return _result(name, None, comment)
+    try:
+        pool = status(name, **connection)
+    except (CommandExecutionError, SaltInvocationError) as err:
+        return _failed(name, err)
+    holders = [holder["identifier"] for holder in pool["holders"]]
+    waiters = len(pool["waiters"])
+    stored, asked = pool["max_concurrency"], claim["max_concurrency"]
+    if str(claim["identifier"]) in holders:
+        return _result(name, True, f"{comment}: already held")
+    if stored is not None and str(stored) != str(asked).strip():
+        return _result(name, False, f"{name} is a pool of max_concurrency {stored}, but {asked} was asked for")
+    if pool["free"] is None or pool["free"] > waiters:
+        return _result(name, None, f"{comment}: free")
+    return _result(name, None, f"{comment}: queued behind {waiters}, {_held_by(holders)}")
+
+
+def _foretell_release(name, identifier, connection):
+    comment = "Released lock if it is here"
+    status = __salt__.get("zk_concurrency.status")
+    if status is None:
+        return _result(name, None, comment)
+    try:
+        holders = [holder["identifier"] for holder in status(name, **connection)["holders"]]
+    except (CommandExecutionError, SaltInvocationError) as err:
+        return _failed(name, err)
+    is_here = str(identifier) in holders
+    return _result(name, None if is_here else True, f"{comment}: it is{'' if is_here else ' not'}")
+
+
+def _let_go(whose, run, unlock, told):
+    """
+    Give a slot back at the end of the run.
+    """
+    if run is not None and not run.ended_well:
+        log.warning("Kept the slot of %s: the run has failed, or did not come to its end", whose)
+    elif not unlock(ephemeral_lease=run is None):
+        log.error("Lost the slot of %s while the run went on: somebody else may have held it, too", whose)
+        told.tell("lost")

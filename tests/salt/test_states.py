@@ -1,0 +1,451 @@
+"""The states: what they answer, on the real ensemble, and what becomes of slots in real runs."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import signal
+
+import pytest
+
+from tests.support.calls import Waiting
+from tests.support.salt import LONG, VERSIONS, closed_port
+from tests.support.znodes import Pool
+
+# The parameters of Salt's own states, in their order, and what we add.
+STOCK = {
+    "lock": (
+        "(name, zk_hosts=None, identifier=None, max_concurrency=1, timeout=None, ephemeral_lease=False, "
+        "profile=None, scheme=None, username=None, password=None, default_acl=None)"
+    ),
+    "unlock": (
+        "(name, zk_hosts=None, identifier=None, max_concurrency=1, ephemeral_lease=False, "
+        "profile=None, scheme=None, username=None, password=None, default_acl=None)"
+    ),
+    "min_party": (
+        "(name, zk_hosts, min_nodes, blocking=False, "
+        "profile=None, scheme=None, username=None, password=None, default_acl=None)"
+    ),
+}
+ADDED = {"lock": [], "unlock": [], "min_party": ["timeout"]}
+
+
+@pytest.fixture
+def states(monkeypatch, shim, config, hosts):
+    """The state module in this process, on the execution module and the ensemble, for the minion `probe`."""
+    from saltext.zkcoord.states import zk_concurrency
+
+    config["zookeeper:hosts"] = hosts
+    names = ("lock", "unlock", "lock_holders", "party_members", "status")
+    functions = {f"zk_concurrency.{name}": getattr(shim, name) for name in names}
+    dunders = {"__salt__": functions, "__opts__": {"test": False, "id": "probe"}, "__grains__": {"id": "probe"}}
+    for name, value in {**dunders, "__context__": {}, "__low__": {}}.items():
+        monkeypatch.setattr(zk_concurrency, name, value, raising=False)
+    return zk_concurrency
+
+
+@pytest.fixture
+def dry(states):
+    """The same, with `test=True`."""
+    states.__opts__["test"] = True
+    return states
+
+
+@pytest.fixture
+def pool(zk, root):
+    return Pool(zk, root)
+
+
+@pytest.fixture
+def outcome(root):
+    """The result and the comment of a state, the rest of which is always the same."""
+
+    def outcome(ret):
+        assert (ret["name"], ret["changes"]) == (root, {})
+        assert sorted(ret) == ["changes", "comment", "name", "result"]
+        return ret["result"], ret["comment"]
+
+    return outcome
+
+
+class TestDropIn:
+    @pytest.mark.parametrize("function", STOCK)
+    def test_the_parameters_are_those_of_salts_own_and_what_is_added_comes_last(self, states, function):
+        signature = inspect.signature(getattr(states, function))
+        parameters = list(signature.parameters.values())
+        count = len(parameters) - len(ADDED[function])
+        assert str(signature.replace(parameters=parameters[:count])) == STOCK[function]
+        assert [parameter.name for parameter in parameters[count:]] == ADDED[function]
+
+    @pytest.mark.parametrize("test", [True, False])
+    def test_where_salts_own_tests_pin_an_answer_it_is_that(self, states, test):
+        # They know of one function at a time, and of no minion id.
+        states.__opts__["test"] = test
+        states.__grains__.clear()
+        answers = {
+            "lock": (["salt", "dude", "stack"], True, "Attempt to acquire lock", "lock acquired"),
+            "unlock": (["salt"], True, "Released lock if it is here", ""),
+            "min_party": (["salt", "dude", 2], ["1", "2", "3"], "Attempt to ensure min_party", ">= 2"),
+        }
+        for function, (arguments, answer, attempt, done) in answers.items():
+            module = "party_members" if function == "min_party" else function
+            states.__salt__.clear()
+            if not test:
+                states.__salt__[f"zk_concurrency.{module}"] = lambda *_, answer=answer, **__: answer
+            ret = getattr(states, function)(*arguments)
+            assert ret["result"] is (None if test else True)
+            assert ret["comment"] == attempt if test else ret["comment"].endswith(done)
+
+    def test_without_our_execution_module_it_is_not_available_and_says_why(self, states):
+        assert states.__virtual__() == "zk_concurrency"
+        del states.__salt__["zk_concurrency.status"]  # as it is with saltext.zookeeper's
+        assert states.__virtual__() == (
+            False,
+            "the zk_concurrency execution module that is loaded has no status",
+        )
+
+
+class TestLock:
+    def test_it_is_taken_for_the_minion_by_its_id_and_again_at_once(self, states, root, pool, outcome):
+        assert outcome(states.lock(root)) == (True, "lock acquired")
+        assert outcome(states.lock(root, identifier="", timeout=0)) == (True, "lock acquired")
+        assert pool.holders() == ["probe"]
+
+    def test_when_the_time_ran_out_it_fails_and_names_the_holders(self, states, root, shim, outcome):
+        for name in "ba":
+            shim.lock(root, identifier=name, max_concurrency=2)
+        expected = "Unable to acquire lock within 0.2 s, held by a, b"
+        assert outcome(states.lock(root, max_concurrency=2, timeout=0.2)) == (False, expected)
+
+    def test_when_the_holders_cannot_be_told_it_fails_with_what_is_known(
+        self, states, root, shim, outcome, execution_error
+    ):
+        def lock_holders(*_args, **_kwargs):
+            raise execution_error("not permitted")
+
+        shim.lock(root, identifier="a")
+        states.__salt__["zk_concurrency.lock_holders"] = lock_holders
+        expected = "Unable to acquire lock within 0 s, and who holds one cannot be told: not permitted"
+        assert outcome(states.lock(root, timeout=0)) == (False, expected)
+        states.__salt__["zk_concurrency.lock_holders"] = lambda *_, **__: []
+        expected = "Unable to acquire lock within 0 s, though nobody holds one now"
+        assert outcome(states.lock(root, timeout=0)) == (False, expected)
+
+    def test_ephemeral_leases_are_that(self, states, root, shim):
+        assert states.lock(root, ephemeral_lease=True)["result"]
+        assert [holder["ephemeral"] for holder in shim.status(root)["holders"]] == [True]
+
+
+class TestUnlock:
+    def test_a_slot_is_given_back_and_to_have_none_is_success(self, states, root, shim, pool, outcome):
+        states.lock(root)
+        assert outcome(states.unlock(root)) == (True, "")
+        assert pool.holders() == []
+        assert outcome(states.unlock(root)) == (True, f"Unable to find lease for path {root}")
+
+    def test_it_leaves_others_alone(self, states, root, shim, pool):
+        shim.lock(root, identifier="a")
+        assert states.unlock(root)["result"]
+        assert pool.holders() == ["a"]
+        states.unlock(root, identifier="a")
+        assert pool.holders() == []
+
+
+class TestMinParty:
+    @pytest.fixture
+    def members(self, zk, root):
+        zk.ShallowParty(root, "a").join()
+        zk.Party(root, "b").join()
+        yield
+        for member in zk.get_children(root):
+            zk.delete(f"{root}/{member}")
+
+    @pytest.mark.usefixtures("members")
+    @pytest.mark.parametrize(("least", "expected"), [(2, (True, ">= 2")), ("2", (True, ">= 2")), (3, (False, "< 3"))])
+    def test_it_counts(self, states, root, hosts, outcome, least, expected):
+        result, relation = expected
+        assert outcome(states.min_party(root, hosts, least)) == (result, f"Currently 2 nodes, which is {relation}")
+
+    def test_it_waits_for_them_honestly(self, states, root, hosts, outcome, zk, wait_until, members):
+        waiting = Waiting(states.min_party, root, hosts, 3, True, timeout=30)
+        zk.ShallowParty(root, "c").join()
+        comment = "Blocked until 3 nodes were available. Unblocked after 3 nodes became available"
+        assert outcome(waiting.result()) == (True, comment)
+
+    @pytest.mark.usefixtures("members")
+    def test_when_the_time_ran_out_it_fails_with_the_number_so_far(self, states, root, hosts, outcome):
+        ret = states.min_party(root, hosts, 3, blocking=True, timeout=0.2)
+        assert outcome(ret) == (False, "Currently 2 nodes, which is < 3")
+
+    def test_an_empty_party_is_not_created(self, states, root, hosts, outcome, zk):
+        assert outcome(states.min_party(root, hosts, 1)) == (False, "Currently 0 nodes, which is < 1")
+        assert zk.exists(root) is None
+
+
+class TestErrors:
+    """Each is a failed state with one line, also with `test=True`."""
+
+    CALLS = (("lock", {}), ("unlock", {}), ("held", {}), ("min_party", {"min_nodes": 1}))
+
+    @pytest.mark.parametrize("test", [False, True])
+    @pytest.mark.parametrize(("function", "arguments"), CALLS)
+    def test_servers_out_of_reach(self, states, config, root, outcome, function, arguments, test):
+        states.__opts__["test"] = test
+        config["zookeeper:connect_timeout"] = 0.2
+        with closed_port() as address:
+            result, comment = outcome(getattr(states, function)(root, address, **arguments))
+        assert result is False
+        assert comment.startswith("no ZooKeeper server answered within 0.")
+        assert address in comment
+        assert "\n" not in comment
+
+    @pytest.mark.parametrize(("function", "arguments"), CALLS)
+    def test_a_wrong_argument(self, states, hosts, function, arguments):
+        ret = getattr(states, function)("/a/../b", hosts, **arguments)
+        assert ret["result"] is False
+        assert ret["comment"].startswith("path: ")
+
+    @pytest.mark.parametrize("test", [False, True])
+    def test_another_limit(self, states, root, shim, outcome, test):
+        states.__opts__["test"] = test
+        shim.lock(root, identifier="a", max_concurrency=3)
+        result, comment = outcome(states.lock(root, max_concurrency=2))
+        assert result is False
+        assert comment.startswith(f"{root} is a pool of max_concurrency 3, but 2 was asked for")
+
+
+class TestDryRun:
+    @pytest.mark.parametrize("function", ["lock", "held"])
+    def test_it_says_held_already_or_free_or_behind_how_many(
+        self, dry, root, shim, outcome, pool, zk, wait_until, function
+    ):
+        look = getattr(dry, function)
+        assert outcome(look(root)) == (None, "Attempt to acquire lock: free")
+        assert zk.exists(root) is None
+        shim.lock(root, identifier="probe")
+        assert outcome(look(root)) == (True, "Attempt to acquire lock: already held")
+        assert outcome(look(root, identifier="b")) == (
+            None,
+            "Attempt to acquire lock: queued behind 0, held by probe",
+        )
+        waiting = Waiting(shim.lock, root, identifier="a", timeout=30)
+        wait_until(pool.waiters, "a waits")
+        try:
+            expected = (None, "Attempt to acquire lock: queued behind 1, held by probe")
+            assert outcome(look(root, identifier=5)) == expected
+        finally:
+            shim.unlock(root, identifier="probe")
+            assert waiting.result()
+        assert pool.holders() == ["a"]
+
+    def test_a_slot_beside_the_waiters_is_free(self, dry, root, shim, outcome):
+        shim.lock(root, identifier="a", max_concurrency="2")
+        assert outcome(dry.lock(root, max_concurrency="2")) == (None, "Attempt to acquire lock: free")
+
+    def test_unlock_says_whether_there_is_something_to_release(self, dry, root, shim, outcome, pool):
+        assert outcome(dry.unlock(root)) == (True, "Released lock if it is here: it is not")
+        shim.lock(root, identifier="probe")
+        assert outcome(dry.unlock(root)) == (None, "Released lock if it is here: it is")
+        assert pool.holders() == ["probe"]
+
+    def test_min_party_counts_and_does_not_wait(self, dry, root, hosts, outcome):
+        expected = (None, "Attempt to ensure min_party: Currently 0 nodes, which is < 1")
+        assert outcome(dry.min_party(root, hosts, 1, blocking=True)) == expected
+        assert outcome(dry.min_party(root, hosts, 0, blocking=True)) == (True, "Currently 0 nodes, which is >= 0")
+
+
+def shown(answer):
+    """The result and the comment of each state of a run, by its identifier."""
+    assert isinstance(answer.value, dict), answer
+    return {state["__id__"]: (state["result"], state["comment"]) for state in answer.value.values()}
+
+
+def results(answer):
+    return {name: result for name, (result, _) in shown(answer).items()}
+
+
+class TestRuns:
+    """Real runs, in processes of their own. A session that nobody closes would outlast each test."""
+
+    @pytest.fixture(params=VERSIONS)
+    def salt(self, request, minionless, hosts):
+        return minionless(request.param, zookeeper={"hosts": hosts, "session_timeout": LONG})
+
+    @pytest.fixture
+    def apply(self, salt):
+        """Run states, given as YAML, to their end: the exit code is Salt's own, 2 where a state failed."""
+
+        def apply(text, **kw):
+            salt.state("it", inspect.cleandoc(text))
+            return salt.salt_call("state.apply", "it", options=("--retcode-passthrough", "-l", "critical"), **kw)
+
+        return apply
+
+    @pytest.fixture
+    def held(self, root):
+        """A slot, states that need it, and one of them in the middle that does what it is told."""
+
+        def held(middle="succeed_with_changes", **options):
+            more = "".join(f"\n    - {key}: {json.dumps(value)}" for key, value in options.items())
+            return f"""
+seen before:
+  module.run:
+    - zk_concurrency.lock_holders: [{root}]
+slot:
+  zk_concurrency.held:
+    - name: {root}
+    - timeout: 20{more}
+first:
+  module.run:
+    - zk_concurrency.status: [{root}]
+    - require: [{{zk_concurrency: slot}}]
+middle:
+  test.{middle}:
+    - require: [{{zk_concurrency: slot}}]
+beside it:
+  test.succeed_with_changes:
+    - parallel: true
+    - require: [{{zk_concurrency: slot}}]
+after it:
+  test.succeed_with_changes:
+    - require: [{{test: middle}}]
+"""
+
+        return held
+
+    def test_lock_unlock_and_min_party(self, apply, root, pool, hosts):
+        answer = apply(f"""
+            take: {{zk_concurrency.lock: [{{name: {root}}}, {{timeout: 20}}]}}
+            again: {{zk_concurrency.lock: [{{name: {root}}}, {{identifier: other}}, {{timeout: 0.1}}]}}
+            give: {{zk_concurrency.unlock: [{{name: {root}}}]}}
+            nothing: {{zk_concurrency.unlock: [{{name: {root}}}]}}
+            party:
+              zk_concurrency.min_party:
+                [{{name: {root}}}, {{zk_hosts: "{hosts}"}}, {{min_nodes: 1}}, {{blocking: true}}, {{timeout: 0.1}}]
+            """)
+        assert shown(answer) == {
+            "take": (True, "lock acquired"),
+            "again": (False, "Unable to acquire lock within 0.1 s, held by probe"),
+            "give": (True, ""),
+            "nothing": (True, f"Unable to find lease for path {root}"),
+            "party": (False, "Currently 0 nodes, which is < 1"),
+        }
+        assert answer.code == 2
+        assert all(state["changes"] == {} and "warnings" not in state for state in answer.value.values())
+
+    def test_held_holds_from_where_it_stands_to_the_end_of_the_run_though_a_state_fails(self, apply, held, pool):
+        answer = apply(held("fail_with_changes"))
+        assert pool.leases() == []
+        assert answer.code == 2
+        assert results(answer) == {
+            "seen before": True,
+            "slot": True,
+            "first": True,
+            "middle": False,
+            "beside it": True,
+            "after it": False,
+        }
+        changes = {state["__id__"]: state["changes"] for state in answer.value.values()}
+        assert changes["seen before"] == {"zk_concurrency.lock_holders": []}
+        (holder,) = changes["first"]["zk_concurrency.status"]["holders"]
+        assert (holder["identifier"], holder["ephemeral"]) == ("probe", True)
+
+    def test_keep_on_failure_keeps_it_and_the_next_run_takes_it_up_and_frees_it(self, apply, held, pool, root):
+        failed = apply(held("fail_with_changes", keep_on_failure=True))
+        assert (failed.code, pool.holders()) == (2, ["probe"])
+        dry = apply(held(keep_on_failure=True), test=True)
+        assert shown(dry)["slot"] == (True, "Attempt to acquire lock: already held")
+        assert pool.holders() == ["probe"]
+        # It has to wait for nobody, itself least of all.
+        good = apply(held(keep_on_failure=True, timeout=0).replace("- timeout: 20", ""))
+        assert (good.code, results(good)["slot"]) == (0, True)
+        assert pool.leases() == []
+
+    def test_test_true_takes_nothing(self, apply, held, zk, root):
+        answer = apply(held(), test=True)
+        assert shown(answer)["slot"] == (None, "Attempt to acquire lock: free")
+        assert zk.exists(root) is None
+
+    @pytest.mark.parametrize("keep", [False, True])
+    def test_ctrl_c_while_a_state_works_frees_the_slot_unless_it_is_to_be_kept(
+        self, salt, held, pool, wait_until, tmp_path, keep
+    ):
+        started = tmp_path / "started"
+        work = held(keep_on_failure=keep).replace("test.succeed_with_changes", "cmd.run", 1)
+        salt.state("it", work.replace("  cmd.run:", f"  cmd.run:\n    - name: touch {started}; exec sleep 60", 1))
+        call = salt.start("state.apply", "it", options=("-l", "critical"))
+        wait_until(started.exists, "the state works", limit=30)
+        assert pool.holders() == ["probe"]
+        call.signal(signal.SIGINT)
+        call.answer(limit=30)
+        assert pool.holders() == (["probe"] if keep else [])
+
+    def test_ctrl_c_while_it_waits_leaves_the_queue_and_the_rest_of_the_run_out(
+        self, salt, root, zk, waiters, wait_until
+    ):
+        zk.create(f"{root}/somebody", makepath=True)
+        waiting = {"slot": {"zk_concurrency.held": [{"name": root}]}, "unrelated": {"test.nop": []}}
+        salt.state("it", waiting)
+        call = salt.start("state.apply", "it", options=("--retcode-passthrough", "-l", "critical"))
+        wait_until(waiters, "it waits", limit=30)
+        call.signal(signal.SIGINT)
+        answer = call.answer(limit=30)
+        assert waiters() == []
+        assert (answer.code, list(results(answer))) == (2, ["slot"])
+        assert shown(answer)["slot"][1].startswith("cancelled by SIGINT ")
+
+
+class TestHeld:
+    """What one version of Salt can tell as well as two."""
+
+    @pytest.fixture
+    def apply(self, salt):
+        def apply(states, *options):
+            salt.state("it", states)
+            return salt.salt_call("state.apply", "it", options=("--retcode-passthrough", *options))
+
+        return apply
+
+    def test_two_slots_and_the_same_one_twice_are_freed_once_each(self, apply, root, pool, zk):
+        def held(path, *more):
+            return {"zk_concurrency.held": [{"name": path}, *more]}
+
+        answer = apply({"a": held(root), "b": held(f"{root}-2"), "c": held(root)}, "-l", "warning")
+        assert (answer.code, answer.stderr) == (0, "")
+        assert pool.leases() == Pool(zk, f"{root}-2").leases() == []
+
+    def test_a_state_that_needs_the_slot_brings_it_along_from_the_end_of_the_file(self, apply, root):
+        need = {"require": [{"zk_concurrency": "slot"}]}
+        states = {
+            "before": {"module.run": [{"zk_concurrency.lock_holders": [root]}]},
+            "needs it": {"module.run": [{"zk_concurrency.lock_holders": [root]}, need]},
+            "slot": {"zk_concurrency.held": [{"name": root}, {"order": "last"}]},
+        }
+        answer = apply(states)
+        assert answer.code == 0, answer
+        seen = {state["__id__"]: state["changes"] for state in answer.value.values()}
+        assert seen["before"] == {"zk_concurrency.lock_holders": []}
+        assert seen["needs it"] == {"zk_concurrency.lock_holders": ["probe"]}
+
+    def test_a_slot_that_was_lost_while_the_run_went_on_is_an_error_in_the_log(self, apply, root):
+        unlock = {"module.run": [{"zk_concurrency.unlock": [root, {"identifier": "probe"}]}]}
+        answer = apply({"slot": {"zk_concurrency.held": [{"name": root}]}, "steal": unlock}, "-l", "error")
+        assert answer.code == 0, answer
+        assert f"Lost the slot of probe at {root} while the run went on" in answer.complaint
+
+    def test_it_cannot_be_parallel_itself(self, apply, root, zk):
+        answer = apply({"slot": {"zk_concurrency.held": [{"name": root}, {"parallel": True}]}}, "-l", "critical")
+        expected = "held needs the process of a run, and this is parallel: use lock and unlock instead"
+        assert shown(answer) == {"slot": (False, expected)}
+        assert zk.exists(root) is None
+
+    def test_when_there_is_no_slot_in_time_nothing_runs_that_requires_it(self, apply, root, shim, hosts):
+        shim.lock(root, hosts, identifier="a")
+        states = {
+            "slot": {"zk_concurrency.held": [{"name": root}, {"timeout": 0.1}]},
+            "work": {"test.nop": [{"require": [{"zk_concurrency": "slot"}]}]},
+        }
+        answer = apply(states, "-l", "critical")
+        assert shown(answer)["slot"] == (False, "Unable to acquire lock within 0.1 s, held by a")
+        assert results(answer)["work"] is False
+        assert shim.lock_holders(root, hosts) == ["a"]
