@@ -19,6 +19,9 @@ import threading
 
 from zkcoord._core import _finish, _forked
 
+# How far a process is with its end: its threads, but for the main one, wait no more, or call no more.
+_NO_WAITS, _NO_CALLS = 1, 2
+
 _pid = 0
 _before_executors = False
 _callers: set[int] = set()
@@ -65,11 +68,11 @@ def _hook(pid, end):
 
 
 def _at_exit() -> None:
-    _finish(True, True)
+    _finish(True, _NO_CALLS)
 
 
 def _at_once() -> None:
-    _finish(True, False)
+    _finish(True, _NO_WAITS)
 
 
 def _at_end() -> None:
@@ -81,7 +84,7 @@ def _at_end() -> None:
         for thread in threading.enumerate()
         if thread not in own and not thread.daemon and thread.ident in _callers
     ]
-    _finish(not workers, False)
+    _finish(not workers, _NO_WAITS)
     if workers and _closer is None:
         _closer = threading.Thread(target=_close_after, args=(workers,), name="zkcoord-close", daemon=False)
         try:
@@ -93,7 +96,7 @@ def _at_end() -> None:
 def _close_after(workers: list[threading.Thread]) -> None:
     for worker in workers:
         worker.join()
-    _finish(True, False)
+    _finish(True, _NO_WAITS)
 
 
 def _after_fork() -> None:

@@ -7,8 +7,6 @@ them survive pickling.
 
 from __future__ import annotations
 
-
-
 __all__ = [
     "ArgumentError",
     "AuthFailed",

@@ -35,7 +35,7 @@ class TimelineError(Exception):
     """The events cannot be read, or there is nothing to draw with. One line."""
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Event:
     """What somebody did at a pool."""
 
@@ -354,7 +354,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TimelineError as error:
         problem = str(error)
     except OSError as error:
-        problem = f"{error.filename}: {error.strerror}"
+        problem = f"{error.filename or 'standard output'}: {error.strerror}"
     else:
         return 0
     print("zkcoord.timeline:", *problem.split(), file=sys.stderr)

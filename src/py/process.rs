@@ -7,7 +7,7 @@
 //! nothing locked.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,7 +24,12 @@ use crate::wait::Cancel;
 const CALLS_LIMIT: Duration = Duration::from_secs(5);
 /// How long an ending process tries to tell the servers.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+/// How long a call may take that begins when the process ends already.
+const LATE_LIMIT: Duration = Duration::from_secs(1);
 const ENDING: &str = "the end of the process";
+/// How far a process is with its end.
+const ALIVE: u8 = 0;
+const WAITS_END: u8 = 1;
 
 /// Counts the forks between the first process and this one: a process id alone comes back, sooner in
 /// a namespace of its own.
@@ -51,7 +56,7 @@ pub(super) struct Process {
     cancel: Mutex<Cancel>,
     calls: Mutex<usize>,
     no_calls: Condvar,
-    ending: AtomicBool,
+    ending: AtomicU8,
 }
 
 #[derive(Default)]
@@ -81,7 +86,7 @@ impl Process {
             cancel: Mutex::default(),
             calls: Mutex::default(),
             no_calls: Condvar::new(),
-            ending: AtomicBool::new(false),
+            ending: AtomicU8::new(ALIVE),
         })
     }
 
@@ -114,11 +119,21 @@ impl Process {
         }
     }
 
-    /// A way to cancel one call. A process that ends takes calls from its main thread only: the others
-    /// would never stop coming.
+    /// A way to cancel one call. Beside the main thread of a process that ends nobody waits any more,
+    /// and in the end nobody calls: they would never stop coming.
     pub(super) fn begin(&self, py: Python<'_>) -> PyResult<Cancel> {
         let cancel = self.cancel.lock().unwrap_or_else(PoisonError::into_inner).child();
-        if self.ending.load(Ordering::Acquire) && !on_main_thread(py)? {
+        let ending = self.ending.load(Ordering::Acquire);
+        if ending == ALIVE || on_main_thread(py)? {
+            return Ok(cancel);
+        }
+        if ending == WAITS_END {
+            let late = cancel.clone();
+            self.runtime.spawn(async move {
+                tokio::time::sleep(LATE_LIMIT).await;
+                late.cancel(ENDING);
+            });
+        } else {
             cancel.cancel(ENDING);
         }
         Ok(cancel)
@@ -182,13 +197,13 @@ pub(super) fn close(py: Python<'_>) {
     }
 }
 
-/// Ends all waits of this process; with `close`, its sessions too; with `ending`, threads other than the
-/// main one have no more calls. For the exit hooks.
+/// Ends all waits of this process, and with `close` its sessions. How far the process is with its end: 1,
+/// threads other than the main one wait no more; 2, they call no more. For the exit hooks.
 #[pyfunction]
 #[pyo3(name = "_finish")]
-pub(super) fn finish(py: Python<'_>, close: bool, ending: bool) {
+pub(super) fn finish(py: Python<'_>, close: bool, ending: u8) {
     if let Some(process) = Process::existing() {
-        process.ending.fetch_or(ending, Ordering::AcqRel);
+        process.ending.fetch_max(ending, Ordering::AcqRel);
         py.detach(|| {
             process.end_calls(ENDING);
             if close {

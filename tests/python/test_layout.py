@@ -126,7 +126,7 @@ def test_the_package_does_not_know_salt_nor_kazoo():
 
 def test_the_salt_extension_knows_the_package_and_no_client():
     for file in (ROOT / "salt_ext/src").rglob("*.py"):
-        assert not imports(file) & {"kazoo", "socket", "zkcoord._core"}, file
+        assert not imports(file) & {"kazoo", "zkcoord._core"}, file
 
 
 def test_importing_the_package_loads_neither_salt_nor_the_test_servers(script):
