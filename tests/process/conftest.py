@@ -18,10 +18,11 @@ SESSION_TIMEOUT = 18
 AT_ONCE = 8.0
 
 # `at` says where, and for how long a session lasts. `say` writes a line in one piece. SIGUSR1 is the test's word,
-# which can be given before it is waited for.
+# which can be given before it is waited for. Nobody else ends a forked child that hangs, so an alarm does.
 PRELUDE = """
 at = {"zk_hosts": hosts, "config_get": {"zookeeper:session_timeout": session_timeout}.get}
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+os.register_at_fork(after_in_child=lambda: signal.alarm(30))
 
 def say(*words):
     os.write(1, (" ".join(map(str, words)) + "\\n").encode())

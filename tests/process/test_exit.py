@@ -112,6 +112,26 @@ def test_a_thread_that_works_under_an_ephemeral_lease_keeps_it_until_it_is_done(
     assert pool.holders() == []
 
 
+def test_a_thread_that_works_under_the_lease_of_the_main_thread_does_not_lose_it(script, pool, sessions, at_once):
+    process = script("""
+        def work():
+            while threading.main_thread().is_alive():
+                time.sleep(0.01)
+            say("alone")
+            wait_for_word()
+            say("done")
+
+        say(zkcoord.lock(root, identifier="main", ephemeral_lease=True, **at))
+        threading.Thread(target=work).start()
+    """)
+    assert [process.line(), process.line()] == ["True", "alone"]
+    assert pool.holders() == ["main"]
+    process.signal(signal.SIGUSR1)
+    assert process.result(8) == "done"
+    at_once(lambda: not sessions(), "its session is gone")
+    assert pool.holders() == []
+
+
 def test_a_thread_may_still_take_and_give_back_after_the_main_thread_ended(script, pool, sessions, at_once):
     process = script("""
         def work():

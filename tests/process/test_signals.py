@@ -163,6 +163,23 @@ def test_sigterm_by_default_ends_the_process_and_its_session_at_once(
     assert zkcoord.lock_holders(f"{root}-other", hosts) == []
 
 
+def test_sigterm_by_default_leaves_nothing_of_another_thread_that_waits_either(
+    script, pool, root, hosts, sessions, held, wait_until, at_once
+):
+    process = script("""
+        zkcoord.lock(root + "-other", identifier="own", ephemeral_lease=True, **at)
+        wait = lambda identifier: zkcoord.lock(root, identifier=identifier, **at)
+        threading.Thread(target=wait, args=("thread",)).start()
+        wait("main")
+    """)
+    wait_until(lambda: sorted(pool.waiters()) == ["main", "thread"], "both wait")
+    process.signal(signal.SIGTERM)
+    assert process.wait(10) == -signal.SIGTERM
+    at_once(lambda: not pool.places(), "their places are gone")
+    at_once(lambda: not sessions(), "their session is gone")
+    assert zkcoord.lock_holders(f"{root}-other", hosts) == []
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_with_raise_on_signal_no_handler_runs_and_the_error_names_the_signal(
     script, pool, held, wait_until, at_once, name
@@ -283,37 +300,42 @@ def test_an_early_signal_with_a_handler_that_returns_ends_the_wait_as_a_late_one
     process.result()
 
 
-def test_a_signal_together_with_the_answer_does_not_cost_the_handlers(script, pool, held):
-    """The handlers of SIGINT and SIGTERM are the caller's again, whatever comes in between."""
-    process = script("""
+@pytest.mark.parametrize("name", ["SIGALRM", "SIGTERM"])
+def test_a_signal_together_with_the_answer_costs_neither_the_slot_nor_the_handlers(script, pool, held, name):
+    """Either the caller is told that it holds a slot, or it holds none; and the handlers are its own again."""
+    process = script(
+        """
         def raise_it(number, frame):
             raise TimeoutError
 
         def release():
-            while not ready.wait(0.1):
-                pass
+            calling.wait()
             time.sleep(0.1)  # so that the wait is well under way
-            os.kill(os.getpid(), signal.SIGALRM)
+            os.kill(os.getpid(), getattr(signal, name))
             zkcoord.unlock(root, identifier="holder", **at)
 
-        signal.signal(signal.SIGALRM, raise_it)
-        ready = threading.Event()
+        signal.signal(getattr(signal, name), raise_it)
         before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
         for turn in range(10):
-            release_soon = threading.Thread(target=release)
-            release_soon.start()
+            calling = threading.Event()
+            releasing = threading.Thread(target=release)
+            releasing.start()
+            answer = None
             try:
-                ready.set()
-                zkcoord.lock(root, identifier="waiter", timeout=20, **at)
-                time.sleep(20)  # for the alarm, if it is still to come
+                calling.set()
+                answer = zkcoord.lock(root, identifier="waiter", timeout=20, **at)
+                time.sleep(20)  # for the signal, if it is still to come
             except TimeoutError:
-                release_soon.join()
-            zkcoord.unlock(root, identifier="waiter", **at)
-            zkcoord.lock(root, identifier="holder", timeout=0, **at)
+                releasing.join()
+            if zkcoord.unlock(root, identifier="waiter", **at) is not (answer is True):
+                say("answered", answer, "in turn", turn)
             if [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] != before:
                 say("not handed back in turn", turn)
                 break
-    """)
+            zkcoord.lock(root, identifier="holder", timeout=0, **at)
+        """,
+        name=name,
+    )
     assert process.result(60) == ""
     assert pool.holders() == ["holder"]
     assert pool.places() == []

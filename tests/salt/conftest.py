@@ -6,6 +6,8 @@ collect.
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,8 +15,10 @@ from types import ModuleType
 import pytest
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoNodeError
+from zkcoord.testing import Ensemble
 
-from tests.support.salt import LONG, Cluster, Minionless
+from tests.support.cluster import ExampleCluster
+from tests.support.salt import LONG, VERSIONS, Cluster, Minionless
 
 
 class Config(dict[str, object]):
@@ -109,10 +113,44 @@ def waiters(children: Callable[[str], list[str]], root: str) -> Callable[[], lis
     return lambda: children(f"{root}-__lock__")
 
 
+@pytest.fixture(scope="session", params=VERSIONS)
+def all_of_the_fleet(
+    request: pytest.FixtureRequest, ensemble: Ensemble, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ExampleCluster]:
+    """A master that writes down its events; `m1` and `m2`; `t`, where jobs are threads; and the key of `gone`."""
+    empty = tmp_path_factory.mktemp("fleet")
+    for directory in ("pillar", "states", "master.d"):
+        (empty / directory).mkdir()
+    site = {"zookeeper": {"hosts": ensemble.hosts, "session_timeout": LONG, "quiet": {"events": False}}}
+    threads = {**site, "multiprocessing": False}
+    fleet = ExampleCluster(request.param, empty, {"m1": site, "m2": site, "t": threads}, site)
+    try:
+        fleet.start()
+        keys = fleet.directory / "master/etc/salt/pki/master/minions"
+        shutil.copy(keys / "m1", keys / "gone")
+        fleet.record()
+        heard = time.monotonic() + 60
+        while not fleet.events("anything"):
+            assert time.monotonic() < heard, "nobody writes down what goes over the bus"
+            fleet.runner("event.send", "anything").answer()
+        yield fleet
+    finally:
+        fleet.stop()
+
+
+@pytest.fixture
+def fleet(all_of_the_fleet: ExampleCluster) -> Iterator[ExampleCluster]:
+    """The master and its minions; commands end with the test."""
+    yield all_of_the_fleet
+    all_of_the_fleet.end_commands()
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """Show the daemons' logs with a failure."""
     outcome = yield
     report = outcome.get_result()
-    if report.failed and isinstance(cluster := getattr(item, "funcargs", {}).get("cluster"), Cluster):
+    fixtures = getattr(item, "funcargs", {})
+    cluster = fixtures.get("cluster", fixtures.get("fleet"))
+    if report.failed and isinstance(cluster, Cluster):
         report.sections.append(("Salt", cluster.logs()))

@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples/rolling-restart"
 HOSTS = ("web1", "web2", "web3", "web4")
 PROFILE = {"profile": "restart"}
+SLOW = 60.0
+"""Seconds for what needs commands and jobs to start first."""
 DRAW = "ZKCOORD_DRAW_DOCS"
 """Set to 1, the first test takes its time and writes what docs/ shows of it."""
 ALL_DONE = {"web-service": True, "web slot": True, "web restarted": True, "web serves": True}
@@ -130,7 +132,7 @@ def apply(cluster: ExampleCluster, root: str, hosts=HOSTS, *, session_timeout: f
 
 
 def test_at_most_two_restart_at_once_and_all_get_their_turn(cluster, services, pool, wait_until, tmp_path, capsys):
-    web = pool("/restart/web")
+    web, earlier = pool("/restart/web"), len(cluster.events("zk_concurrency/"))
     draw_docs = os.environ.get(DRAW) == "1"
     for host, seconds in zip(HOSTS, (0.4, 1.1, 0.7, 0.5), strict=True):
         services.tell(host, "hold")
@@ -141,7 +143,7 @@ def test_at_most_two_restart_at_once_and_all_get_their_turn(cluster, services, p
         holders, waiters = web.holders(), web.waiters()
         return len(holders) == 2 and sorted(services.did("stop")) == holders and sorted(holders + waiters) == [*HOSTS]
 
-    wait_until(two_and_two, "two restart, and two wait")
+    wait_until(two_and_two, "two restart, and two wait", SLOW)
     for host in HOSTS:
         services.let(host)
     answer = command.answer(limit=90)
@@ -151,19 +153,21 @@ def test_at_most_two_restart_at_once_and_all_get_their_turn(cluster, services, p
     assert services.at_once() == 2
     assert web.holders() == web.waiters() == []
 
-    def released() -> bool:
-        return len([event for event in cluster.events("zk_concurrency/") if "/released" in event["tag"]]) == 4
+    def events() -> list[dict[str, object]]:
+        return [scrubbed(event) for event in cluster.events("zk_concurrency/")[earlier:]]
 
-    wait_until(released, "the master has heard that all four released their slots")
-    events = [scrubbed(event) for event in cluster.events("zk_concurrency/")]
-    kinds = {host: {event["tag"].rpartition("/")[2] for event in events if host in event["tag"]} for host in HOSTS}
+    def released() -> bool:
+        return len([event for event in events() if event["tag"].endswith("/released")]) == 4
+
+    wait_until(released, "the master has heard that all four released their slots", SLOW)
+    kinds = {host: {event["tag"].rpartition("/")[2] for event in events() if host in event["tag"]} for host in HOSTS}
     waited = [host for host in HOSTS if "waiting" in kinds[host]]
     assert len(waited) >= 2
     assert all({"acquired", "released"} <= kinds[host] for host in HOSTS)
 
     directory = ROOT / "docs" if draw_docs else tmp_path
     recorded, picture = directory / "rolling-restart.events.json", directory / "rolling-restart.svg"
-    recorded.write_text("[\n" + ",\n".join(map(json.dumps, events)) + "\n]\n")
+    recorded.write_text("[\n" + ",\n".join(map(json.dumps, events())) + "\n]\n")
     timeline = [sys.executable, "-m", "zkcoord.timeline", str(recorded), "-o", str(picture), "--text"]
     drawn = subprocess.run(timeline, capture_output=True, text=True, timeout=60, check=False)
     assert drawn.returncode == 0, drawn.stderr
@@ -191,9 +195,9 @@ def test_a_minion_that_is_killed_while_it_holds_a_slot_lets_the_others_go_on(clu
     others = HOSTS[1:]
     try:
         apply(cluster, root, ["web1"], max_concurrency=1, session_timeout=2)
-        wait_until(lambda: services.did("stop") == pool().holders() == ["web1"], "web1 restarts")
+        wait_until(lambda: services.did("stop") == pool().holders() == ["web1"], "web1 restarts", SLOW)
         command = apply(cluster, root, others, max_concurrency=1)
-        wait_until(lambda: len(pool().waiters()) == 3, "the others wait")
+        wait_until(lambda: len(pool().waiters()) == 3, "the others wait", SLOW)
         cluster.kill("web1")
         answer = answers(command.answer(limit=60))
         assert {host: results(value) for host, value in answer.values.items()} == dict.fromkeys(others, ALL_DONE)
@@ -315,9 +319,10 @@ def test_lock_by_command_line_answers_for_each_minion(cluster, pool, root):
 
 def test_term_job_ends_a_waiter_that_leaves_no_znode(cluster, pool, root, wait_until):
     command = cluster.on_all("web*", "zk_concurrency.lock", root, max_concurrency=2, timeout=60, **PROFILE)
-    wait_until(lambda: len(pool().holders()) == len(pool().waiters()) == 2, "two hold, two wait")
+    wait_until(lambda: len(pool().holders()) == len(pool().waiters()) == 2, "two hold, two wait", SLOW)
     ended, patient = pool().waiters()
-    (job,) = cluster.salt(ended, "saltutil.running").answer().value
+    jobs = cluster.salt(ended, "saltutil.running").answer().value
+    (job,) = (job for job in jobs if job["fun"] == "zk_concurrency.lock")
     assert cluster.salt(ended, "saltutil.term_job", job["jid"]).answer().code == 0
     wait_until(lambda: pool().waiters() == [patient], "its place is gone")
     gone = pool().holders()[0]

@@ -368,13 +368,17 @@ after it:
 
     @pytest.mark.parametrize("keep", [False, True])
     def test_ctrl_c_while_a_state_works_frees_the_slot_unless_it_is_to_be_kept(
-        self, salt, held, pool, wait_until, tmp_path, keep
+        self, salt, root, pool, wait_until, tmp_path, keep
     ):
         started = tmp_path / "started"
-        work = held(keep_on_failure=keep).replace("test.succeed_with_changes", "cmd.run", 1)
-        salt.state("it", work.replace("  cmd.run:", f"  cmd.run:\n    - name: touch {started}; exec sleep 60", 1))
+        work = {
+            "started": {"file.touch": [{"name": str(started)}, {"require": [{"zk_concurrency": "slot"}]}]},
+            "work": {"module.run": [{"test.sleep": [60]}]},
+        }
+        slot = {"zk_concurrency.held": [{"name": root}, {"keep_on_failure": keep}]}
+        salt.state("it", {"slot": slot, **work})
         call = salt.start("state.apply", "it", options=("-l", "critical"))
-        wait_until(started.exists, "the state works", limit=30)
+        wait_until(started.exists, "a state works", limit=30)
         assert pool.holders() == ["probe"]
         call.signal(signal.SIGINT)
         call.answer(limit=30)
@@ -392,7 +396,7 @@ after it:
         answer = call.answer(limit=30)
         assert waiters() == []
         assert (answer.code, list(results(answer))) == (2, ["slot"])
-        assert shown(answer)["slot"][1].startswith("cancelled by SIGINT ")
+        assert shown(answer)["slot"][1].startswith("cancelled by SIGINT")
 
 
 class TestHeld:

@@ -6,6 +6,7 @@ or of ``salt-run``. What ends together with the run therefore is registered with
 process. No single hook is: a job leaves by ``os._exit``, and a job that is terminated by the signal's handler.
 """
 
+import concurrent.futures.thread  # noqa: F401 - see `_End.register`
 import logging
 import multiprocessing.process
 import multiprocessing.util
@@ -67,7 +68,8 @@ class _End:
 
     def register(self) -> None:
         """Be called before the core's own hooks, which close its sessions. They must be registered by now."""
-        # The last is called first, and so is the one with the highest priority.
+        # The last is called first, and so is the one with the highest priority. Once it finds the executors' module
+        # the core registers for a second time: it has to be there already when it does for the first.
         with suppress(AttributeError, RuntimeError):  # private, or shutting down already
             threading._register_atexit(self)
         multiprocessing.util.Finalize(None, self, exitpriority=10)

@@ -342,7 +342,8 @@ def _present(minions, timeout):
     if not minions:
         return set(), []
     try:
-        return set(__salt__["manage.up"](tgt=sorted(minions), tgt_type="list", timeout=timeout)), []
+        wait = {"timeout": timeout, "gather_job_timeout": timeout}
+        return set(__salt__["manage.up"](tgt=sorted(minions), tgt_type="list", **wait)), []
     except (CommandExecutionError, SaltClientError) as err:
         what = f"The minions could not be asked whether they are there: {err}"
         return minions, [{"what": what, "do": "Does salt-master run on this host?"}]
