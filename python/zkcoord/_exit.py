@@ -16,6 +16,7 @@ import os
 import signal  # noqa: F401 - for the core, which looks it up while it waits
 import sys
 import threading
+import weakref
 
 from zkcoord._core import _finish, _forked
 
@@ -24,7 +25,8 @@ _NO_WAITS, _NO_CALLS = 1, 2
 
 _pid = 0
 _before_executors = False
-_callers: set[int] = set()
+_callers: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+_bystanders: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 _closer: threading.Thread | None = None
 
 
@@ -34,13 +36,15 @@ def enter() -> None:
     if os.getpid() != _pid:
         _pid = os.getpid()
         _callers.clear()
+        _bystanders.clear()
+        _bystanders.update(threading.enumerate())
         atexit.register(_hook, _pid, _at_exit)
         _before_executors = _register_with_threading()
         _register_with_multiprocessing()
     elif not _before_executors and "concurrent.futures.thread" in sys.modules:
         # The last to register is the first to run, and its hook waits for threads that may wait for us.
         _before_executors = _register_with_threading()
-    _callers.add(threading.get_ident())
+    _callers.add(threading.current_thread())
 
 
 def _register_with_threading() -> bool:
@@ -76,13 +80,17 @@ def _at_once() -> None:
 
 
 def _at_end() -> None:
-    """End all waits, and the sessions, unless threads that have used us still work: then after them."""
+    """End all waits, and the sessions: after the threads that may work under a lease, if there are any.
+
+    Those are threads that have called us, or began after the first call of all. Others that were there before may be
+    there for ever: a Salt minion has one.
+    """
     global _closer  # noqa: PLW0603
     own = (threading.main_thread(), threading.current_thread(), _closer)
     workers = [
         thread
         for thread in threading.enumerate()
-        if thread not in own and not thread.daemon and thread.ident in _callers
+        if thread not in own and not thread.daemon and (thread in _callers or thread not in _bystanders)
     ]
     _finish(not workers, _NO_WAITS)
     if workers and _closer is None:

@@ -162,12 +162,18 @@ impl Process {
         drop(self.no_calls.wait_timeout_while(calls, CALLS_LIMIT, |calls| *calls > 0));
     }
 
-    pub(super) fn close(&self) {
+    fn close(&self) {
         self.runtime.block_on(self.registry.close(CLOSE_LIMIT));
+    }
+
+    /// Leaves nothing open.
+    pub(super) fn end(&self) {
+        self.end_calls(ENDING);
+        self.close();
     }
 }
 
-fn on_main_thread(py: Python<'_>) -> PyResult<bool> {
+pub(super) fn on_main_thread(py: Python<'_>) -> PyResult<bool> {
     let threading = py.import("threading")?;
     Ok(threading.call_method0("current_thread")?.is(&threading.call_method0("main_thread")?))
 }

@@ -83,6 +83,8 @@ where
 {
     let process = Process::current(py)?;
     let cancel = process.begin(py)?;
+    // Before anything is sent: from here on no handler acts on its own.
+    let signals = Signals::take_over(py)?;
     let mut task = process.spawn(start(process.registry.clone(), cancel.clone()));
     let mut step = |limit: Option<Duration>| {
         py.detach(|| {
@@ -96,11 +98,6 @@ where
         })
     };
     let mut raised = None;
-    let signals = Signals::take_over(py).unwrap_or_else(|error| {
-        cancel.cancel("an exception");
-        raised = Some(error);
-        None
-    });
     // Off the main thread, and with nobody to tell, there is nothing to wake up for.
     let tick = (signals.is_some() || listener.is_some()).then_some(TICK);
     let result = loop {
@@ -136,7 +133,7 @@ where
     if let Some(signals) = signals.filter(|_| came && !raise_on_signal) {
         if signals.end_process() {
             // They must find nothing of ours open.
-            py.detach(|| process.close());
+            py.detach(|| process.end());
         }
         signals.deliver(py)?;
     }

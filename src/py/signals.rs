@@ -7,9 +7,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
+
+use super::process::on_main_thread;
 
 const NAMES: [&str; 2] = ["SIGINT", "SIGTERM"];
 /// Setting a handler runs the pending ones of other signals first, and fails with what they raise.
@@ -30,15 +31,12 @@ struct Taken {
 impl Signals {
     /// Takes the handlers over; `None` off the main thread. What is ignored stays ignored.
     pub(super) fn take_over(py: Python<'_>) -> PyResult<Option<Self>> {
-        let mut signals = Self { taken: Vec::with_capacity(NAMES.len()) };
-        match signals.take(py) {
-            Ok(()) => Ok(Some(signals)),
-            Err(error) if error.is_instance_of::<PyValueError>(py) && signals.taken.is_empty() => Ok(None),
-            Err(error) => {
-                signals.hand_back(py);
-                Err(error)
-            }
+        if !on_main_thread(py)? {
+            return Ok(None);
         }
+        let mut signals = Self { taken: Vec::with_capacity(NAMES.len()) };
+        signals.take(py).inspect_err(|_| drop(signals.hand_back(py)))?;
+        Ok(Some(signals))
     }
 
     fn take(&mut self, py: Python<'_>) -> PyResult<()> {

@@ -364,3 +364,14 @@ class TestOnTheMaster:
         assert found["wrong"][0] is False
         assert found["wrong"][1].startswith("max_concurrency: must be a whole number")
         assert found["free"] == (True, True)
+
+    def test_held_in_an_orchestration_ends_with_it(self, fleet, root, pool):
+        slot = {"zk_concurrency.held": [{"name": root}, {"timeout": 20}]}
+        look = {"salt.runner": [{"name": "zk_concurrency.lock_holders"}, {"path": root}]}
+        fleet.state("orch", {"slot": slot, "look": look, "fail": {"test.fail_without_changes": []}})
+        answer = fleet.runner("state.orchestrate", "orch").answer()
+        assert answer.code == 1, answer
+        (states,) = json.loads(answer.stdout)["data"].values()
+        changes = {state["__id__"]: state["changes"] for state in states.values()}
+        assert changes["look"] == {"return": [MASTER]}
+        assert pool.leases() == []

@@ -309,6 +309,10 @@ beside it:
 after it:
   test.succeed_with_changes:
     - require: [{{test: middle}}]
+still held:
+  module.run:
+    - zk_concurrency.lock_holders: [{root}]
+    - require: [{{test: beside it}}]
 """
 
         return held
@@ -344,11 +348,28 @@ after it:
             "middle": False,
             "beside it": True,
             "after it": False,
+            "still held": True,
         }
         changes = {state["__id__"]: state["changes"] for state in answer.value.values()}
         assert changes["seen before"] == {"zk_concurrency.lock_holders": []}
+        # A parallel state has a process of its own, whose end is not the end of the run.
+        assert changes["still held"] == {"zk_concurrency.lock_holders": ["probe"]}
         (holder,) = changes["first"]["zk_concurrency.status"]["holders"]
         assert (holder["identifier"], holder["ephemeral"]) == ("probe", True)
+
+    def test_a_state_that_needs_the_slot_brings_it_along_from_the_end_of_the_file(self, apply, root, pool):
+        need = {"require": [{"zk_concurrency": "slot"}]}
+        states = {
+            "before": {"module.run": [{"zk_concurrency.lock_holders": [root]}]},
+            "needs it": {"module.run": [{"zk_concurrency.lock_holders": [root]}, need]},
+            "slot": {"zk_concurrency.held": [{"name": root}, {"order": "last"}]},
+        }
+        answer = apply(json.dumps(states))
+        assert answer.code == 0, answer
+        seen = {state["__id__"]: state["changes"] for state in answer.value.values()}
+        assert seen["before"] == {"zk_concurrency.lock_holders": []}
+        assert seen["needs it"] == {"zk_concurrency.lock_holders": ["probe"]}
+        assert pool.leases() == []
 
     def test_keep_on_failure_keeps_it_and_the_next_run_takes_it_up_and_frees_it(self, apply, held, pool, root):
         failed = apply(held("fail_with_changes", keep_on_failure=True))
@@ -417,19 +438,6 @@ class TestHeld:
         answer = apply({"a": held(root), "b": held(f"{root}-2"), "c": held(root)}, "-l", "warning")
         assert (answer.code, answer.stderr) == (0, "")
         assert pool.leases() == Pool(zk, f"{root}-2").leases() == []
-
-    def test_a_state_that_needs_the_slot_brings_it_along_from_the_end_of_the_file(self, apply, root):
-        need = {"require": [{"zk_concurrency": "slot"}]}
-        states = {
-            "before": {"module.run": [{"zk_concurrency.lock_holders": [root]}]},
-            "needs it": {"module.run": [{"zk_concurrency.lock_holders": [root]}, need]},
-            "slot": {"zk_concurrency.held": [{"name": root}, {"order": "last"}]},
-        }
-        answer = apply(states)
-        assert answer.code == 0, answer
-        seen = {state["__id__"]: state["changes"] for state in answer.value.values()}
-        assert seen["before"] == {"zk_concurrency.lock_holders": []}
-        assert seen["needs it"] == {"zk_concurrency.lock_holders": ["probe"]}
 
     def test_a_slot_that_was_lost_while_the_run_went_on_is_an_error_in_the_log(self, apply, root):
         unlock = {"module.run": [{"zk_concurrency.unlock": [root, {"identifier": "probe"}]}]}

@@ -187,12 +187,12 @@ def held(
     identifier, zk_hosts, profile, scheme, username, password, default_acl
         See above.
 
-    States that need the slot ``require`` this one. It runs where it stands: what takes time and hurts nobody comes
-    before it. The lease is ephemeral and belongs to the session of the run's own process, that of the minion's job or
-    of ``salt-call``. At the end of that process it is given back; if the process is killed it goes with its session,
-    ``session_timeout`` seconds later. No state after it, and no failure of one, can keep it. If the session expired
-    while the run went on, somebody else may have held the slot, too: the log then has an error, and the event bus
-    ``lost``.
+    States that need the slot ``require`` this one. It runs where it stands, so what takes time and hurts nobody comes
+    before it; with ``order: last`` it runs right before the first state that requires it. The lease is ephemeral and
+    belongs to the session of the run's own process, that of the minion's job or of ``salt-call``. At the end of that
+    process it is given back; if the process is killed it goes with its session, ``session_timeout`` seconds later. No
+    state after it, and no failure of one, can keep it. If the session expired while the run went on, somebody else may
+    have held the slot, too: the log then has an error, and the event bus ``lost``.
 
     With ``keep_on_failure`` the lease is persistent, and is given back at the end of the process only if the run came
     to its end and no state of it failed, whether it requires the slot or not. A run that fails, is terminated or
