@@ -56,9 +56,7 @@ def test_closing_while_another_thread_waits_ends_its_wait(hosts, root, zk, wait_
     assert queue(zk, root) == []
 
 
-def test_a_waiter_outlives_an_outage_longer_than_the_search_for_an_ensemble(
-    proxies, hosts, root, zk, wait_until
-):
+def test_a_waiter_outlives_an_outage_longer_than_the_search_for_an_ensemble(proxies, hosts, root, zk, wait_until):
     lock(root, hosts, identifier="a")
     short = settings(session_timeout=1, connect_timeout=0.5)
     waiter = Waiting(lock, root, proxies.hosts, identifier="b", config_get=short)

@@ -79,18 +79,27 @@ def run(shim, config, hosts, root, called, pool):
 class TestSignatures:
     @pytest.mark.parametrize("function", ADDED)
     def test_the_parameters_are_documented_and_the_examples_are_calls(self, shim, function):
-        signature = inspect.signature(getattr(shim, function))
-        assert [name for name in signature.parameters if name != "kwargs"] == ADDED[function]
+        parameters = list(inspect.signature(getattr(shim, function)).parameters)
+        # What is by position in a `module.run` of the old style must not be one of `run`'s own.
+        assert parameters == (["path", "fun", "args", "kwargs"] if function == "run" else ADDED[function])
         documentation = inspect.getdoc(getattr(shim, function))
         headings = re.findall(r"^(\w+(?:, \w+)*)\n    ", documentation, re.M)
         assert {name for heading in headings for name in heading.split(", ")} == {*ADDED[function]}
         _, examples = documentation.split("CLI Example:\n\n.. code-block:: bash\n\n")
         assert all(line.startswith(f"    salt minion zk_concurrency.{function} /") for line in examples.splitlines())
 
-    def test_what_run_adds_is_keyword_only_so_that_all_else_is_the_functions(self, shim):
-        kinds = {name: it.kind for name, it in inspect.signature(shim.run).parameters.items()}
-        assert kinds["args"] is inspect.Parameter.VAR_POSITIONAL
-        assert {kinds[name] for name in ADDED["run"][3:]} == {inspect.Parameter.KEYWORD_ONLY}
+    def test_run_takes_every_keyword_that_it_documents(self, shim, monkeypatch, called, root, config):
+        from saltext.zkcoord import client
+
+        shim.__salt__["test.nothing"] = lambda: None
+        for name in ("lock", "unlock"):
+            monkeypatch.setattr(client.zkcoord, name, lambda path, **kw: called.append({"path": path, **kw}) or True)
+        given = {name: f"the {name}" for name in ADDED["run"][3:] if name != "fun_kwargs"}
+        shim.run(root, "test.nothing", fun_kwargs={}, **given)
+        lock, unlock = called
+        fixed = {"path": root, "ephemeral_lease": True, "config_get": config.look_up, "raise_on_signal": True}
+        assert lock == {**given, **fixed, "force": False}
+        assert unlock == {**{name: given[name] for name in ("identifier", *CONNECTION)}, **fixed}
 
 
 class TestStatus:
@@ -281,6 +290,13 @@ class TestRunForReal:
         (inner,) = outer["changes"][RUN].values()
         assert inner["changes"] == {"zk_concurrency.lock_holders": ["a"]}
         assert pool.holders() == []
+        old = [{"name": RUN}, {"path": root}, {"m_fun": "test.arg"}, {"args": [1, 2]}]
+        keywords = {"identifier": "b", "timeout": 20, "fun_kwargs": {"x": 3}}
+        salt.state("old", {"around": {"module.run": [*old, {"kwargs": keywords}]}})
+        answer = salt.salt_call("state.apply", "old")
+        assert answer.code == 0, answer
+        (around,) = answer.value.values()
+        assert around["changes"] == {"ret": {"args": [1, 2], "kwargs": {"x": 3}}}
 
 
 class TestReasons:

@@ -1,10 +1,8 @@
-"""The states: what they answer, on the real ensemble, and what becomes of slots in real runs."""
+"""The states: what they answer, on the real ensemble. The life of a slot that is held is in test_held.py."""
 
 from __future__ import annotations
 
 import inspect
-import json
-import signal
 
 import pytest
 
@@ -254,210 +252,43 @@ class TestDryRun:
         assert outcome(dry.min_party(root, hosts, 0, blocking=True)) == (True, "Currently 0 nodes, which is >= 0")
 
 
-def shown(answer):
-    """The result and the comment of each state of a run, by its identifier."""
-    assert isinstance(answer.value, dict), answer
-    return {state["__id__"]: (state["result"], state["comment"]) for state in answer.value.values()}
-
-
-def results(answer):
-    return {name: result for name, (result, _) in shown(answer).items()}
-
-
 class TestRuns:
-    """Real runs, in processes of their own. A session that nobody closes would outlast each test."""
-
-    @pytest.fixture(params=VERSIONS)
-    def salt(self, request, minionless, hosts):
-        return minionless(request.param, zookeeper={"hosts": hosts, "session_timeout": LONG})
-
-    @pytest.fixture
-    def apply(self, salt):
-        """Run states, given as YAML, to their end: the exit code is Salt's own, 2 where a state failed."""
-
-        def apply(text, **kw):
-            salt.state("it", inspect.cleandoc(text))
-            return salt.salt_call("state.apply", "it", options=("--retcode-passthrough", "-l", "critical"), **kw)
-
-        return apply
-
-    @pytest.fixture
-    def held(self, root):
-        """A slot, states that need it, and one of them in the middle that does what it is told."""
-
-        def held(middle="succeed_with_changes", **options):
-            more = "".join(f"\n    - {key}: {json.dumps(value)}" for key, value in options.items())
-            return f"""
-seen before:
-  module.run:
-    - zk_concurrency.lock_holders: [{root}]
-slot:
-  zk_concurrency.held:
-    - name: {root}
-    - timeout: 20{more}
-first:
-  module.run:
-    - zk_concurrency.status: [{root}]
-    - require: [{{zk_concurrency: slot}}]
-middle:
-  test.{middle}:
-    - require: [{{zk_concurrency: slot}}]
-beside it:
-  test.succeed_with_changes:
-    - parallel: true
-    - require: [{{zk_concurrency: slot}}]
-after it:
-  test.succeed_with_changes:
-    - require: [{{test: middle}}]
-still held:
-  module.run:
-    - zk_concurrency.lock_holders: [{root}]
-    - require: [{{test: beside it}}]
-"""
-
-        return held
-
-    def test_lock_unlock_and_min_party(self, apply, root, pool, hosts):
-        answer = apply(f"""
-            take: {{zk_concurrency.lock: [{{name: {root}}}, {{timeout: 20}}]}}
-            again: {{zk_concurrency.lock: [{{name: {root}}}, {{identifier: other}}, {{timeout: 0.1}}]}}
-            give: {{zk_concurrency.unlock: [{{name: {root}}}]}}
-            nothing: {{zk_concurrency.unlock: [{{name: {root}}}]}}
-            party:
-              zk_concurrency.min_party:
-                [{{name: {root}}}, {{zk_hosts: "{hosts}"}}, {{min_nodes: 1}}, {{blocking: true}}, {{timeout: 0.1}}]
-            """)
-        assert shown(answer) == {
+    @pytest.mark.parametrize("version", VERSIONS)
+    def test_lock_unlock_and_min_party(self, minionless, version, root, hosts):
+        salt = minionless(version, zookeeper={"hosts": hosts, "session_timeout": LONG})
+        other = {"identifier": "other"}
+        party = [{"zk_hosts": hosts}, {"min_nodes": 1}, {"blocking": True}, {"timeout": 0.1}]
+        salt.state(
+            "it",
+            {
+                "take": {"zk_concurrency.lock": [{"name": root}, {"timeout": 20}]},
+                "again": {"zk_concurrency.lock": [{"name": root}, other, {"timeout": 0.1}]},
+                "give": {"zk_concurrency.unlock": [{"name": root}]},
+                "nothing": {"zk_concurrency.unlock": [{"name": root}]},
+                "party": {"zk_concurrency.min_party": [{"name": root}, *party]},
+            },
+        )
+        answer = salt.salt_call("state.apply", "it", options=("--retcode-passthrough", "-l", "critical"))
+        assert answer.code == 2, answer
+        found = {state["__id__"]: (state["result"], state["comment"]) for state in answer.value.values()}
+        assert found == {
             "take": (True, "lock acquired"),
             "again": (False, "Unable to acquire lock within 0.1 s, held by probe"),
             "give": (True, ""),
             "nothing": (True, f"Unable to find lease for path {root}"),
             "party": (False, "Currently 0 nodes, which is < 1"),
         }
-        assert answer.code == 2
         assert all(state["changes"] == {} and "warnings" not in state for state in answer.value.values())
-
-    def test_held_holds_from_where_it_stands_to_the_end_of_the_run_though_a_state_fails(self, apply, held, pool):
-        answer = apply(held("fail_with_changes"))
-        assert pool.leases() == []
-        assert answer.code == 2
-        assert results(answer) == {
-            "seen before": True,
-            "slot": True,
-            "first": True,
-            "middle": False,
-            "beside it": True,
-            "after it": False,
-            "still held": True,
-        }
-        changes = {state["__id__"]: state["changes"] for state in answer.value.values()}
-        assert changes["seen before"] == {"zk_concurrency.lock_holders": []}
-        # A parallel state has a process of its own, whose end is not the end of the run.
-        assert changes["still held"] == {"zk_concurrency.lock_holders": ["probe"]}
-        (holder,) = changes["first"]["zk_concurrency.status"]["holders"]
-        assert (holder["identifier"], holder["ephemeral"]) == ("probe", True)
-
-    def test_a_state_that_needs_the_slot_brings_it_along_from_the_end_of_the_file(self, apply, root, pool):
-        need = {"require": [{"zk_concurrency": "slot"}]}
-        states = {
-            "before": {"module.run": [{"zk_concurrency.lock_holders": [root]}]},
-            "needs it": {"module.run": [{"zk_concurrency.lock_holders": [root]}, need]},
-            "slot": {"zk_concurrency.held": [{"name": root}, {"order": "last"}]},
-        }
-        answer = apply(json.dumps(states))
-        assert answer.code == 0, answer
-        seen = {state["__id__"]: state["changes"] for state in answer.value.values()}
-        assert seen["before"] == {"zk_concurrency.lock_holders": []}
-        assert seen["needs it"] == {"zk_concurrency.lock_holders": ["probe"]}
-        assert pool.leases() == []
-
-    def test_keep_on_failure_keeps_it_and_the_next_run_takes_it_up_and_frees_it(self, apply, held, pool, root):
-        failed = apply(held("fail_with_changes", keep_on_failure=True))
-        assert (failed.code, pool.holders()) == (2, ["probe"])
-        dry = apply(held(keep_on_failure=True), test=True)
-        assert shown(dry)["slot"] == (True, "Attempt to acquire lock: already held")
-        assert pool.holders() == ["probe"]
-        # It has to wait for nobody, itself least of all.
-        good = apply(held(keep_on_failure=True, timeout=0).replace("- timeout: 20", ""))
-        assert (good.code, results(good)["slot"]) == (0, True)
-        assert pool.leases() == []
-
-    def test_test_true_takes_nothing(self, apply, held, zk, root):
-        answer = apply(held(), test=True)
-        assert shown(answer)["slot"] == (None, "Attempt to acquire lock: free")
-        assert zk.exists(root) is None
-
-    @pytest.mark.parametrize("keep", [False, True])
-    def test_ctrl_c_while_a_state_works_frees_the_slot_unless_it_is_to_be_kept(
-        self, salt, root, pool, wait_until, tmp_path, keep
-    ):
-        started = tmp_path / "started"
-        work = {
-            "started": {"file.touch": [{"name": str(started)}, {"require": [{"zk_concurrency": "slot"}]}]},
-            "work": {"module.run": [{"test.sleep": [60]}]},
-        }
-        slot = {"zk_concurrency.held": [{"name": root}, {"keep_on_failure": keep}]}
-        salt.state("it", {"slot": slot, **work})
-        call = salt.start("state.apply", "it", options=("-l", "critical"))
-        wait_until(started.exists, "a state works", limit=30)
-        assert pool.holders() == ["probe"]
-        call.signal(signal.SIGINT)
-        call.answer(limit=30)
-        assert pool.holders() == (["probe"] if keep else [])
-
-    def test_ctrl_c_while_it_waits_leaves_the_queue_and_the_rest_of_the_run_out(
-        self, salt, root, zk, waiters, wait_until
-    ):
-        zk.create(f"{root}/somebody", makepath=True)
-        waiting = {"slot": {"zk_concurrency.held": [{"name": root}]}, "unrelated": {"test.nop": []}}
-        salt.state("it", waiting)
-        call = salt.start("state.apply", "it", options=("--retcode-passthrough", "-l", "critical"))
-        wait_until(waiters, "it waits", limit=30)
-        call.signal(signal.SIGINT)
-        answer = call.answer(limit=30)
-        assert waiters() == []
-        assert (answer.code, list(results(answer))) == (2, ["slot"])
-        assert shown(answer)["slot"][1].startswith("cancelled by SIGINT")
 
 
 class TestHeld:
-    """What one version of Salt can tell as well as two."""
+    def test_a_slot_that_cannot_be_given_back_is_one_line_in_the_log(self, states, caplog, execution_error):
+        def unlock(**_):
+            raise execution_error("no server answered")
 
-    @pytest.fixture
-    def apply(self, salt):
-        def apply(states, *options):
-            salt.state("it", states)
-            return salt.salt_call("state.apply", "it", options=("--retcode-passthrough", *options))
-
-        return apply
-
-    def test_two_slots_and_the_same_one_twice_are_freed_once_each(self, apply, root, pool, zk):
-        def held(path, *more):
-            return {"zk_concurrency.held": [{"name": path}, *more]}
-
-        answer = apply({"a": held(root), "b": held(f"{root}-2"), "c": held(root)}, "-l", "warning")
-        assert (answer.code, answer.stderr) == (0, "")
-        assert pool.leases() == Pool(zk, f"{root}-2").leases() == []
-
-    def test_a_slot_that_was_lost_while_the_run_went_on_is_an_error_in_the_log(self, apply, root):
-        unlock = {"module.run": [{"zk_concurrency.unlock": [root, {"identifier": "probe"}]}]}
-        answer = apply({"slot": {"zk_concurrency.held": [{"name": root}]}, "steal": unlock}, "-l", "error")
-        assert answer.code == 0, answer
-        assert f"Lost the slot of probe at {root} while the run went on" in answer.complaint
-
-    def test_it_cannot_be_parallel_itself(self, apply, root, zk):
-        answer = apply({"slot": {"zk_concurrency.held": [{"name": root}, {"parallel": True}]}}, "-l", "critical")
-        expected = "held needs the process of a run, and this is parallel: use lock and unlock instead"
-        assert shown(answer) == {"slot": (False, expected)}
-        assert zk.exists(root) is None
-
-    def test_when_there_is_no_slot_in_time_nothing_runs_that_requires_it(self, apply, root, shim, hosts):
-        shim.lock(root, hosts, identifier="a")
-        states = {
-            "slot": {"zk_concurrency.held": [{"name": root}, {"timeout": 0.1}]},
-            "work": {"test.nop": [{"require": [{"zk_concurrency": "slot"}]}]},
-        }
-        answer = apply(states, "-l", "critical")
-        assert shown(answer)["slot"] == (False, "Unable to acquire lock within 0.1 s, held by a")
-        assert results(answer)["work"] is False
-        assert shim.lock_holders(root, hosts) == ["a"]
+        states._let_go("probe at /a", None, unlock, None)
+        (record,) = (it for it in caplog.records if it.name == states.__name__)
+        assert record.getMessage() == (
+            "Could not give back the slot of probe at /a at the end of the run: no server answered"
+        )
+        assert record.exc_info is None

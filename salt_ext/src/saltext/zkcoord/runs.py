@@ -101,3 +101,9 @@ def at_end(key: Hashable, task: Callable[[], object]) -> None:
         _end = _End()
         _end.register()
     _end.tasks.setdefault(key, task)
+
+
+def forget(key: Hashable) -> None:
+    """Have nothing done for `key` at the end of this process."""
+    if _end is not None:
+        _end.tasks.pop(key, None)

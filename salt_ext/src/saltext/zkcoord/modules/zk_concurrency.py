@@ -53,7 +53,10 @@ log = logging.getLogger(__name__)
 __virtualname__ = "zk_concurrency"
 
 # What Salt's own functions do not have comes last, and is not keyword-only: Salt 3006 refuses such arguments,
-# and `module.run` of Salt 3008 passes them by position.
+# and `module.run` of Salt 3008 passes them by position. Nor can `run` name its keywords for that.
+_CLAIM = ("identifier", "max_concurrency", "timeout", "fun_kwargs")
+_CONNECTION = ("zk_hosts", "profile", "scheme", "username", "password", "default_acl")
+_RUN = {**dict.fromkeys((*_CLAIM, *_CONNECTION)), "max_concurrency": 1}
 
 
 def __virtual__():
@@ -385,22 +388,7 @@ def set_max(
     return client.call("set_max", path, max_concurrency, timeout=timeout)
 
 
-def run(
-    path,
-    fun,
-    *args,
-    zk_hosts=None,
-    identifier=None,
-    max_concurrency=1,
-    timeout=None,
-    fun_kwargs=None,
-    profile=None,
-    scheme=None,
-    username=None,
-    password=None,
-    default_acl=None,
-    **kwargs,
-):
+def run(path, fun, *args, **kwargs):
     """
     Take a slot, call another function, and free the slot, whatever comes of it.
 
@@ -412,7 +400,7 @@ def run(
         those that ``whitelist_modules`` leaves out.
 
     args, fun_kwargs
-        The function's own arguments, and its keywords as a dict.
+        The function's own arguments, and its keywords as a dict. This and all that follows is given by keyword.
 
     identifier
         Who holds the slot. Default: the host's name. Two runs with one identifier share one slot, which the
@@ -442,19 +430,20 @@ def run(
         salt minion zk_concurrency.run /lock/path service.restart nginx max_concurrency=2 timeout=600
         salt minion zk_concurrency.run /lock/path state.apply web fun_kwargs='{test: true}' profile=prod
     """
+    own = {name: kwargs.pop(name, default) for name, default in _RUN.items()}
+    who, limit, timeout, fun_kwargs = (own.pop(name) for name in _CLAIM)
     function, keywords = _function(fun, args, fun_kwargs, kwargs)
-    client = _client(zk_hosts, profile, scheme, username, password, default_acl)
-    if not client.lock(path, identifier, max_concurrency, timeout, ephemeral_lease=True):
-        raise CommandExecutionError(
-            f"no slot at {path} within {timeout} s, {client.held_by(path)}; {fun} was not called"
-        )
+    client = _client(**own)
+    if not client.lock(path, who, limit, timeout, ephemeral_lease=True):
+        held = client.held_by(path)
+        raise CommandExecutionError(f"no slot at {path} within {timeout} s, {held}; {fun} was not called")
     try:
         result = function(*args, **keywords)
     except BaseException:
-        if loss := client.end(path, identifier, fun):
+        if loss := client.end(path, who, fun):
             log.error(loss)
         raise
-    if loss := client.end(path, identifier, fun):
+    if loss := client.end(path, who, fun):
         raise CommandExecutionError(loss)
     return result
 

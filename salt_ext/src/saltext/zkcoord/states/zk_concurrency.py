@@ -156,6 +156,7 @@ def unlock(
         removed = __salt__["zk_concurrency.unlock"](name, identifier=identifier, **kind, **connection)
     except (CommandExecutionError, SaltInvocationError) as err:
         return _failed(name, err)
+    runs.forget(_slot(name, identifier, zk_hosts, profile))
     return _result(name, True, "" if removed else f"Unable to find lease for path {name}")
 
 
@@ -199,6 +200,8 @@ def held(
     killed leaves it. The next run of the same minion holds it at once, and gives it back if it ends well; or somebody
     does ``zk_concurrency.unlock``.
 
+    ``zk_concurrency.unlock`` gives it back before the end, where that is early enough.
+
     It cannot be ``parallel`` itself, since it would end with its own process; states that require it can. Nor is
     there such an end in a minion with ``multiprocessing: False``: there, use ``lock`` and ``unlock``.
 
@@ -228,7 +231,7 @@ def held(
             __salt__["zk_concurrency.unlock"], name, identifier=identifier, timeout=_AT_END, **connection
         )
         let_go = functools.partial(_let_go, f"{identifier} at {name}", run, unlock, told)
-        runs.at_end((name, identifier, str(zk_hosts), profile), let_go)
+        runs.at_end(_slot(name, identifier, zk_hosts, profile), let_go)
     return ret
 
 
@@ -302,6 +305,13 @@ def _own(identifier):
     return __grains__.get("id") if identifier in (None, "") else identifier
 
 
+def _slot(name, identifier, zk_hosts, profile):
+    """
+    What tells one slot of this run from another.
+    """
+    return name, str(identifier), str(zk_hosts), str(profile)
+
+
 def _result(name, result, comment):
     return {"name": name, "changes": {}, "result": result, "comment": str(comment)}
 
@@ -373,6 +383,12 @@ def _let_go(whose, run, unlock, told):
     """
     if run is not None and not run.ended_well:
         log.warning("Kept the slot of %s: the run has failed, or did not come to its end", whose)
-    elif not unlock(ephemeral_lease=run is None):
+        return
+    try:
+        removed = unlock(ephemeral_lease=run is None)
+    except (CommandExecutionError, SaltInvocationError) as err:
+        log.error("Could not give back the slot of %s at the end of the run: %s", whose, err)
+        return
+    if not removed:
         log.error("Lost the slot of %s while the run went on: somebody else may have held it, too", whose)
         told.tell("lost")
