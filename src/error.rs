@@ -73,7 +73,7 @@ pub enum Error {
         consequence: &'static str,
     },
     /// The caller gave up.
-    #[error("cancelled by {by}, over {path}: {consequence}")]
+    #[error("cancelled by {by} over {path}: {consequence}")]
     Cancelled {
         /// What was waited for.
         path: String,
