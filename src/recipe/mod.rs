@@ -8,6 +8,7 @@
 //!
 //! [`names`] and [`order`] are the pure parts: what znodes are called, and who is next.
 
+mod found;
 mod lease;
 pub mod names;
 pub mod order;

@@ -5,7 +5,7 @@
 //! than the claim asks for may be swapped for another of the same identifier by anybody: the count stays.
 //!
 //! Steps. Each is one flight: its requests travel together.
-//! 1. enter: create(place), list(queue), get(pool), list(pool).
+//! 1. enter: create(place), list(queue), get(pool), list(pool). Without a queue: `found`.
 //! 2. first, and room: one transaction of create(lease) and delete(place). Done.
 //! 3. otherwise watch: the predecessor, or, as the first, the pool; then look again.
 //!
@@ -23,8 +23,9 @@ use futures::future::{join, join3, join_all, select, Either};
 use zookeeper_client as zk;
 
 use crate::error::Error;
+use crate::recipe::found::found;
 use crate::recipe::lease::{self, Own};
-use crate::recipe::semaphore::Claim;
+use crate::recipe::semaphore::{Claim, Progress};
 use crate::recipe::{names, or_missing, order};
 use crate::record::{self, Limit};
 use crate::session::{Failure, Session, PAUSE};
@@ -71,22 +72,6 @@ struct View {
     queue: Vec<String>,
     pool: Option<(Vec<u8>, zk::Stat)>,
     leases: Vec<String>,
-}
-
-/// What is known of a claim beyond the life of one session.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Progress {
-    /// The place named in a transaction for the lease that was sent and whose outcome is not known.
-    risked: Option<String>,
-    /// The limit asked for was the pool's when the wait began; a change since then is obeyed.
-    admitted: bool,
-}
-
-impl Progress {
-    /// Whether the lease may have been taken.
-    pub(super) fn is_unsure(&self) -> bool {
-        self.risked.is_some()
-    }
 }
 
 /// A contender's place in a queue.
@@ -147,7 +132,9 @@ impl Place {
     }
 
     async fn round(&mut self, patience: Patience) -> Attempt<Option<Outcome>> {
-        let view = self.look().await?;
+        let Some(view) = self.look().await? else {
+            return self.found().await;
+        };
         let Stage::Queued(mine) = &self.stage else {
             return Ok(None);
         };
@@ -182,16 +169,10 @@ impl Place {
         }
     }
 
-    /// Sees the queue and the pool, and enters the queue if need be.
-    async fn look(&mut self) -> Attempt<View> {
+    /// Sees the queue and the pool, and enters the queue if need be. `None`: there is no queue yet.
+    async fn look(&mut self) -> Attempt<Option<View>> {
         if self.stage == Stage::Outside {
-            return match self.enter(false).await? {
-                Some(view) => Ok(view),
-                None => self.enter(true).await?.ok_or_else(|| {
-                    // The tree was made in that very flight: somebody removes it as fast.
-                    self.failure(&zk::Error::NoNode, "create", &self.queue)
-                }),
-            };
+            return self.enter(false).await;
         }
         let view = if self.stale {
             let sync = self.session.client().sync(&self.queue);
@@ -206,7 +187,31 @@ impl Place {
             let place = order::own_place(&view.queue, &self.prefix);
             self.stage = place.map_or(Stage::Outside, |name| Stage::Queued(name.to_owned()));
         }
-        Ok(view)
+        Ok(Some(view))
+    }
+
+    /// Makes the pool with the lease in it, or, where others have begun to, what is missing for a queue.
+    async fn found(&mut self) -> Attempt<Option<Outcome>> {
+        // No place is at stake, and so none whose removal would prove that there is no lease.
+        let before = self.progress.risked.replace(String::new());
+        match found(&self.session, &self.claim, &self.queue, &self.lease).await {
+            Ok(true) => {
+                self.progress.risked = None;
+                return Ok(Some(Outcome::Taken));
+            }
+            Ok(false) => self.progress.risked = before,
+            Err(failure) => {
+                if matches!(failure, Failure::Final(_)) {
+                    self.progress.risked = before;
+                }
+                return Err(failure);
+            }
+        }
+        match self.enter(true).await? {
+            Some(_) => Ok(None),
+            // The tree was made in that very flight: somebody removes it as fast.
+            None => Err(self.failure(&zk::Error::NoNode, "create", &self.queue)),
+        }
     }
 
     /// Enters the queue. `None`: there is no queue yet, and `make_tree` was not asked for.

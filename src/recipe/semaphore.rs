@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::path;
 use crate::recipe::lease::{self, Own};
 pub use crate::recipe::place::Positions;
-use crate::recipe::place::{Left, Outcome, Place, Progress};
+use crate::recipe::place::{Left, Outcome, Place};
 use crate::recipe::{names, or_missing};
 use crate::record::{self, Limit};
 use crate::session::{Doubt, Ensemble, Failure, Session};
@@ -102,6 +102,22 @@ impl Claim {
         } else {
             names::persistent_lease(&self.identifier)
         }
+    }
+}
+
+/// What is known of a claim beyond the life of one session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// The place named in a transaction for the lease that was sent and whose outcome is not known.
+    pub(super) risked: Option<String>,
+    /// The limit asked for was the pool's when the wait began; a change since then is obeyed.
+    pub(super) admitted: bool,
+}
+
+impl Progress {
+    /// Whether the lease may have been taken.
+    pub(super) fn is_unsure(&self) -> bool {
+        self.risked.is_some()
     }
 }
 

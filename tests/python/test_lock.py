@@ -186,7 +186,10 @@ def test_a_pool_that_is_removed_under_a_waiter_is_made_again(hosts, root, zk, wa
     lock(root, hosts, identifier="a")
     waiter = Waiting(lock, root, hosts, identifier="b")
     wait_until(lambda: queue(zk, root) == ["b"], "b waits")
-    zk.delete(root, recursive=True)
+    transaction = zk.transaction()
+    transaction.delete(f"{root}/{children(zk, root)[0]}")
+    transaction.delete(root)
+    assert transaction.commit() == [True, True]
     assert waiter.result() is True
     assert (zk.get(root)[0], lock_holders(root, hosts)) == (b"1", ["b"])
 

@@ -37,6 +37,13 @@ def test_an_uncontended_lock_is_two_quorum_writes_and_what_travels_with_them(cos
     assert sum(count for op, count in spent.items() if op in QUORUM_WRITES) == 2
 
 
+def test_the_first_lock_on_a_path_is_two_flights_too(cost, root):
+    held, spent = cost(lock, f"{root}/deep/pool", identifier="a")
+    assert held is True
+    assert spent == {Op.CREATE2: 3, Op.GET_CHILDREN: 2, Op.GET_DATA: 1, Op.MULTI: 1}, "the place, and two parents"
+    assert cost(unlock, f"{root}/deep/pool", identifier="a")[0] is True
+
+
 def test_an_unlock_is_one_quorum_write_and_nothing_else(cost, root):
     cost(lock, root, identifier="a")
     assert cost(unlock, root, identifier="a") == (True, {Op.DELETE: 1})
