@@ -78,7 +78,8 @@ def lock(
 
     True when it is held, also when it was before: holding is idempotent and not counted. False when `timeout`
     ran out: None waits for ever, 0 tries once, otherwise seconds, connecting included. Waiters are served
-    first in, first out, kazoo's and Salt's stock ones too.
+    first in, first out, kazoo's and Salt's stock ones too; who tries once waits, for ``connect_timeout`` at most,
+    for none but those who are about to take a slot and leave one over.
 
     A lease is persistent, and stays until it is unlocked; with `ephemeral_lease` it ends with the session of
     this process. `force` takes a slot at once, whatever the count and whoever waits. A pool that stores
