@@ -319,7 +319,7 @@ class TestErrors:
         assert SECRET not in "".join(traceback.format_exception(caught.value))
         assert len(str(caught.value).splitlines()) == 1
         if isinstance(wrong, list) and "all" in wrong[0]:
-            assert 'unknown key; known are' in str(caught.value)
+            assert "unknown key; known are" in str(caught.value)
             assert "allperms" in str(caught.value)
 
     @pytest.mark.parametrize("value", [5, None, ["a"]])
