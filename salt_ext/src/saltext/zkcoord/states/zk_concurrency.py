@@ -195,6 +195,9 @@ def held(
     state after it, and no failure of one, can keep it. If the session expired while the run went on, somebody else may
     have held the slot, too: the log then has an error, and the event bus ``lost``.
 
+    A run that is terminated (``saltutil.term_job``) gives it back before the commands that it has begun are ended, and
+    what they have stopped may stay so. Terminate those who wait, not those who hold; or use ``keep_on_failure``.
+
     With ``keep_on_failure`` the lease is persistent, and is given back at the end of the process only if the run came
     to its end and no state of it failed, whether it requires the slot or not. A run that fails, is terminated or
     killed leaves it. The next run of the same minion holds it at once, and gives it back if it ends well; or somebody
