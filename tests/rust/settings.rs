@@ -124,8 +124,8 @@ fn who_shares_a_session_is_told_by_everything_but_the_acl() {
 
 #[test]
 fn a_path_is_below_the_chroot() {
-    let settings = Settings::resolve(hosts(&["a:1/root"]), Source::default()).unwrap();
-    assert_eq!(settings.path("lock/web").unwrap(), "/root/lock/web");
+    let settings = Settings::resolve(hosts(&["a:1/app"]), Source::default()).unwrap();
+    assert_eq!(settings.path("lock/web").unwrap(), "/app/lock/web");
 }
 
 proptest! {
