@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::future::join_all;
+use futures::future::{join_all, BoxFuture};
 use zookeeper_client as zk;
 
 use crate::deadline::Deadline;
@@ -166,6 +166,24 @@ impl Session {
         }
     }
 
+    /// Makes the parents of a znode, from the top down, in one flight that is sent at once; why the first that could not be
+    /// made could not, if there is one.
+    ///
+    /// Most are there already, and one that is may still refuse to be made: only what is created below
+    /// them tells whether they are there, and then this is the reason if they are not.
+    pub(crate) fn make_parents<'a>(
+        &'a self,
+        parents: impl Iterator<Item = &'a str>,
+        acls: zk::Acls<'_>,
+    ) -> BoxFuture<'a, Option<zk::Error>> {
+        let options = zk::CreateMode::Persistent.with_acls(acls);
+        let making: Vec<_> = parents.map(|parent| self.client.create(parent, b"", &options)).collect();
+        Box::pin(async move {
+            let refused = join_all(making).await.into_iter().filter_map(std::result::Result::err);
+            refused.into_iter().find(|error| *error != zk::Error::NodeExists)
+        })
+    }
+
     /// What an error of the client means for one who wanted to `action` the znode at `path`.
     pub(crate) fn failure(&self, error: &zk::Error, action: &'static str, path: &str) -> Failure {
         use zk::Error as E;
@@ -184,6 +202,15 @@ impl Session {
 
 fn auth_failed(identity: &Identity, path: &str) -> Error {
     Error::AuthFailed { hosts: identity.hosts(), path: path.to_owned(), user: identity.user() }
+}
+
+/// What a created znode permits; an empty list is everything to everybody, as in kazoo.
+pub(crate) fn acls(acl: &[zk::Acl]) -> zk::Acls<'_> {
+    if acl.is_empty() {
+        zk::Acls::anyone_all()
+    } else {
+        zk::Acls::new(acl)
+    }
 }
 
 type Slot = Arc<tokio::sync::Mutex<Option<Session>>>;

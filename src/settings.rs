@@ -127,9 +127,7 @@ impl Settings {
     pub fn path(&self, path: &str) -> Result<String> {
         path::below(&self.identity.chroot, &path::normalise(path)?)
     }
-}
 
-impl Settings {
     /// The full path of any znode that a caller's `path` means, ZooKeeper's own included.
     ///
     /// # Errors

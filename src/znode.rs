@@ -5,12 +5,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures::future::{join, join_all};
+use futures::future::join;
 use zookeeper_client as zk;
 
 use crate::error::{Error, Result};
 use crate::path;
-use crate::session::{Ensemble, Failure, Session};
+use crate::session::{self, Ensemble, Failure, Session};
 use crate::wait::Budget;
 
 type Attempt<T> = std::result::Result<T, Failure>;
@@ -36,11 +36,7 @@ pub struct New {
 
 impl New {
     fn acls(&self) -> zk::Acls<'_> {
-        if self.acl.is_empty() {
-            zk::Acls::anyone_all()
-        } else {
-            zk::Acls::new(&self.acl)
-        }
+        session::acls(&self.acl)
     }
 
     fn mode(&self) -> zk::CreateMode {
@@ -91,7 +87,7 @@ async fn create_on(session: &Session, new: &New) -> Attempt<String> {
     let created = session.client().create(&new.path, &new.data, &options).await;
     let created = match created {
         Err(zk::Error::NoNode) if new.parents => {
-            let cause = make_parents(session, &new.path, new.acls()).await;
+            let cause = session.make_parents(path::parents(&new.path), new.acls()).await;
             match session.client().create(&new.path, &new.data, &options).await {
                 Err(zk::Error::NoNode) => Err(cause.unwrap_or(zk::Error::NoNode)),
                 created => created,
@@ -104,15 +100,6 @@ async fn create_on(session: &Session, new: &New) -> Attempt<String> {
         Ok(_) => Ok(new.path.clone()),
         Err(error) => Err(failure(session, &error, "create", &new.path, 0)),
     }
-}
-
-/// Makes the parents; why the last one could not be made, if it could not.
-async fn make_parents(session: &Session, path: &str, acls: zk::Acls<'_>) -> Option<zk::Error> {
-    let options = zk::CreateMode::Persistent.with_acls(acls);
-    let making: Vec<_> = path::parents(path).map(|parent| session.client().create(parent, b"", &options)).collect();
-    // Most are there already, and one that is may still refuse that it be made.
-    let refused = join_all(making).await.into_iter().filter_map(std::result::Result::err);
-    refused.filter(|error| *error != zk::Error::NodeExists).find(|error| *error != zk::Error::NoNode)
 }
 
 /// Whether a znode exists.

@@ -4,7 +4,7 @@
 //! lock: where there was no queue nobody can be before us in it, and where there was no pool nobody can
 //! hold a slot. Whoever comes second finds all of it, and the transaction fails whole.
 
-use futures::future::{join, join_all};
+use futures::future::join;
 use zookeeper_client as zk;
 
 use crate::path;
@@ -20,14 +20,12 @@ pub(super) async fn found(
     queue: &str,
     lease: &str,
 ) -> std::result::Result<bool, Failure> {
-    let client = session.client();
     let refused = |error: &zk::Error| session.failure(error, "create", &claim.pool);
     let persistent = zk::CreateMode::Persistent.with_acls(claim.acls());
     let lease = format!("{}/{lease}", claim.pool);
-    let parents = path::parents(&claim.pool).map(|parent| client.create(parent, b"", &persistent));
-    let parents: Vec<_> = parents.collect();
+    let parents = session.make_parents(path::parents(&claim.pool), claim.acls());
     let commit = {
-        let mut writer = client.new_multi_writer();
+        let mut writer = session.client().new_multi_writer();
         writer
             .add_create(&claim.pool, Limit::encode(claim.limit).as_bytes(), &persistent)
             .and_then(|()| writer.add_create(queue, b"", &persistent))
@@ -35,7 +33,7 @@ pub(super) async fn found(
             .map_err(|error| refused(&error))?;
         writer.commit()
     };
-    match join(join_all(parents), commit).await.1 {
+    match join(parents, commit).await.1 {
         Ok(_) => Ok(true),
         Err(zk::MultiWriteError::OperationFailed { source: zk::Error::NodeExists | zk::Error::NoNode, .. }) => {
             Ok(false)

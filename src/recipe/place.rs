@@ -19,17 +19,18 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{join, join3, join_all, select, Either};
+use futures::future::{join, join3, select, Either, OptionFuture};
 use zookeeper_client as zk;
 
+use crate::deadline::Patience;
 use crate::error::Error;
+use crate::path;
 use crate::recipe::found::found;
 use crate::recipe::lease::{self, Own};
 use crate::recipe::semaphore::{Claim, Progress};
 use crate::recipe::{names, or_missing, order};
 use crate::record::{self, Limit};
 use crate::session::{Failure, Session, PAUSE};
-use crate::{deadline::Patience, path};
 
 /// How often a waiter whose position somebody wants to know looks at the queue.
 const TELL_EVERY: Duration = Duration::from_secs(1);
@@ -221,18 +222,16 @@ impl Place {
         let acls = self.claim.acls();
         let persistent = zk::CreateMode::Persistent.with_acls(acls);
         let limit = Limit::encode(self.claim.limit);
-        let mut making = Vec::new();
-        if make_tree {
-            // Most of these are there already. Only the last counts: a caller without the right to
-            // create at the top is told so even of what exists.
-            making.extend(path::parents(&self.claim.pool).map(|parent| client.create(parent, b"", &persistent)));
-            making.push(client.create(&self.claim.pool, limit.as_bytes(), &persistent));
-            making.push(client.create(&self.queue, b"", &persistent));
-        }
+        // The pool and the queue come after their parents, and before what needs them.
+        let making = make_tree.then(|| {
+            let parents = self.session.make_parents(path::parents(&self.claim.pool), acls);
+            let pool = client.create(&self.claim.pool, limit.as_bytes(), &persistent);
+            join3(parents, pool, client.create(&self.queue, b"", &persistent))
+        });
         let prefix = format!("{}/{}", self.queue, self.prefix);
         let sequential = zk::CreateMode::EphemeralSequential.with_acls(acls);
         let entering = client.create(&prefix, self.claim.identifier.as_bytes(), &sequential);
-        let (made, entered, view) = join3(join_all(making), entering, self.read()).await;
+        let (made, entered, view) = join3(OptionFuture::from(making), entering, self.read()).await;
         match entered {
             Ok((_, sequence)) => {
                 self.stage = Stage::Queued(format!("{}{sequence}", self.prefix));
@@ -240,7 +239,10 @@ impl Place {
             }
             Err(zk::Error::NoNode) => {
                 self.stage = Stage::Outside;
-                let cause = made.into_iter().filter_map(Result::err).find(|error| *error != zk::Error::NodeExists);
+                let cause = made.and_then(|(parents, pool, queue)| {
+                    let rest = [pool.err(), queue.err()].into_iter().flatten();
+                    parents.or_else(|| rest.into_iter().find(|error| *error != zk::Error::NodeExists))
+                });
                 cause.map_or(Ok(None), |error| Err(self.failure(&error, "create", &self.queue)))
             }
             Err(error) => {

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{join, join_all};
+use futures::future::join;
 use zookeeper_client as zk;
 
 use crate::deadline::{Deadline, Patience};
@@ -21,7 +21,7 @@ pub use crate::recipe::place::Positions;
 use crate::recipe::place::{Left, Outcome, Place};
 use crate::recipe::{names, or_missing};
 use crate::record::{self, Limit};
-use crate::session::{Doubt, Ensemble, Failure, Session};
+use crate::session::{self, Doubt, Ensemble, Failure, Session};
 use crate::settings::Settings;
 use crate::wait::{Budget, Cancel, Cut};
 
@@ -67,28 +67,21 @@ impl Claim {
     pub(super) async fn make_pool(&self, session: &Session) -> Attempt<bool> {
         let persistent = zk::CreateMode::Persistent.with_acls(self.acls());
         let limit = Limit::encode(self.limit);
-        let parents = path::parents(&self.pool).map(|parent| session.client().create(parent, b"", &persistent));
-        let parents: Vec<_> = parents.collect();
+        let parents = session.make_parents(path::parents(&self.pool), self.acls());
         let pool = session.client().create(&self.pool, limit.as_bytes(), &persistent);
-        let (parents, pool) = join(join_all(parents), pool).await;
+        let (cause, pool) = join(parents, pool).await;
         match pool {
             Ok(_) => Ok(true),
             Err(zk::Error::NodeExists) => Ok(false),
             Err(error) => {
-                // Without its parent, the reason is why that could not be made.
-                let cause = parents.into_iter().filter_map(std::result::Result::err);
-                let cause = cause.filter(|_| error == zk::Error::NoNode).find(|cause| *cause != zk::Error::NodeExists);
-                Err(session.failure(&cause.unwrap_or(error), "create", &self.pool))
+                let cause = cause.filter(|_| error == zk::Error::NoNode).unwrap_or(error);
+                Err(session.failure(&cause, "create", &self.pool))
             }
         }
     }
 
     pub(super) fn acls(&self) -> zk::Acls<'_> {
-        if self.acl.is_empty() {
-            zk::Acls::anyone_all()
-        } else {
-            zk::Acls::new(&self.acl)
-        }
+        session::acls(&self.acl)
     }
 
     pub(super) fn lease_options(&self) -> zk::CreateOptions<'_> {

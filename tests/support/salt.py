@@ -144,7 +144,7 @@ class Minionless:
         """Start a salt-call. Text is passed as it is, as YAML that is; other values are made YAML."""
         directory = self._directory / f"call-{len(self._commands)}"
         directory.mkdir()
-        config = {"root_dir": str(directory / "root"), **self._config}
+        config = {"root_dir": str(directory / "salt"), **self._config}
         (directory / "minion").write_text(json.dumps(config))  # JSON is YAML
         fixed = ("--local", "--config-dir", str(directory), "--out=json", *options)
         command = Command([str(self._bin_dir / "salt-call"), *fixed, fun, *_arguments(args, kw)], env)
@@ -164,7 +164,7 @@ class Minionless:
 
     def written(self) -> dict[Path, str]:
         """Every file that Salt has written."""
-        files = (path for path in self._directory.glob("call-*/root/**/*") if path.is_file())
+        files = (path for path in self._directory.glob("call-*/salt/**/*") if path.is_file())
         return {path: path.read_text(errors="replace") for path in files}
 
     def end(self) -> None:
