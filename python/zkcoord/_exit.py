@@ -6,17 +6,14 @@ terminated runs only what was given to its process's ``register_finalize_method`
 ``atexit``; and a thread that waits keeps an interpreter from ever coming that far, so that waits have to end
 when ``threading`` shuts down. Each hook remembers its process id: a fork inherits them.
 
-What is imported here is imported with the package: a fork in the middle of an import leaves the child a module
-that is locked for ever.
+Nothing that takes long to import is imported here, and nothing later: a fork in the middle of an import leaves
+the child a module that is locked for ever. What nobody has imported by then has nothing to be told.
 """
 
 import atexit
-import functools
 import os
-import signal  # noqa: F401 - for the core, which looks it up while it waits
 import sys
-import threading
-import weakref
+from _thread import get_ident
 
 from zkcoord._core import _finish, _forked
 
@@ -24,33 +21,52 @@ from zkcoord._core import _finish, _forked
 _NO_WAITS, _NO_CALLS = 1, 2
 
 _pid = 0
+_main = get_ident()
+_threads = None
 _before_executors = False
-_callers: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
-_bystanders: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
-_closer: threading.Thread | None = None
+
+
+class _Threads:
+    """The threads of this process, once there can be any but the main one."""
+
+    def __init__(self, threading, bystanders):
+        """Take the module, and the threads that were there before the first call of all."""
+        self.threading = threading
+        new = sys.modules["_weakrefset"].WeakSet  # what `threading` itself is made with
+        self.callers, self.bystanders = new(), new(bystanders)
+        self.closer = None
+
+
+def on_main_thread() -> bool:
+    """Whether this is the thread that Python runs signal handlers on."""
+    threading = sys.modules.get("threading")
+    return get_ident() == _main if threading is None else threading.current_thread() is threading.main_thread()
 
 
 def enter() -> None:
     """Note that this thread makes a call, and see to the end of its process."""
-    global _pid, _before_executors  # noqa: PLW0603 - one process, one state
-    if os.getpid() != _pid:
+    global _pid, _threads, _before_executors  # noqa: PLW0603 - one process, one state
+    threading = sys.modules.get("threading")
+    if is_first := os.getpid() != _pid:
         _pid = os.getpid()
-        _callers.clear()
-        _bystanders.clear()
-        _bystanders.update(threading.enumerate())
+        _threads, _before_executors = None, False
         atexit.register(_hook, _pid, _at_exit)
-        _before_executors = _register_with_threading()
         _register_with_multiprocessing()
+    if threading is None:
+        return
+    if _threads is None:
+        _threads = _Threads(threading, threading.enumerate() if is_first else ())
+        _before_executors = _register_with_threading()
     elif not _before_executors and "concurrent.futures.thread" in sys.modules:
         # The last to register is the first to run, and its hook waits for threads that may wait for us.
         _before_executors = _register_with_threading()
-    _callers.add(threading.current_thread())
+    _threads.callers.add(threading.current_thread())
 
 
 def _register_with_threading() -> bool:
     """Have waits ended when threading shuts down; whether that will be before executors wait for threads."""
     try:
-        threading._register_atexit(_hook, _pid, _at_end)
+        _threads.threading._register_atexit(_hook, _pid, _at_end)
     except (AttributeError, RuntimeError):  # private, or shutting down already
         return True
     return "concurrent.futures.thread" in sys.modules
@@ -63,7 +79,7 @@ def _register_with_multiprocessing() -> None:
     util.Finalize(None, _hook, (_pid, _at_end), exitpriority=0)
     own = sys.modules["multiprocessing.process"].current_process()
     if hasattr(own, "register_finalize_method"):  # Salt's
-        own.register_finalize_method(functools.partial(_hook, _pid, _at_once))
+        own.register_finalize_method(lambda pid=_pid: _hook(pid, _at_once))
 
 
 def _hook(pid, end):
@@ -85,31 +101,33 @@ def _at_end() -> None:
     Those are threads that have called us, or began after the first call of all. Others that were there before may be
     there for ever: a Salt minion has one.
     """
-    global _closer  # noqa: PLW0603
-    own = (threading.main_thread(), threading.current_thread(), _closer)
+    threading = _threads.threading
+    own = (threading.main_thread(), threading.current_thread(), _threads.closer)
     workers = [
         thread
         for thread in threading.enumerate()
-        if thread not in own and not thread.daemon and (thread in _callers or thread not in _bystanders)
+        if thread not in own
+        and not thread.daemon
+        and (thread in _threads.callers or thread not in _threads.bystanders)
     ]
     _finish(not workers, _NO_WAITS)
-    if workers and _closer is None:
-        _closer = threading.Thread(target=_close_after, args=(workers,), name="zkcoord-close", daemon=False)
+    if workers and _threads.closer is None:
+        _threads.closer = threading.Thread(target=_close_after, args=(workers,), name="zkcoord-close", daemon=False)
         try:
-            _closer.start()
+            _threads.closer.start()
         except RuntimeError:  # too late for a new thread; atexit is still to come
-            _closer = None
+            _threads.closer = None
 
 
-def _close_after(workers: list[threading.Thread]) -> None:
+def _close_after(workers) -> None:
     for worker in workers:
         worker.join()
     _finish(True, _NO_WAITS)
 
 
 def _after_fork() -> None:
-    global _closer  # noqa: PLW0603
-    _closer = None
+    global _main  # noqa: PLW0603
+    _main = get_ident()
     _forked()
 
 

@@ -5,8 +5,6 @@ word from a closed set for programs, and every exception a `path`, the znode it 
 them survive pickling.
 """
 
-from __future__ import annotations
-
 __all__ = [
     "ArgumentError",
     "AuthFailed",

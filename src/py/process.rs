@@ -8,7 +8,7 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU32, AtomicU8, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{mpsc, Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use once_cell::race::OnceBox;
@@ -140,17 +140,20 @@ impl Process {
     }
 
     /// Runs a call as a task, and counts it while it runs.
-    pub(super) fn spawn<T, F>(&'static self, work: F) -> JoinHandle<Result<T>>
+    pub(super) fn spawn<T, F>(&'static self, work: F) -> Answer<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
         *self.calls.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         let call = Call(self);
-        self.runtime.spawn(async move {
-            let _call = call;
-            work.await
-        })
+        let (sender, answer) = mpsc::sync_channel(1);
+        let task = self.runtime.spawn(async move {
+            let result = work.await;
+            drop(call);
+            let _ = sender.send(result);
+        });
+        Answer { process: self, task, answer }
     }
 
     /// Ends all calls of now, not those of later, and waits for them.
@@ -174,8 +177,34 @@ impl Process {
 }
 
 pub(super) fn on_main_thread(py: Python<'_>) -> PyResult<bool> {
-    let threading = py.import("threading")?;
-    Ok(threading.call_method0("current_thread")?.is(&threading.call_method0("main_thread")?))
+    py.import("zkcoord._exit")?.call_method0("on_main_thread")?.extract()
+}
+
+/// What a call under way is to answer.
+pub(super) struct Answer<T> {
+    process: &'static Process,
+    task: JoinHandle<()>,
+    // Not the task's own handle: to wait for that within a time wakes the runtime's thread for its timer.
+    answer: mpsc::Receiver<Result<T>>,
+}
+
+impl<T> Answer<T> {
+    /// Waits until it is there, within `limit` if there is one. It comes once.
+    pub(super) fn wait(&mut self, limit: Option<Duration>) -> Option<Result<T>> {
+        let came = match limit {
+            Some(limit) => self.answer.recv_timeout(limit),
+            None => self.answer.recv().map_err(mpsc::RecvTimeoutError::from),
+        };
+        match came {
+            Ok(result) => Some(result),
+            Err(mpsc::RecvTimeoutError::Timeout) => None,
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                let panic = self.process.runtime.block_on(&mut self.task).err();
+                let what = panic.map_or_else(|| "a call ended without an answer".to_owned(), |it| it.to_string());
+                Some(Err(Error::Internal(what)))
+            }
+        }
+    }
 }
 
 /// A call under way.

@@ -85,23 +85,12 @@ where
     let cancel = process.begin(py)?;
     // Before anything is sent: from here on no handler acts on its own.
     let signals = Signals::take_over(py)?;
-    let mut task = process.spawn(start(process.registry.clone(), cancel.clone()));
-    let mut step = |limit: Option<Duration>| {
-        py.detach(|| {
-            let done = process.runtime.block_on(async {
-                match limit {
-                    Some(limit) => tokio::time::timeout(limit, &mut task).await.ok(),
-                    None => Some((&mut task).await),
-                }
-            });
-            done.map(|done| done.unwrap_or_else(|panic| Err(Error::Internal(panic.to_string()))))
-        })
-    };
+    let mut answer = process.spawn(start(process.registry.clone(), cancel.clone()));
     let mut raised = None;
     // Off the main thread, and with nobody to tell, there is nothing to wake up for.
     let tick = (signals.is_some() || listener.is_some()).then_some(TICK);
     let result = loop {
-        if let Some(result) = step(tick) {
+        if let Some(result) = py.detach(|| answer.wait(tick)) {
             break result;
         }
         if raised.is_none() {

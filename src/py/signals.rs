@@ -12,6 +12,9 @@ use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
 use super::process::on_main_thread;
 
+/// What `signal` is made on. That wraps every handler in an attempt to make an enum of it, which costs more than
+/// all else a call does on its thread.
+const SIGNAL: &str = "_signal";
 const NAMES: [&str; 2] = ["SIGINT", "SIGTERM"];
 /// Setting a handler runs the pending ones of other signals first, and fails with what they raise.
 const TRIES: usize = 8;
@@ -40,7 +43,7 @@ impl Signals {
     }
 
     fn take(&mut self, py: Python<'_>) -> PyResult<()> {
-        let signal = py.import("signal")?;
+        let signal = py.import(SIGNAL)?;
         let ignore = signal.getattr("SIG_IGN")?;
         for name in NAMES {
             let number: i32 = signal.getattr(name)?.extract()?;
@@ -75,7 +78,7 @@ impl Signals {
         let mut raised = py.check_signals().err();
         for taken in &self.taken {
             for _ in 0..TRIES {
-                let set = py.import("signal").and_then(|it| it.call_method1("signal", (taken.number, &taken.old)));
+                let set = py.import(SIGNAL).and_then(|it| it.call_method1("signal", (taken.number, &taken.old)));
                 match set {
                     Ok(_) => break,
                     Err(error) => raised = raised.or(Some(error)),
@@ -98,7 +101,7 @@ fn act(py: Python<'_>, number: i32, old: &Py<PyAny>, frame: &Bound<'_, PyAny>) -
     if old.bind(py).is_callable() {
         old.call1(py, (number, frame)).map(drop)
     } else {
-        let signal = py.import("signal")?;
+        let signal = py.import(SIGNAL)?;
         signal.call_method1("signal", (number, old))?;
         signal.call_method1("raise_signal", (number,)).map(drop)
     }

@@ -5,7 +5,7 @@
 //! than the claim asks for may be swapped for another of the same identifier by anybody: the count stays.
 //!
 //! Steps. Each is one flight: its requests travel together.
-//! 1. enter: create(place), list(queue), get(pool), list(pool). Without a queue: `found`.
+//! 1. enter: create(place), and one read of queue and pool. Without a queue: `found`.
 //! 2. first, and room: one transaction of create(lease) and delete(place). Done.
 //! 3. otherwise watch: the predecessor, or, as the first, the pool; then look again.
 //!
@@ -15,6 +15,7 @@
 //! | take | sync, then look for the lease by its derived name | start over; a persistent lease is then found by name | delete(place) decides: gone already means that the lease was taken |
 //! | watch | the client renews the watch | start over | remove the place |
 
+use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,8 +29,9 @@ use crate::path;
 use crate::recipe::found::found;
 use crate::recipe::lease::{self, Own};
 use crate::recipe::semaphore::{Claim, Progress};
+use crate::recipe::view::{self, View};
 use crate::recipe::{names, or_missing, order};
-use crate::record::{self, Limit};
+use crate::record::Limit;
 use crate::session::{Failure, Session, PAUSE};
 
 /// How often a waiter whose position somebody wants to know looks at the queue.
@@ -66,13 +68,6 @@ enum Stage {
     /// The place was asked for, and the reply not seen.
     Entering,
     Queued(String),
-}
-
-/// The queue and the pool at one moment.
-struct View {
-    queue: Vec<String>,
-    pool: Option<(Vec<u8>, zk::Stat)>,
-    leases: Vec<String>,
 }
 
 /// A contender's place in a queue.
@@ -159,7 +154,7 @@ impl Place {
         }
         self.tell(&view.queue, mine);
         match standing {
-            order::Standing::First if self.has_room(&view) => self.take(&view, &[]).await,
+            order::Standing::First if view.has_room(0, self.claim.limit) => self.take(&view, &[]).await,
             // Who tries once still waits for those who are about to take a slot and leave one over.
             _ if patience == Patience::Once && !self.will_have_room(&view, mine) => Ok(Some(Outcome::Full)),
             order::Standing::Behind { predecessor } => {
@@ -255,22 +250,8 @@ impl Place {
         }
     }
 
-    /// The reads of a flight: the queue before the pool, so that a lease taken by a predecessor that
-    /// is gone from the one is seen in the other.
-    fn read(&self) -> impl std::future::Future<Output = Attempt<View>> + '_ {
-        let client = self.session.client();
-        let queue = client.list_children(&self.queue);
-        let pool = client.get_data(&self.claim.pool);
-        let leases = client.list_children(&self.claim.pool);
-        async move {
-            let (queue, pool, leases) = join3(queue, pool, leases).await;
-            let refused = |error| self.failure(&error, "read", &self.claim.pool);
-            Ok(View {
-                queue: or_missing(queue).map_err(refused)?.unwrap_or_default(),
-                pool: or_missing(pool).map_err(refused)?,
-                leases: or_missing(leases).map_err(refused)?.unwrap_or_default(),
-            })
-        }
+    fn read(&self) -> impl Future<Output = Attempt<View>> + '_ {
+        view::read(&self.session, &self.claim, &self.queue)
     }
 
     fn check_limit(&self, view: &View) -> Attempt<()> {
@@ -283,22 +264,10 @@ impl Place {
         }
     }
 
-    /// Whether there is a slot. The stored number counts, should it have changed during the wait.
-    fn has_room(&self, view: &View) -> bool {
-        order::has_room(view.leases.len(), self.limit(view))
-    }
-
     /// Whether there is a slot even if all take one who are before `mine`.
     fn will_have_room(&self, view: &View, mine: &str) -> bool {
         let ahead = order::position(&view.queue, mine).map_or(0, |position| position - 1);
-        order::has_room(view.leases.len() + ahead, self.limit(view))
-    }
-
-    fn limit(&self, view: &View) -> i64 {
-        match view.limit() {
-            Limit::Number(stored) => stored,
-            Limit::Unset | Limit::Foreign => i64::from(self.claim.limit),
-        }
+        view.has_room(ahead, self.claim.limit)
     }
 
     /// Swaps the place for the lease, in one transaction. `None`: the view was out of date.
@@ -405,7 +374,8 @@ impl Place {
         else {
             return Ok(());
         };
-        if self.has_room(&View { queue: Vec::new(), pool: Some((data, stat)), leases }) {
+        let view = View { pool: Some((data, stat)), leases, ..View::default() };
+        if view.has_room(0, self.claim.limit) {
             return Ok(());
         }
         match select(Box::pin(limit_changed.changed()), Box::pin(lease_gone.changed())).await {
@@ -488,11 +458,5 @@ impl Drop for Place {
             rest.stage = Stage::Entering;
             runtime.spawn(rest.leave());
         }
-    }
-}
-
-impl View {
-    fn limit(&self) -> Limit {
-        self.pool.as_ref().map_or(Limit::Unset, |(data, _)| record::Limit::decode(data))
     }
 }

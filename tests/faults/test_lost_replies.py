@@ -29,7 +29,7 @@ def drop_request(proxies, opcode):
 
 
 @pytest.mark.parametrize("lose", [drop, drop_request], ids=["reply", "request"])
-@pytest.mark.parametrize("opcode", [Op.CREATE2, Op.GET_CHILDREN, Op.GET_DATA, Op.MULTI], ids=lambda op: op.name)
+@pytest.mark.parametrize("opcode", [Op.CREATE2, Op.MULTI_READ, Op.MULTI], ids=lambda op: op.name)
 def test_a_lock_is_taken_once(proxies, hosts, root, zk, lose, opcode):
     assert lock(root, proxies.hosts, identifier="first")
     assert unlock(root, proxies.hosts, identifier="first")

@@ -30,7 +30,8 @@ class Config(dict[str, object]):
 
     def look_up(self, key: str, default: object = "") -> object:
         self.asked.append(key)
-        return self.get(key, default)
+        is_section = any(known.startswith(f"{key}:") for known in self)
+        return self.get(key, {} if is_section else default)
 
 
 @pytest.fixture

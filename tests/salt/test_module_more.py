@@ -97,7 +97,8 @@ class TestSignatures:
         given = {name: f"the {name}" for name in ADDED["run"][3:] if name != "fun_kwargs"}
         shim.run(root, "test.nothing", fun_kwargs={}, **given)
         lock, unlock = called
-        fixed = {"path": root, "ephemeral_lease": True, "config_get": config.look_up, "raise_on_signal": True}
+        assert lock.pop("config_get") is unlock.pop("config_get")
+        fixed = {"path": root, "ephemeral_lease": True, "raise_on_signal": True}
         assert lock == {**given, **fixed, "force": False}
         assert unlock == {**{name: given[name] for name in ("identifier", *CONNECTION)}, **fixed}
 

@@ -25,13 +25,18 @@ class TestConfiguration:
     def test_without_a_profile_every_setting_is_looked_up_below_zookeeper(self, shim, config, hosts, root):
         config["zookeeper:hosts"] = hosts
         assert shim.lock_holders(root) == []
-        assert sorted(config.asked) == sorted(f"zookeeper:{key}" for key in KEYS)
+        assert sorted(config.asked) == sorted(["zookeeper", *(f"zookeeper:{key}" for key in KEYS)])
 
     @every_function
     def test_with_a_profile_every_setting_is_looked_up_below_that(self, shim, config, hosts, root, function):
         config["zookeeper:blue:hosts"] = hosts.split(",")
         getattr(shim, function)(root, profile="blue")
-        assert sorted(config.asked) == sorted(f"zookeeper:blue:{key}" for key in KEYS)
+        assert sorted(config.asked) == sorted(["zookeeper:blue", *(f"zookeeper:blue:{key}" for key in KEYS)])
+
+    @every_function
+    def test_where_nothing_is_configured_nothing_more_is_looked_up(self, shim, config, hosts, root, function):
+        getattr(shim, function)(root, hosts)
+        assert config.asked == ["zookeeper"]
 
     @every_function
     def test_an_argument_wins_over_the_profile(self, shim, config, hosts, root, function):
@@ -68,7 +73,9 @@ class TestConfiguration:
         monkeypatch.setattr(zkcoord, function, lambda path, **kw: seen.append({"path": path, **kw}) or True)
         getattr(shim, function)(**given)
         given.pop("reason", None)  # is for the log and the event bus
-        assert seen == [{**given, "config_get": config.look_up, "raise_on_signal": True}]
+        config["zookeeper:hosts"] = "the configured"
+        assert seen[0].pop("config_get")("zookeeper:hosts", None) == "the configured"
+        assert seen == [{**given, "raise_on_signal": True}]
 
     @every_function
     def test_an_argument_that_is_not_given_is_the_native_default(self, shim, monkeypatch, function):

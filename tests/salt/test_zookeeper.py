@@ -365,7 +365,9 @@ class TestConnection:
         monkeypatch.setattr(znode, native, note)
         getattr(bare, function)(**given)
         connection = seen.pop("connection")
-        expected = {**given, "zk_hosts": given["hosts"], "config_get": config.look_up, "raise_on_signal": True}
+        config["zookeeper:hosts"] = "the configured"
+        assert connection.pop("config_get")("zookeeper:hosts", None) == "the configured"
+        expected = {**given, "zk_hosts": given["hosts"], "raise_on_signal": True}
         expected.update({"makepath": True} if function == "ensure_path" else {})
         del expected["hosts"]
         assert {**seen, **connection} == expected
@@ -376,7 +378,7 @@ class TestConnection:
         config["zookeeper:blue:hosts"] = hosts.split(",")
         path = f"{root}/new" if function == "create" else root
         getattr(bare, function)(path, profile="blue", **CALLS[function])
-        assert {*config.asked} == {f"zookeeper:blue:{key}" for key in KEYS}
+        assert {*config.asked} == {"zookeeper:blue", *(f"zookeeper:blue:{key}" for key in KEYS)}
 
     def test_each_call_is_made_as_its_own_user_and_to_its_own_ensemble(
         self, bare, config, hosts, root, zk, execution_error

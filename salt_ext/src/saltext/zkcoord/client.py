@@ -6,6 +6,7 @@ from typing import Any
 
 import zkcoord
 from salt.exceptions import SaltException
+from saltext.zkcoord.config import by_section
 from saltext.zkcoord.errors import salt_errors
 from saltext.zkcoord.events import Events, text_of
 from zkcoord import znode
@@ -27,7 +28,7 @@ class Client:
         self._salt = salt
         self._opts = opts
         self._profile = connection.get("profile")
-        self._connection = {**connection, "config_get": salt["config.get"], "raise_on_signal": True}
+        self._connection = {**connection, "config_get": by_section(salt["config.get"]), "raise_on_signal": True}
 
     def lock(
         self,

@@ -64,6 +64,7 @@ from collections import namedtuple
 from contextlib import suppress
 
 try:
+    from saltext.zkcoord.config import by_section
     from saltext.zkcoord.errors import salt_errors
     from zkcoord import znode
     from zkcoord.errors import NodeExists
@@ -439,7 +440,7 @@ def _connection(profile, hosts, scheme, username, password, default_acl):
         "username": username,
         "password": password,
         "default_acl": default_acl,
-        "config_get": __salt__["config.get"],
+        "config_get": by_section(__salt__["config.get"]),
         "raise_on_signal": True,
     }
 
