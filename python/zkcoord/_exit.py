@@ -106,9 +106,7 @@ def _at_end() -> None:
     workers = [
         thread
         for thread in threading.enumerate()
-        if thread not in own
-        and not thread.daemon
-        and (thread in _threads.callers or thread not in _threads.bystanders)
+        if thread not in own and not thread.daemon and (thread in _threads.callers or thread not in _threads.bystanders)
     ]
     _finish(not workers, _NO_WAITS)
     if workers and _threads.closer is None:
