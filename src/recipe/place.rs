@@ -15,6 +15,7 @@
 //! | take | sync, then look for the lease by its derived name | start over; a persistent lease is then found by name | delete(place) decides: gone already means that the lease was taken |
 //! | watch | the client renews the watch | start over | remove the place |
 
+use std::any::Any;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -83,6 +84,8 @@ pub(super) struct Place {
     positions: Option<Positions>,
     /// A reply was lost: what a server knows may be older than what was done.
     stale: bool,
+    /// A watch that did not fire. Dropping it is a request, which must not come before one that somebody waits for.
+    unfired: Option<Box<dyn Any + Send + Sync>>,
 }
 
 impl Place {
@@ -99,7 +102,7 @@ impl Place {
         let lease = claim.lease_name(session.id());
         let queue = names::queue(&claim.pool);
         let (prefix, stage, stale) = (names::place(), Stage::Outside, false);
-        Self { session, claim, queue, prefix, stage, lease, progress, positions, stale }
+        Self { session, claim, queue, prefix, stage, lease, progress, positions, stale, unfired: None }
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -364,7 +367,7 @@ impl Place {
     }
 
     /// Waits for a slot, as the first: for a lease to go, or for the limit to change.
-    async fn watch_pool(&self) -> Attempt<()> {
+    async fn watch_pool(&mut self) -> Attempt<()> {
         let client = self.session.client();
         let (data, leases) =
             join(client.get_and_watch_data(&self.claim.pool), client.list_and_watch_children(&self.claim.pool)).await;
@@ -378,9 +381,10 @@ impl Place {
         if view.has_room(0, self.claim.limit) {
             return Ok(());
         }
-        match select(Box::pin(limit_changed.changed()), Box::pin(lease_gone.changed())).await {
-            Either::Left((event, _)) | Either::Right((event, _)) => self.event(&event),
-        }
+        let (Either::Left((event, other)) | Either::Right((event, other))) =
+            select(Box::pin(limit_changed.changed()), Box::pin(lease_gone.changed())).await;
+        self.unfired = Some(Box::new(other));
+        self.event(&event)
     }
 
     fn event(&self, event: &zk::WatchedEvent) -> Attempt<()> {
