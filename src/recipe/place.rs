@@ -156,16 +156,20 @@ impl Place {
             self.progress.admitted = true;
         }
         self.tell(&view.queue, mine);
-        match standing {
-            order::Standing::First if view.has_room(0, self.claim.limit) => self.take(&view, &[]).await,
+        let before = match standing {
+            order::Standing::First if view.has_room(0, self.claim.limit) => return self.take(&view, &[]).await,
             // Who tries once still waits for those who are about to take a slot and leave one over.
-            _ if patience == Patience::Once && !self.will_have_room(&view, mine) => Ok(Some(Outcome::Full)),
-            order::Standing::Behind { predecessor } => {
-                let path = format!("{}/{predecessor}", self.queue);
-                self.watch_predecessor(&path).await.map(|()| None)
-            }
-            _ => self.watch_pool().await.map(|()| None),
+            _ if patience == Patience::Once && !self.will_have_room(&view, mine) => return Ok(Some(Outcome::Full)),
+            order::Standing::Behind { predecessor } => Some(format!("{}/{predecessor}", self.queue)),
+            _ => None,
+        };
+        // All who wait would keep the names of all who wait.
+        drop(view);
+        match before {
+            Some(predecessor) => self.watch_predecessor(&predecessor).await,
+            None => self.watch_pool().await,
         }
+        .map(|()| None)
     }
 
     /// Sees the queue and the pool, and enters the queue if need be. `None`: there is no queue yet.
