@@ -30,6 +30,11 @@ test: .make/installed .make/installed-3006 ## every test; ARGS="-k fork" goes to
 	cargo test --no-default-features --workspace
 	PATH="$(VENV)/bin:$$PATH" ZKCOORD_SALT_3006="$(VENV_3006)/bin" $(VENV)/bin/python -m pytest $(ARGS)
 
+.PHONY: bench
+bench: .make/installed ## what a lock costs, beside kazoo, Salt's stock module and etcd; takes five minutes
+	@tools/prerequisites bench >/dev/null
+	$(VENV)/bin/python -m bench $(ARGS)
+
 .PHONY: lint
 lint: .make/venv ## format and lint, Rust and Python
 	@for component in fmt clippy; do cargo $$component --version >/dev/null 2>&1 || \
