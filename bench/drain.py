@@ -55,6 +55,7 @@ def run(ensemble: Ensemble, quick: bool) -> Report:
 def _drain(ensemble: Ensemble, observer: KazooClient, slots: int, name: str, count: int) -> tuple[object, ...]:
     path = f"/bench-drain/{name}-{slots}"
     observer.create(path, str(slots).encode(), makepath=True)
+    observer.create(f"{path}-__lock__")  # a pool in use has one; else all who come at once would make it
     blockers = [observer.create(f"{path}/{uuid.uuid4().hex}", b"blocker") for _ in range(slots)]
     with Crew([(KINDS[name], ensemble.hosts, path, f"host{number}", slots) for number in range(count)]) as crew:
         sample = crew.workers[:: max(1, count // 10)]

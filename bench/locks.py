@@ -59,9 +59,9 @@ def contenders(hosts: str, modules: Modules) -> Iterator[dict[str, Steps]]:
         stack.callback(zkcoord.close)
         stack.callback(close_stock, modules)
 
-        def forget(function: Callable[[], object]) -> None:
+        def forget(function: Callable[[], object]) -> object:
             modules.stock_context["semaphore_map"].clear()  # as a job finds it, but the connection stays
-            function()
+            return function()
 
         def steps(path: str, functions: object) -> Steps:
             module = {step: functions[f"zk_concurrency.{step}"] for step in ("lock", "unlock")}

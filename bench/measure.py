@@ -102,10 +102,13 @@ def shown(value: Any) -> str:
 
 
 def timed(function: Callable[[], object]) -> float:
-    """Milliseconds of one call."""
+    """Milliseconds of one call. One that was refused is no measure."""
     start = time.perf_counter()
-    function()
-    return (time.perf_counter() - start) * 1000
+    answer = function()
+    ms = (time.perf_counter() - start) * 1000
+    if answer is False:
+        raise BenchError(f"{function} answered False")
+    return ms
 
 
 def interleave(sides: Mapping[str, Steps], rounds: int, warm_up: int) -> dict[tuple[str, str], Times]:

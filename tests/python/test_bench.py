@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from bench.measure import Target, Times, interleave, percentile, shown
+from bench.measure import BenchError, Target, Times, interleave, percentile, shown
 from bench.render import render
 
 
@@ -51,6 +51,11 @@ def test_sides_take_turns_and_the_first_rounds_are_dropped():
     }
     rounds = [set(done[start : start + 2]) for start in range(0, len(done), 2)]
     assert rounds == [{"ours", "theirs"}] * 7
+
+
+def test_a_call_that_was_refused_is_no_measure():
+    with pytest.raises(BenchError, match="answered False"):
+        interleave({"ours": {"lock": lambda: False}}, rounds=1, warm_up=0)
 
 
 def test_the_manual_has_the_tables_of_a_run(tmp_path):
