@@ -1,12 +1,21 @@
-//! ACLs in the keywords of Salt's `zookeeper.make_digest_acl`. Pure.
+//! ACLs as people write them, and as ZooKeeper takes them. Pure.
+//!
+//! | entry | stands for |
+//! | --- | --- |
+//! | `creator_all` | everything to whoever creates the znode: ZooKeeper's `auth::cdrwa` |
+//! | `{username, password, read, write, create, delete, admin, allperms}` | a user, as in Salt's `zookeeper.make_digest_acl` |
+//! | `{scheme, id, perms}` | an id of any scheme; `perms` is letters of `cdrwa`, or `all` |
+//!
+//! Schemes: `world` (everybody), `auth` (the creator), `digest` (an id with the hash already made), `ip`.
+//! `sasl`, `x509` and others are plugins of the servers, which alone can tell a good id.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
+use std::ops::Deref;
 
 use base64::engine::general_purpose::STANDARD as BASE64;
 use base64::Engine as _;
-use serde::de::IgnoredAny;
-use serde::Deserialize;
 use sha1::{Digest as _, Sha1};
 use zookeeper_client::{Acl, AuthId, Permission};
 
@@ -20,22 +29,34 @@ const PERMISSIONS: [(&str, Permission); 6] = [
     ("admin", Permission::ADMIN),
     ("allperms", Permission::ALL),
 ];
+const LETTERS: [(char, Permission); 5] = [
+    ('c', Permission::CREATE),
+    ('d', Permission::DELETE),
+    ('r', Permission::READ),
+    ('w', Permission::WRITE),
+    ('a', Permission::ADMIN),
+];
+const CREATOR_ALL: &str = "creator_all";
+/// The scheme of entries that the server fills in with whoever creates the znode.
+const AUTH: &str = "auth";
+const SHA1_LEN: usize = 20;
+/// Bytes of a whole ACL. A server hangs up on a request beyond 1 MiB, and does not say why.
+const LIMIT: usize = 64 * 1024;
 
 /// One value of an ACL dict. Anything fits, so that what does not belong is refused here, by its
 /// key, and never echoed: it might be a password.
-#[derive(Clone, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone)]
 pub enum Field {
     /// A permission.
     Flag(bool),
-    /// A user name or a password.
+    /// Text.
     Text(String),
-    /// A user name or a password of digits only, which YAML takes for a number.
+    /// Text of digits only, which YAML takes for a number.
     Number(i64),
     /// Nothing, the same as no key.
-    Nothing(()),
+    Nothing,
     /// What does not belong.
-    Other(IgnoredAny),
+    Other,
 }
 
 impl fmt::Debug for Field {
@@ -44,29 +65,98 @@ impl fmt::Debug for Field {
     }
 }
 
-/// An ACL dict: `username`, `password`, and the permissions that are true.
+/// An ACL dict.
 pub type Keywords = BTreeMap<String, Field>;
 
-/// The ACL that the dicts of an argument stand for.
-///
-/// # Errors
-/// [`Error::Argument`]: an unknown key, a value of the wrong type, a missing user name or password,
-/// or no permission at all.
-pub fn from_keywords(argument: &'static str, dicts: &[Keywords]) -> Result<Vec<Acl>> {
-    dicts.iter().map(|dict| one(dict).map_err(|reason| Error::argument(argument, reason))).collect()
+/// One entry of an ACL as it was written.
+#[derive(Clone)]
+pub enum Entry {
+    /// A dict.
+    Keywords(Keywords),
+    /// A word.
+    Word(String),
 }
 
-fn one(dict: &Keywords) -> std::result::Result<Acl, String> {
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// A whole ACL. Its digests are as good as passwords to somebody with patience: no `Debug` shows them.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct List(Vec<Acl>);
+
+impl From<Vec<Acl>> for List {
+    fn from(acl: Vec<Acl>) -> Self {
+        Self(acl)
+    }
+}
+
+impl Deref for List {
+    type Target = [Acl];
+
+    fn deref(&self) -> &[Acl] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for List {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{} redacted]", self.0.len())
+    }
+}
+
+/// The ACL that the entries of an argument stand for.
+///
+/// # Errors
+/// [`Error::Argument`]: an unknown word or key, a value of the wrong type, something missing, an id that
+/// its scheme cannot have, no permission at all, or too much of it. No value is echoed.
+pub fn from_entries(argument: &'static str, entries: &[Entry]) -> Result<List> {
+    let acl: std::result::Result<Vec<_>, _> = entries.iter().map(one).collect();
+    let acl = acl.map_err(|reason| Error::argument(argument, reason))?;
+    if acl.iter().map(|entry| entry.scheme().len() + entry.id().len()).sum::<usize>() > LIMIT {
+        return Err(Error::argument(argument, format!("must not be longer than {LIMIT} bytes")));
+    }
+    Ok(List(acl))
+}
+
+/// Refuses an ACL that names the creator, for a creator who is nobody: a server would find it empty.
+///
+/// # Errors
+/// [`Error::Argument`].
+pub fn check_creator(argument: &'static str, acl: &[Acl], is_somebody: bool) -> Result<()> {
+    if is_somebody || acl.iter().all(|entry| entry.scheme() != AUTH) {
+        return Ok(());
+    }
+    let reason =
+        format!("{CREATOR_ALL}, and the scheme {AUTH}, need a creator with credentials: give username and password");
+    Err(Error::argument(argument, reason))
+}
+
+fn one(entry: &Entry) -> std::result::Result<Acl, String> {
+    match entry {
+        Entry::Word(word) if word == CREATOR_ALL => Ok(Acl::new(Permission::ALL, AuthId::new(AUTH, ""))),
+        Entry::Word(_) => Err(format!("an unknown word; known is {CREATOR_ALL}, and anything else is a dict")),
+        Entry::Keywords(dict) if dict.contains_key("scheme") => of_scheme(dict),
+        Entry::Keywords(dict) => of_user(dict),
+    }
+}
+
+fn of_user(dict: &Keywords) -> std::result::Result<Acl, String> {
     let mut permissions = Permission::NONE;
     for (key, value) in dict {
         let permission = PERMISSIONS.iter().find(|(name, _)| name == key).map(|(_, permission)| *permission);
         match (permission, value) {
             (Some(permission), Field::Flag(true)) => permissions = permissions | permission,
-            (Some(_), Field::Flag(false) | Field::Nothing(())) => {}
+            (Some(_), Field::Flag(false) | Field::Nothing) => {}
             (Some(_), _) => return Err(format!("{key} must be true or false")),
             (None, _) if key == "username" || key == "password" => {}
             // Not echoed: it might be a password, written where a key belongs.
-            (None, _) => return Err(format!("an unknown key; known are username, password, {}", known())),
+            (None, _) => {
+                let known = known();
+                return Err(format!("an unknown key; known are username, password, {known}, or scheme, id, perms"));
+            }
         }
     }
     let username = text(dict, "username")?;
@@ -80,11 +170,67 @@ fn one(dict: &Keywords) -> std::result::Result<Acl, String> {
     Ok(Acl::new(permissions, AuthId::new("digest", &digest(&username, &password))))
 }
 
+fn of_scheme(dict: &Keywords) -> std::result::Result<Acl, String> {
+    if dict.keys().any(|key| !matches!(key.as_str(), "scheme" | "id" | "perms")) {
+        return Err("an unknown key; beside scheme, known are id and perms".to_owned());
+    }
+    let scheme = text(dict, "scheme")?;
+    let id = match dict.get("id") {
+        None | Some(Field::Nothing) => None,
+        Some(_) => Some(text(dict, "id")?),
+    };
+    let id = match (scheme.as_str(), id) {
+        ("world", None) => "anyone".to_owned(),
+        ("world", Some(id)) if id == "anyone" => id,
+        ("world", Some(_)) => return Err("the id of the scheme world is anyone".to_owned()),
+        (AUTH, None) => String::new(),
+        (AUTH, Some(_)) => return Err("the scheme auth has no id: it stands for who creates the znode".to_owned()),
+        ("super", _) => return Err("the scheme super is in no ACL: that user may do everything anyway".to_owned()),
+        (_, None) => return Err("id is missing".to_owned()),
+        ("digest", Some(id)) if !is_digest(&id) => {
+            // Not echoed: it may be a password that was not hashed.
+            let reason = "the id of the scheme digest is user:hash, the hash of 28 characters that \
+                          zookeeper.make_digest_acl computes; or give username and password in its place";
+            return Err(reason.to_owned());
+        }
+        ("ip", Some(id)) if !is_network(&id) => {
+            return Err("the id of the scheme ip is an address, or a network such as 10.0.0.0/8".to_owned());
+        }
+        (_, Some(id)) => id,
+    };
+    if scheme.contains(|c: char| c == ':' || c.is_control() || c.is_whitespace()) {
+        return Err("scheme must be a word such as world, auth, digest, ip, sasl or x509".to_owned());
+    }
+    Ok(Acl::new(letters(&text(dict, "perms")?)?, AuthId::new(&scheme, &id)))
+}
+
+fn letters(perms: &str) -> std::result::Result<Permission, String> {
+    if perms == "all" {
+        return Ok(Permission::ALL);
+    }
+    let each = perms.chars().map(|letter| LETTERS.iter().find(|(known, _)| *known == letter));
+    let permissions = each.map(|found| found.map(|(_, permission)| *permission)).collect::<Option<Vec<_>>>();
+    let permissions = permissions.ok_or("perms must be letters of cdrwa, or all")?;
+    Ok(permissions.into_iter().fold(Permission::NONE, |all, one| all | one))
+}
+
+fn is_digest(id: &str) -> bool {
+    id.split_once(':')
+        .is_some_and(|(user, hash)| !user.is_empty() && BASE64.decode(hash).is_ok_and(|bytes| bytes.len() == SHA1_LEN))
+}
+
+fn is_network(id: &str) -> bool {
+    let (address, bits) = id.split_once('/').map_or((id, None), |(address, bits)| (address, Some(bits)));
+    let Ok(address) = address.parse::<IpAddr>() else { return false };
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    bits.is_none_or(|bits| bits.parse::<u8>().is_ok_and(|bits| bits <= most))
+}
+
 fn text(dict: &Keywords, key: &'static str) -> std::result::Result<String, String> {
     match dict.get(key) {
         Some(Field::Text(text)) if !text.is_empty() => Ok(text.clone()),
         Some(Field::Number(number)) => Ok(number.to_string()),
-        None | Some(Field::Text(_) | Field::Nothing(())) => Err(format!("{key} is missing")),
+        None | Some(Field::Text(_) | Field::Nothing) => Err(format!("{key} is missing")),
         Some(_) => Err(format!("{key} must be text")),
     }
 }

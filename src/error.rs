@@ -34,10 +34,13 @@ pub enum Error {
     },
     /// The ACL of a znode forbids what was needed.
     #[error(
-        "not permitted to {action} {path} as {user}: its ACL forbids it; give other credentials or change the ACL"
+        "not permitted to {} {path} as {user}: {} gives no {action} permission; \
+         give other credentials or change the ACL",
+        verb(action),
+        whose(action)
     )]
     NoAuth {
-        /// What was tried: `read`, `create`, `delete`.
+        /// The permission that was missing: `read`, `write`, `create`, `delete`, `admin`.
         action: &'static str,
         /// The znode.
         path: String,
@@ -115,6 +118,21 @@ pub enum Error {
     /// A defect of this library.
     #[error("internal error, please report it: {0}")]
     Internal(String),
+}
+
+fn verb(permission: &'static str) -> &'static str {
+    match permission {
+        "admin" => "change the ACL of",
+        other => other,
+    }
+}
+
+/// To create and to delete are permissions of the parent.
+fn whose(permission: &'static str) -> &'static str {
+    match permission {
+        "create" | "delete" => "the ACL of its parent",
+        _ => "its ACL",
+    }
 }
 
 impl Error {

@@ -191,6 +191,10 @@ impl Session {
             E::NoAuth => Failure::Final(Error::NoAuth { action, path: path.to_owned(), user: self.identity.user() }),
             E::AuthFailed => Failure::Final(auth_failed(&self.identity, path)),
             E::SessionExpired | E::ClientClosed => Failure::Gone,
+            E::InvalidAcl => {
+                let reason = "the servers do not take its ACL: they have no such scheme, or its scheme no such id";
+                Failure::Final(Error::Server { action, path: path.to_owned(), reason: reason.to_owned() })
+            }
             error if is_refusal(error) => {
                 Failure::Final(Error::Server { action, path: path.to_owned(), reason: error.to_string() })
             }

@@ -4,8 +4,6 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use zookeeper_client::Acl;
-
 use crate::error::{Error, Result};
 use crate::{acl, path};
 
@@ -36,7 +34,7 @@ pub struct Source {
     /// The user's password.
     pub password: Option<String>,
     /// What every created znode permits.
-    pub default_acl: Option<Vec<acl::Keywords>>,
+    pub default_acl: Option<Vec<acl::Entry>>,
     /// How long the servers keep a silent session.
     pub session_timeout: Option<Duration>,
     /// How long an ensemble is looked for.
@@ -92,7 +90,7 @@ pub struct Settings {
     /// Who shares a session.
     pub identity: Identity,
     /// What every created znode permits; empty for everything to everybody, as in kazoo.
-    pub acl: Vec<Acl>,
+    pub acl: acl::List,
     /// How long an ensemble is looked for.
     pub connect_timeout: Duration,
 }
@@ -111,13 +109,23 @@ impl Settings {
             explicit.username.or(profile.username),
             explicit.password.or(profile.password),
         )?;
-        let acl = acl::from_keywords("default_acl", &explicit.default_acl.or(profile.default_acl).unwrap_or_default())?;
+        let acl = acl::from_entries("default_acl", &explicit.default_acl.or(profile.default_acl).unwrap_or_default())?;
         let session_timeout = explicit.session_timeout.or(profile.session_timeout).unwrap_or(DEFAULT_SESSION_TIMEOUT);
         let connect_timeout = explicit.connect_timeout.or(profile.connect_timeout).unwrap_or(DEFAULT_CONNECT_TIMEOUT);
         in_range("session_timeout", session_timeout, MIN_SESSION_TIMEOUT)?;
         in_range("connect_timeout", connect_timeout, MIN_CONNECT_TIMEOUT)?;
         let identity = Identity { servers, chroot, credentials, session_timeout };
-        Ok(Self { identity, acl, connect_timeout })
+        let settings = Self { identity, acl, connect_timeout };
+        settings.check_creator("default_acl", &settings.acl)?;
+        Ok(settings)
+    }
+
+    /// Refuses an ACL that names its creator, where that is nobody.
+    ///
+    /// # Errors
+    /// [`Error::Argument`].
+    pub fn check_creator(&self, argument: &'static str, acl: &acl::List) -> Result<()> {
+        acl::check_creator(argument, acl, self.identity.credentials.is_some())
     }
 
     /// The znode that a caller's `path` means, below the chroot.

@@ -8,10 +8,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::future::join;
 use zookeeper_client as zk;
 
+use crate::acl;
 use crate::error::{Error, Result};
 use crate::path;
 use crate::session::{self, Ensemble, Failure, Session};
 use crate::wait::Budget;
+
+/// Bytes of a request, which is the servers' own `jute.maxbuffer` unless they were told otherwise. On a longer one
+/// they hang up, and do not say why.
+const REQUEST_LIMIT: usize = 0xf_ffff;
+/// What a request to create or to write has beside path, data and ACL: its kind, and the lengths of all.
+const HEAD: usize = 24;
 
 type Attempt<T> = std::result::Result<T, Failure>;
 
@@ -25,7 +32,7 @@ pub struct New {
     /// The data.
     pub data: Vec<u8>,
     /// What it permits; empty for everything to everybody.
-    pub acl: Vec<zk::Acl>,
+    pub acl: acl::List,
     /// Whether it ends with the session.
     pub ephemeral: bool,
     /// Whether the server adds a sequence to its name.
@@ -49,12 +56,24 @@ impl New {
     }
 }
 
+/// Refuses what no server would take.
+fn check_size(path: &str, data: &[u8], acl: &[zk::Acl]) -> Result<()> {
+    let entries: usize = acl.iter().map(|entry| 12 + entry.scheme().len() + entry.id().len()).sum();
+    if HEAD + path.len() + data.len() + entries > REQUEST_LIMIT {
+        let reason =
+            format!("is too long with {} bytes; servers take {REQUEST_LIMIT}, path and ACL included", data.len());
+        return Err(Error::argument("value", reason));
+    }
+    Ok(())
+}
+
 /// Creates a znode; its full path.
 ///
 /// # Errors
-/// [`Error::NodeExists`]; [`Error::NoNode`] of a parent; [`Error::ConnectionLost`] for a sequential one
+/// [`Error::Argument`] where a server would hang up over the length of it; [`Error::NodeExists`]; [`Error::NoNode`] of a parent; [`Error::ConnectionLost`] for a sequential one
 /// whose name was lost; [`Error::NoAuth`], [`Error::Unreachable`], [`Error::Cancelled`], and so on.
 pub async fn create(ensemble: &Ensemble, new: &New, budget: &Budget) -> Result<String> {
+    check_size(&new.path, &new.data, &new.acls())?;
     let lost = AtomicBool::new(false);
     let attempt = |session: Session| {
         let lost = &lost;
@@ -148,12 +167,12 @@ pub async fn children(ensemble: &Ensemble, path: &str, budget: &Budget) -> Resul
 ///
 /// # Errors
 /// [`Error::NoNode`], and those of [`exists`].
-pub async fn acl(ensemble: &Ensemble, path: &str, budget: &Budget) -> Result<Vec<zk::Acl>> {
+pub async fn acl(ensemble: &Ensemble, path: &str, budget: &Budget) -> Result<acl::List> {
     let attempt = |session: Session| async move {
         let (synced, read) = join(session.client().sync(path), session.client().get_acl(path)).await;
         let refused = |error| failure(&session, &error, "read", path, 0);
         synced.map_err(refused)?;
-        Ok(read.map_err(refused)?.0)
+        Ok(read.map_err(refused)?.0.into())
     };
     ensemble.answer(budget, path, attempt).await
 }
@@ -161,9 +180,10 @@ pub async fn acl(ensemble: &Ensemble, path: &str, budget: &Budget) -> Result<Vec
 /// Sets the data of a znode, if it is at `version`; -1 stands for any.
 ///
 /// # Errors
-/// [`Error::NoNode`], [`Error::BadVersion`], [`Error::ConnectionLost`] where a version was given and the
+/// [`Error::Argument`] as [`create`]; [`Error::NoNode`], [`Error::BadVersion`], [`Error::ConnectionLost`] where a version was given and the
 /// reply was lost, and those of [`exists`].
 pub async fn set(ensemble: &Ensemble, path: &str, data: &[u8], version: i32, budget: &Budget) -> Result<zk::Stat> {
+    check_size(path, data, &[])?;
     let attempt = |session: Session| async move {
         let written = session.client().set_data(path, data, wanted(version)).await;
         written.map_err(|error| once(ensemble, failure(&session, &error, "write", path, version), version, path))
@@ -184,7 +204,7 @@ pub async fn set_acl(
 ) -> Result<zk::Stat> {
     let attempt = |session: Session| async move {
         let written = session.client().set_acl(path, acl, wanted(version)).await;
-        written.map_err(|error| once(ensemble, failure(&session, &error, "administer", path, version), version, path))
+        written.map_err(|error| once(ensemble, failure(&session, &error, "admin", path, version), version, path))
     };
     ensemble.answer(budget, path, attempt).await
 }

@@ -6,18 +6,28 @@
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyMapping, PySequence, PyString};
 
 use crate::acl;
 use crate::deadline::Patience;
 use crate::error::{Error, Result};
 use crate::settings::{Settings, Source};
 
+/// Bytes of a name, a password or a connect string. A server hangs up on a request beyond 1 MiB, and does
+/// not say why.
+const LIMIT: usize = 64 * 1024;
+/// Items of a list.
+const MOST_ITEMS: usize = 1000;
+
 /// An argument that was given: neither left out nor `None`.
 pub(super) type Given<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
 
 fn refused<T>(argument: &'static str, reason: &str) -> Result<T> {
     Err(Error::argument(argument, reason))
+}
+
+fn too_long(argument: &'static str) -> Error {
+    Error::argument(argument, format!("must not be longer than {LIMIT} bytes"))
 }
 
 fn text_of(value: &Bound<'_, PyAny>) -> Option<String> {
@@ -33,7 +43,11 @@ pub(super) fn text(argument: &'static str, value: &Bound<'_, PyAny>) -> Result<S
 fn scalar(argument: &'static str, value: &Bound<'_, PyAny>) -> Result<String> {
     let is_number = value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>();
     let printed = if is_number { value.str().ok().and_then(|text| text_of(text.as_any())) } else { text_of(value) };
-    printed.map_or_else(|| refused(argument, "must be text or a number"), Ok)
+    match printed {
+        Some(text) if text.len() > LIMIT => Err(too_long(argument)),
+        Some(text) => Ok(text),
+        None => refused(argument, "must be text or a number"),
+    }
 }
 
 /// Whose slot: any scalar. Nothing, and the empty text, mean the host's name.
@@ -115,23 +129,56 @@ pub(super) fn patience(value: Given<'_, '_>) -> Result<Patience> {
 }
 
 fn hosts(value: &Bound<'_, PyAny>) -> Result<Vec<String>> {
-    if let Some(text) = text_of(value) {
-        return Ok(vec![text]);
+    let texts = match text_of(value) {
+        Some(text) => Some(vec![text]),
+        None => items(value).and_then(|items| items.iter().map(text_of).collect::<Option<Vec<_>>>()),
+    };
+    let texts = texts.map_or_else(|| refused("zk_hosts", "must be text or a list of texts"), Ok)?;
+    if texts.iter().map(String::len).sum::<usize>() > LIMIT {
+        return Err(too_long("zk_hosts"));
     }
-    let items = value.extract::<Vec<Bound<'_, PyAny>>>().ok();
-    let texts = items.and_then(|items| items.iter().map(text_of).collect::<Option<Vec<_>>>());
-    texts.map_or_else(|| refused("zk_hosts", "must be text or a list of texts"), Ok)
+    Ok(texts)
 }
 
-/// ACL dicts: one, or a list of them.
-pub(super) fn acls(argument: &'static str, value: &Bound<'_, PyAny>) -> Result<Vec<acl::Keywords>> {
-    // The message of pythonize would show what it could not convert: a password, perhaps.
-    let converted = if value.is_instance_of::<PyDict>() {
-        pythonize::depythonize(value).map(|dict| vec![dict])
-    } else {
-        pythonize::depythonize(value)
+/// The items of a list or of what is like one. Whatever it says of its length, it is not believed.
+fn items<'py>(value: &Bound<'py, PyAny>) -> Option<Vec<Bound<'py, PyAny>>> {
+    let items = value.cast::<PySequence>().ok()?.try_iter().ok()?.take(MOST_ITEMS + 1);
+    let items = items.collect::<PyResult<Vec<_>>>().ok()?;
+    Some(items).filter(|items| items.len() <= MOST_ITEMS)
+}
+
+/// An ACL: a word, a dict, or a list of them. What is in it is looked at one level deep, and no deeper.
+pub(super) fn acls(argument: &'static str, value: &Bound<'_, PyAny>) -> Result<Vec<acl::Entry>> {
+    let entries = match entry(value) {
+        Some(entry) => Some(vec![entry]),
+        None => items(value).and_then(|items| items.iter().map(entry).collect()),
     };
-    converted.or_else(|_| refused(argument, "must be a dict or a list of dicts"))
+    entries.map_or_else(|| refused(argument, "must be a dict or a list of dicts"), Ok)
+}
+
+fn entry(value: &Bound<'_, PyAny>) -> Option<acl::Entry> {
+    if let Some(word) = text_of(value) {
+        return Some(acl::Entry::Word(word));
+    }
+    let pairs = value.cast::<PyMapping>().ok()?.items().ok()?;
+    let mut keywords = acl::Keywords::new();
+    for pair in pairs {
+        let (key, value) = pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>().ok()?;
+        keywords.insert(text_of(&key)?, field(&value));
+    }
+    Some(acl::Entry::Keywords(keywords))
+}
+
+fn field(value: &Bound<'_, PyAny>) -> acl::Field {
+    if value.is_none() {
+        acl::Field::Nothing
+    } else if let Ok(flag) = value.cast::<PyBool>() {
+        acl::Field::Flag(flag.is_true())
+    } else if value.is_instance_of::<PyInt>() {
+        value.extract().map_or(acl::Field::Other, acl::Field::Number)
+    } else {
+        text_of(value).map_or(acl::Field::Other, acl::Field::Text)
+    }
 }
 
 /// Where a call finds its ensemble: its own arguments, and the profile they name.
@@ -158,6 +205,7 @@ impl<'py> Connection<'_, 'py> {
         };
         let profile = match self.config_get {
             None => Values::default(),
+            Some(config_get) if !config_get.is_callable() => refused("config_get", "must be callable")?,
             Some(config_get) => self.profile_values(config_get, &explicit)?,
         };
         Ok(Settings::resolve(explicit.source()?, profile.source()?)?)

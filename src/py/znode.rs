@@ -47,8 +47,8 @@ fn bytes(value: &Bound<'_, PyAny>) -> Result<Vec<u8>> {
     }
 }
 
-fn acl_of(value: Given<'_, '_>) -> Result<Option<Vec<zk::Acl>>> {
-    value.map(|value| acl::from_keywords("acls", &acls("acls", value)?)).transpose()
+fn acl_of(value: Given<'_, '_>) -> Result<Option<acl::List>> {
+    value.map(|value| acl::from_entries("acls", &acls("acls", value)?)).transpose()
 }
 
 fn stat(stat: zk::Stat) -> Stat {
@@ -97,6 +97,7 @@ pub(super) fn znode_create<'py>(
             path.push('/');
         }
         let acl = acl.unwrap_or_else(|| ensemble.settings().acl.clone());
+        ensemble.settings().check_creator("acls", &acl)?;
         let new = znode::New { path, data, acl, ephemeral, sequence, parents };
         let made = znode::create(&ensemble, &new, &budget).await?;
         Ok(ensemble.settings().shown(&made))
@@ -179,6 +180,7 @@ pub(super) fn znode_set_acls<'py>(
         return Err(Error::argument("acls", "is empty; a znode permits something to somebody").into());
     }
     on(path, connection, |ensemble, path, budget| async move {
+        ensemble.settings().check_creator("acls", &acl)?;
         znode::set_acl(&ensemble, &path, &acl, version, &budget).await.map(stat)
     })
 }
@@ -204,6 +206,6 @@ pub(super) fn znode_delete<'py>(
 /// The ACL entry that an ACL dict stands for.
 #[pyfunction]
 pub(super) fn digest_acl(keywords: &Bound<'_, PyAny>) -> PyResult<Acl> {
-    let entries = acl::from_keywords("acls", &acls("acls", keywords)?)?;
+    let entries = acl::from_entries("acls", &acls("acls", keywords)?)?;
     entries.first().map(entry).ok_or_else(|| Error::argument("acls", "is empty").into())
 }

@@ -287,6 +287,7 @@ impl Place {
         let lease = format!("{}/{}", claim.pool, self.lease);
         let limit = Limit::encode(claim.limit);
         let persistent = zk::CreateMode::Persistent.with_acls(claim.acls());
+        let last = old.len() + 1 + usize::from(view.pool.as_ref().is_none_or(|(data, _)| data.is_empty()));
         let result = {
             let mut writer = self.session.client().new_multi_writer();
             let written = (|| {
@@ -317,8 +318,9 @@ impl Place {
                 self.progress.risked = None;
                 Ok(Some(Outcome::Taken))
             }
-            Err(zk::MultiWriteError::OperationFailed { source, .. }) => match source {
+            Err(zk::MultiWriteError::OperationFailed { index, source }) => match source {
                 zk::Error::NoNode | zk::Error::NodeExists | zk::Error::BadVersion => Ok(None),
+                zk::Error::NoAuth if index == last => Err(self.failure(&source, "delete", &place)),
                 error => Err(self.failure(&error, "create", &lease)),
             },
             Err(zk::MultiWriteError::RequestFailed { source }) => Err(self.failure(&source, "create", &lease)),

@@ -13,6 +13,7 @@ use std::time::Duration;
 use futures::future::join;
 use zookeeper_client as zk;
 
+use crate::acl;
 use crate::deadline::{Deadline, Patience};
 use crate::error::{Error, Result};
 use crate::path;
@@ -47,7 +48,7 @@ pub struct Claim {
     /// Whether the lease ends with the session.
     pub ephemeral: bool,
     /// What the created znodes permit; empty for everything to everybody.
-    pub acl: Vec<zk::Acl>,
+    pub acl: acl::List,
 }
 
 impl Claim {

@@ -65,8 +65,8 @@ ALLOWED = {
     "settings": {"error", "path", "acl"},
     "wait": {"deadline"},
     "session": {"deadline", "error", "settings", "wait"},
-    "znode": {"error", "path", "session", "wait"},
-    "recipe": {"deadline", "error", "path", "record", "session", "settings", "wait"},
+    "znode": {"acl", "error", "path", "session", "wait"},
+    "recipe": {"acl", "deadline", "error", "path", "record", "session", "settings", "wait"},
     "py": {"acl", "deadline", "error", "recipe", "session", "settings", "wait", "znode"},
 }
 

@@ -1,15 +1,28 @@
 use proptest::prelude::*;
 use serde_json::json;
-use zkcoord::acl::{digest, from_keywords, Keywords};
+use zkcoord::acl::{bits, check_creator, digest, from_entries, Entry, Field};
 use zkcoord::Error;
 use zookeeper_client::Permission;
 
-fn keywords(value: serde_json::Value) -> Keywords {
-    serde_json::from_value(value).unwrap()
+pub(crate) fn entry(value: serde_json::Value) -> Entry {
+    let field = |value| match value {
+        serde_json::Value::Null => Field::Nothing,
+        serde_json::Value::Bool(flag) => Field::Flag(flag),
+        serde_json::Value::Number(number) => number.as_i64().map_or(Field::Other, Field::Number),
+        serde_json::Value::String(text) => Field::Text(text),
+        _ => Field::Other,
+    };
+    match value {
+        serde_json::Value::String(word) => Entry::Word(word),
+        serde_json::Value::Object(pairs) => {
+            Entry::Keywords(pairs.into_iter().map(|(key, value)| (key, field(value))).collect())
+        }
+        other => panic!("{other}"),
+    }
 }
 
 fn refusal(value: serde_json::Value) -> String {
-    match from_keywords("default_acl", &[keywords(value)]).unwrap_err() {
+    match from_entries("default_acl", &[entry(value)]).unwrap_err() {
         Error::Argument { argument: "default_acl", reason } => reason,
         other => panic!("{other:?}"),
     }
@@ -23,16 +36,16 @@ fn a_digest_is_that_of_zookeepers_own_generator() {
 
 #[test]
 fn permissions_that_are_true_are_granted() {
-    let dict = keywords(json!({"username": "u", "password": "p", "read": true, "create": true, "write": false}));
-    let acl = from_keywords("default_acl", &[dict]).unwrap();
+    let dict = entry(json!({"username": "u", "password": "p", "read": true, "create": true, "write": false}));
+    let acl = from_entries("default_acl", &[dict]).unwrap();
     assert_eq!(acl[0].permission(), Permission::READ | Permission::CREATE);
     assert_eq!((acl[0].scheme(), acl[0].id()), ("digest", digest("u", "p").as_str()));
 }
 
 #[test]
 fn allperms_is_everything_and_digits_are_a_password() {
-    let acl = from_keywords("default_acl", &[keywords(json!({"username": "u", "password": 1234, "allperms": true}))])
-        .unwrap();
+    let acl =
+        from_entries("default_acl", &[entry(json!({"username": "u", "password": 1234, "allperms": true}))]).unwrap();
     assert_eq!(acl[0].permission(), Permission::ALL);
     assert_eq!(acl[0].id(), digest("u", "1234"));
 }
@@ -56,12 +69,128 @@ fn what_does_not_belong_is_refused_by_its_key() {
     }
 }
 
+/// Permissions, scheme and id.
+fn shown(value: serde_json::Value) -> (i32, String, String) {
+    let acl = from_entries("acls", &[entry(value)]).unwrap();
+    (bits(acl[0].permission()), acl[0].scheme().to_owned(), acl[0].id().to_owned())
+}
+
+#[test]
+fn entries_of_any_scheme_are_taken() {
+    let hashed = digest("u", "p");
+    let cases = [
+        (json!("creator_all"), (31, "auth", "")),
+        (json!({"scheme": "auth", "perms": "cdrwa"}), (31, "auth", "")),
+        (json!({"scheme": "world", "perms": "r"}), (1, "world", "anyone")),
+        (json!({"scheme": "world", "id": "anyone", "perms": "all"}), (31, "world", "anyone")),
+        (json!({"scheme": "ip", "id": "10.0.0.0/8", "perms": "rw"}), (3, "ip", "10.0.0.0/8")),
+        (json!({"scheme": "ip", "id": "2001:db8::1", "perms": "rr"}), (1, "ip", "2001:db8::1")),
+        (json!({"scheme": "digest", "id": hashed.clone(), "perms": "cd"}), (12, "digest", hashed.as_str())),
+        (json!({"scheme": "sasl", "id": "minion", "perms": "a"}), (16, "sasl", "minion")),
+        (json!({"scheme": "x509", "id": "CN=web1,O=acme", "perms": "w"}), (2, "x509", "CN=web1,O=acme")),
+        (json!({"scheme": "custom", "id": 7, "perms": "r"}), (1, "custom", "7")),
+    ];
+    for (value, (permissions, scheme, id)) in cases {
+        assert_eq!(shown(value.clone()), (permissions, scheme.to_owned(), id.to_owned()), "{value}");
+    }
+}
+
+#[test]
+fn what_no_scheme_has_is_refused() {
+    let cases = [
+        (json!("creator"), "an unknown word"),
+        (json!(""), "an unknown word"),
+        (json!({"scheme": "world", "id": "everybody", "perms": "r"}), "is anyone"),
+        (json!({"scheme": "auth", "id": "u", "perms": "r"}), "has no id"),
+        (json!({"scheme": "super", "id": "u", "perms": "r"}), "may do everything"),
+        (json!({"scheme": "digest", "id": "u:p", "perms": "r"}), "28 characters"),
+        (json!({"scheme": "digest", "id": digest("", "p"), "perms": "r"}), "28 characters"),
+        (json!({"scheme": "ip", "id": "10.0.0.0/33", "perms": "r"}), "is an address"),
+        (json!({"scheme": "ip", "id": "web1", "perms": "r"}), "is an address"),
+        (json!({"scheme": "ip", "perms": "r"}), "id is missing"),
+        (json!({"scheme": "ip", "id": ["10.0.0.1"], "perms": "r"}), "id must be text"),
+        (json!({"scheme": "ip", "id": "10.0.0.1"}), "perms is missing"),
+        (json!({"scheme": "ip", "id": "10.0.0.1", "perms": "rx"}), "letters of cdrwa"),
+        (json!({"scheme": "ip", "id": "10.0.0.1", "perms": "r", "read": true}), "an unknown key"),
+        (json!({"scheme": "a b", "id": "c", "perms": "r"}), "must be a word"),
+        (json!({"scheme": null, "id": "c", "perms": "r"}), "scheme is missing"),
+    ];
+    for (value, expected) in cases {
+        let reason = refusal(value.clone());
+        assert!(reason.contains(expected), "{value}: {reason}");
+    }
+}
+
+#[test]
+fn a_creator_who_is_nobody_has_no_such_acl() {
+    let acl = from_entries("acls", &[entry(json!("creator_all"))]).unwrap();
+    assert!(check_creator("acls", &acl, true).is_ok());
+    let error = check_creator("acls", &acl, false).unwrap_err();
+    assert!(error.to_string().contains("need a creator with credentials"), "{error}");
+    let acl = from_entries("acls", &[entry(json!({"scheme": "world", "perms": "r"}))]).unwrap();
+    assert!(check_creator("acls", &acl, false).is_ok());
+}
+
+#[test]
+fn an_acl_too_long_for_a_request_is_refused() {
+    let one = entry(json!({"username": "u".repeat(40_000), "password": "p", "read": true}));
+    assert!(from_entries("acls", &[one.clone()]).is_ok());
+    assert!(from_entries("acls", &[one.clone(), one]).is_err());
+}
+
+#[test]
+fn a_digest_is_in_no_debug() {
+    let acl = from_entries("acls", &[entry(json!({"username": "u", "password": "p", "read": true}))]).unwrap();
+    assert_eq!(format!("{acl:?}"), "[1 redacted]");
+}
+
 proptest! {
     #[test]
+    fn any_dict_is_taken_or_refused_and_not_echoed(
+        pairs in prop::collection::btree_map(
+            prop_oneof!["[a-z]{1,8}", Just("scheme".to_owned()), Just("id".to_owned()), Just("perms".to_owned()),
+                        Just("username".to_owned()), Just("password".to_owned()), Just("read".to_owned())],
+            prop_oneof![
+                any::<bool>().prop_map(Field::Flag), any::<i64>().prop_map(Field::Number), Just(Field::Nothing),
+                Just(Field::Other), ".*".prop_map(Field::Text), "(world|auth|digest|ip|all|rw)".prop_map(Field::Text),
+                "canary-[0-9]{6}".prop_map(Field::Text),
+            ],
+            0..6,
+        ),
+    ) {
+        let secret = |key: &str| key == "password" || key == "id" || key == "perms" || key == "scheme";
+        let canaries: Vec<_> = pairs.iter().filter(|(key, _)| secret(key)).filter_map(|(_, value)| match value {
+            Field::Text(text) if text.starts_with("canary-") => Some(text.clone()),
+            _ => None,
+        }).collect();
+        let entry = Entry::Keywords(pairs);
+        let mut shown = format!("{entry:?}");
+        match from_entries("acls", &[entry]) {
+            Ok(acl) => {
+                prop_assert!(!acl[0].scheme().is_empty());
+                shown.push_str(&format!("{acl:?}"));
+            }
+            Err(error) => shown.push_str(&format!("{error} {error:?}")),
+        }
+        for canary in canaries {
+            prop_assert!(!shown.contains(&canary), "{}", shown);
+        }
+    }
+
+    #[test]
+    fn any_word_is_taken_or_refused_and_not_echoed(word in "\\PC*") {
+        let refused = from_entries("acls", &[Entry::Word(word.clone())]);
+        if word != "creator_all" {
+            let shown = refused.unwrap_err().to_string();
+            prop_assert!(word.len() < 8 || !shown.contains(&word), "{}", shown);
+        }
+    }
+
+    #[test]
     fn a_password_is_never_shown(password in "[a-z]{8}Secret", key in "[a-z]{3,9}") {
-        let dict = keywords(json!({"username": "u", "password": [password.clone()], key: password}));
+        let dict = entry(json!({"username": "u", "password": [password.clone()], key: password}));
         let shown = format!("{dict:?}");
-        let error = from_keywords("default_acl", &[dict]).unwrap_err();
+        let error = from_entries("default_acl", &[dict]).unwrap_err();
         let shown = format!("{shown} {error} {error:?}");
         prop_assert_eq!(shown.find("Secret"), None);
     }
@@ -74,7 +203,7 @@ proptest! {
         for (name, flag) in names.iter().zip(flags) {
             dict[*name] = json!(flag);
         }
-        match from_keywords("default_acl", &[keywords(dict)]) {
+        match from_entries("default_acl", &[entry(dict)]) {
             Ok(acl) => {
                 for (permission, flag) in all.into_iter().zip(flags) {
                     prop_assert_eq!(acl[0].permission().has(permission), flag);
