@@ -127,10 +127,12 @@ fn verb(permission: &'static str) -> &'static str {
     }
 }
 
-/// To create and to delete are permissions of the parent.
+/// To create and to delete are permissions of the parent. What could not be created may be a parent of the path, or
+/// a place in the queue that the path is.
 fn whose(permission: &'static str) -> &'static str {
     match permission {
-        "create" | "delete" => "the ACL of its parent",
+        "create" => "its ACL, or one above it,",
+        "delete" => "the ACL of its parent",
         _ => "its ACL",
     }
 }

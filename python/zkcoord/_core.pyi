@@ -17,8 +17,10 @@ profile, config_get
 scheme, username, password
     ``digest`` is the scheme, and the default where a name and a password are given.
 default_acl
-    What created znodes permit: a dict or a list of dicts with ``username``, ``password`` and those of
-    ``read``, ``write``, ``create``, ``delete``, ``admin``, ``allperms`` that are true.
+    What created znodes permit: an entry or a list of them, each a dict with ``username``, ``password`` and those of
+    ``read``, ``write``, ``create``, ``delete``, ``admin``, ``allperms`` that are true; or a dict with ``scheme``,
+    ``id`` and ``perms`` (letters of ``cdrwa``, or ``all``); or the word ``creator_all``, everything to whoever
+    creates the znode, which needs credentials.
 raise_on_signal
     What SIGINT and SIGTERM do while the main thread waits. False: the wait is undone, then the handler that
     was there before runs. True: the wait is undone, and `zkcoord.errors.Cancelled` raised in its place.
@@ -35,7 +37,8 @@ from typing_extensions import Unpack
 
 _Scalar: TypeAlias = str | int | float
 _Hosts: TypeAlias = str | Sequence[str]
-_Acl: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+_AclEntryOf: TypeAlias = Mapping[str, Any] | str
+_Acl: TypeAlias = _AclEntryOf | Sequence[_AclEntryOf]
 _ConfigGet: TypeAlias = Callable[[str, Any], Any]
 
 class _Connection(TypedDict, total=False):

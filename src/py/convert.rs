@@ -36,7 +36,11 @@ fn text_of(value: &Bound<'_, PyAny>) -> Option<String> {
 
 /// Text, and nothing else.
 pub(super) fn text(argument: &'static str, value: &Bound<'_, PyAny>) -> Result<String> {
-    text_of(value).map_or_else(|| refused(argument, "must be text"), Ok)
+    match text_of(value) {
+        Some(text) if text.len() > LIMIT => Err(too_long(argument)),
+        Some(text) => Ok(text),
+        None => refused(argument, "must be text"),
+    }
 }
 
 /// Any scalar, as the text that Python prints for it.

@@ -61,7 +61,11 @@ def salt_directory(tmp_path_factory, ensemble):
     common = {
         "root_dir": str(directory / "root"),
         "file_roots": {"base": [str(directory / "states")]},
-        "zookeeper": {"hosts": ensemble.hosts, "restart": {"hosts": ensemble.hosts}},
+        "zookeeper": {
+            "hosts": ensemble.hosts,
+            "restart": {"hosts": ensemble.hosts},
+            "operators": {"hosts": ensemble.hosts, "username": "operators", "password": "secret"},
+        },
     }
     (directory / "states").mkdir()
     (directory / "root/var/cache/salt/master/proc").mkdir(parents=True)  # the master makes it when it starts

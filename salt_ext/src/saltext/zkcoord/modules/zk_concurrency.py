@@ -116,8 +116,9 @@ def lock(
         User to authenticate as. Arguments end up in the master's job cache: rather use the configuration.
 
     default_acl
-        ACL of created znodes: a dict, or a list of dicts, with ``username``, ``password``, and ``allperms``
-        or any of ``read``, ``write``, ``create``, ``delete``, ``admin``. Default: everything to everybody.
+        ACL of created znodes: an entry or a list of them, each a dict with ``username``, ``password``, and
+        ``allperms`` or any of ``read``, ``write``, ``create``, ``delete``, ``admin``; or a dict with ``scheme``, ``id``
+        and ``perms`` (letters of ``cdrwa``, or ``all``); or ``creator_all``. Default: everything to everybody.
 
     reason
         Why, for the log and for those who listen to the event bus.

@@ -24,7 +24,7 @@ A drop-in for the ``zookeeper`` module that Salt had up to 3007: the same functi
             session_timeout: 10               # seconds, default 10
             connect_timeout: 10               # seconds, default 10
 
-All functions but ``make_digest_acl`` take these six, which say where the znode is and who asks:
+All functions but ``make_digest_acl`` and ``make_acl`` take these six, which say where the znode is and who asks:
 
 hosts
     Servers as ``host:port,host:port`` or a list; a chroot may follow (``host:port,host:port/chroot``).
@@ -41,8 +41,10 @@ username, password
 default_acl
     ACL of created znodes, where ``acls`` says nothing. Default: everything to everybody.
 
-An *ACL* is a dict or a list of dicts. Each has ``username``, ``password``, and of ``read``, ``write``,
-``create``, ``delete``, ``admin`` and ``allperms`` those that are true. There is no ``all``.
+An *ACL* is one entry or a list of them. An entry is a dict with ``username``, ``password``, and of ``read``, ``write``,
+``create``, ``delete``, ``admin`` and ``allperms`` those that are true (there is no ``all``); or a dict with ``scheme``,
+``id`` and ``perms``, which are letters of ``cdrwa`` or ``all``, such as ``{scheme: ip, id: 10.0.0.0/8, perms: rw}``;
+or the word ``creator_all``: everything to whoever creates the znode.
 
 Each of them raises ``SaltInvocationError`` for a wrong argument, and ``CommandExecutionError``, in one line, when
 the ensemble does not answer within ``connect_timeout``, when it refuses the credentials or the access, when a
@@ -427,6 +429,31 @@ def make_digest_acl(
     }
     with salt_errors():
         return _acl(znode.digest_acl(keywords))
+
+
+def make_acl(scheme, perms, id=None):
+    """
+    Compute an entry of an ACL, as ``get_acls`` returns them. Asks no server.
+
+    scheme
+        ``world``, ``digest``, ``ip``, or what else the servers know, such as ``sasl`` and ``x509``.
+
+    perms
+        Letters of ``cdrwa`` (create, delete, read, write, admin), or ``all``.
+
+    id
+        Who it is, as the scheme has it: for ``digest`` what ``make_digest_acl`` computes. ``world`` needs none.
+
+    Returns the permissions' sum, the scheme and the id.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt minion zookeeper.make_acl ip rw id=10.0.0.0/8
+    """
+    with salt_errors():
+        return _acl(znode.digest_acl({"scheme": scheme, "id": id, "perms": perms}))
 
 
 def _connection(profile, hosts, scheme, username, password, default_acl):

@@ -5,7 +5,8 @@ Znodes as they should be
 A drop-in for the ``zookeeper`` states that Salt had up to 3007, on the execution module of the same name, where
 the configuration is described: the same parameters, results, comments and changes.
 
-An *ACL* is a dict or a list of dicts. Each has ``username``, ``password``, and of ``read``, ``write``,
+An *ACL* is a dict or a list of dicts. Each has ``scheme``, ``id`` and ``perms`` (letters of ``cdrwa``, or ``all``), or
+``username``, ``password``, and of ``read``, ``write``,
 ``create``, ``delete``, ``admin`` and ``allperms`` those that are true. There is no ``all``, which Salt's own
 documentation shows. Include the user that Salt itself connects as, with ``read`` at least: what cannot be read
 cannot be compared.
@@ -317,16 +318,26 @@ def _hidden(entry):
 
 def _entries(acls):
     """The entries that ACL dicts stand for."""
-    make = __salt__["zookeeper.make_digest_acl"]
     try:
-        return [make(**acl) for acl in ([acls] if isinstance(acls, dict) else acls or [])]
+        return [_entry(acl) for acl in ([acls] if isinstance(acls, dict) else acls or [])]
     except SaltInvocationError:
         raise
-    except TypeError as err:
+    except TypeError:
+        # Whatever it was, it is not shown: it might be a password.
         raise SaltInvocationError(
-            f"acls: {err}; an ACL is a list of dicts with username, password, and allperms or any of "
-            "read, write, create, delete, admin"
-        ) from err
+            "acls: must be a list of dicts with username, password, and allperms or any of "
+            "read, write, create, delete, admin; or with scheme, id and perms"
+        ) from None
+
+
+def _entry(acl):
+    if "scheme" not in acl:
+        return __salt__["zookeeper.make_digest_acl"](**acl)
+    if acl["scheme"] == "auth":
+        raise SaltInvocationError(
+            "acls: the scheme auth is for default_acl: who creates a znode is not who owns it here"
+        )
+    return __salt__["zookeeper.make_acl"](**acl)
 
 
 def _connection(profile, hosts, scheme, username, password, default_acl):
