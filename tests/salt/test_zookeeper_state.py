@@ -206,7 +206,7 @@ class TestPresent:
         assert said(states.present(root, "one", [limited, READER]))[2] == {}
         result, comment, _ = said(states.present(root, "one", [limited, {**READER, "write": True}]))
         assert result is False
-        assert comment.startswith(f"Failed to setup znode {root}: not permitted to administer {root}")
+        assert comment.startswith(f"Failed to setup znode {root}: not permitted to change the ACL of {root}")
 
     @pytest.mark.parametrize("value", [5, None, True, b"bytes"])
     def test_takes_text_only_also_in_a_test(self, states, opts, root, look, value):

@@ -326,7 +326,7 @@ def _entries(acls):
         # Whatever it was, it is not shown: it might be a password.
         raise SaltInvocationError(
             "acls: must be a list of dicts with username, password, and allperms or any of "
-            "read, write, create, delete, admin; or with scheme, id and perms"
+            "read, write, create, delete, admin ('all' is not one of them); or with scheme, id and perms"
         ) from None
 
 
