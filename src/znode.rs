@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures::future::join;
+use futures::future::{join, join_all};
 use zookeeper_client as zk;
 
 use crate::acl;
@@ -19,6 +19,9 @@ use crate::wait::Budget;
 const REQUEST_LIMIT: usize = 0xf_ffff;
 /// What a request to create or to write has beside path, data and ACL: its kind, and the lengths of all.
 const HEAD: usize = 24;
+
+/// Requests of one call that are on their way together.
+const AT_ONCE: usize = 500;
 
 type Attempt<T> = std::result::Result<T, Failure>;
 
@@ -244,21 +247,31 @@ async fn delete_on(session: &Session, path: &str, version: i32, recursive: bool)
             Ok(Some(_)) => {}
             Err(error) => return Err(failure(session, &error, "read", path, version)),
         }
-        // Parents come before their children: deleted from the end, no znode is deleted too early.
+        // Parents come before their children: deleted from the end, no znode is deleted too early. The servers
+        // take the requests of a session in their order, so that many may be on their way.
         let mut found = vec![path.to_owned()];
         let mut next = 0;
-        while let Some(parent) = found.get(next).cloned() {
-            match session.client().list_children(&parent).await {
-                Ok(names) => found.extend(names.into_iter().map(|name| format!("{parent}/{name}"))),
-                Err(zk::Error::NoNode) if next > 0 => {}
-                Err(error) => return Err(failure(session, &error, "read", &parent, version)),
+        while next < found.len() {
+            let parents = &found[next..found.len().min(next + AT_ONCE)];
+            let listed = join_all(parents.iter().map(|parent| session.client().list_children(parent))).await;
+            let mut below = Vec::new();
+            for (parent, names) in parents.iter().zip(listed) {
+                match names {
+                    Ok(names) => below.extend(names.into_iter().map(|name| format!("{parent}/{name}"))),
+                    Err(zk::Error::NoNode) if parent != path => {}
+                    Err(error) => return Err(failure(session, &error, "read", parent, version)),
+                }
             }
-            next += 1;
+            next += parents.len();
+            found.append(&mut below);
         }
-        for below in found[1..].iter().rev() {
-            match session.client().delete(below, None).await {
-                Ok(()) | Err(zk::Error::NoNode) => {}
-                Err(error) => return Err(failure(session, &error, "delete", below, version)),
+        for below in found[1..].rchunks(AT_ONCE) {
+            let deleted = join_all(below.iter().rev().map(|path| session.client().delete(path, None))).await;
+            for (path, deleted) in below.iter().rev().zip(deleted) {
+                match deleted {
+                    Ok(()) | Err(zk::Error::NoNode) => {}
+                    Err(error) => return Err(failure(session, &error, "delete", path, version)),
+                }
             }
         }
     }
