@@ -35,6 +35,10 @@ bench: .make/installed ## what a lock costs, beside kazoo, Salt's stock module a
 	@tools/prerequisites bench >/dev/null
 	$(VENV)/bin/python -m bench $(ARGS)
 
+.PHONY: fuzz
+fuzz: ## the properties of the pure parts, many more times than in `make test`: about a minute
+	PROPTEST_CASES=$${PROPTEST_CASES:-10000} cargo test --no-default-features --test pure
+
 .PHONY: lint
 lint: .make/venv ## format and lint, Rust and Python
 	@for component in fmt clippy; do cargo $$component --version >/dev/null 2>&1 || \

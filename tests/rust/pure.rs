@@ -4,6 +4,7 @@
 
 mod acl;
 mod deadline;
+mod hostile;
 mod order;
 mod path;
 mod settings;

@@ -18,6 +18,9 @@ OWNER = {**SALT, "allperms": True}
 READER = {"username": "app", "password": f"{SECRET}-2", "read": True}
 OWNER_ACL = make_digest_acl("salt", SECRET, all=True)
 READER_ACL = make_digest_acl("app", f"{SECRET}-2", read=True)
+# In `changes` there are no digests.
+OWNER_SHOWN = (31, ("digest", "salt:x"))
+READER_SHOWN = (1, ("digest", "app:x"))
 MODULE = (
     *("create", "ensure_path", "exists", "get", "get_children", "set", "get_acls", "set_acls", "delete"),
     "make_digest_acl",
@@ -83,7 +86,7 @@ def said(ret: dict[str, object]) -> tuple[object, object, object]:
 
 class TestPresent:
     def test_creates_a_znode_and_then_is_content(self, states, root, look):
-        new = {"value": "one", "acls": [OWNER_ACL, READER_ACL]}
+        new = {"value": "one", "acls": [OWNER_SHOWN, READER_SHOWN]}
         ret = states.present(root, "one", [OWNER, READER])
         assert said(ret) == (True, f"Znode {root} successfully created", {"old": {}, "new": new})
         assert look(root) == (b"one", [OWNER_ACL, READER_ACL])
@@ -93,8 +96,8 @@ class TestPresent:
     def test_updates_the_value_and_the_acl_and_keeps_both_old_ones_in_the_changes(self, states, root, look):
         states.present(root, "one", OWNER)
         changes = {
-            "old": {"value": "one", "acls": [OWNER_ACL]},
-            "new": {"value": "two", "acls": [OWNER_ACL, READER_ACL]},
+            "old": {"value": "one", "acls": [OWNER_SHOWN]},
+            "new": {"value": "two", "acls": [OWNER_SHOWN, READER_SHOWN]},
         }
         ret = states.present(root, "two", [OWNER, READER])
         assert said(ret) == (True, f"Znode {root} successfully updated", changes)
@@ -113,12 +116,12 @@ class TestPresent:
     @pytest.mark.parametrize("acls", [None, []])
     def test_creates_with_the_default_acl_where_no_other_is_given(self, states, root, look, acls):
         ret = states.present(root, "", acls, default_acl=OWNER)
-        assert said(ret)[2]["new"] == {"value": "", "acls": [OWNER_ACL]}
+        assert said(ret)[2]["new"] == {"value": "", "acls": [OWNER_SHOWN]}
         assert look(root) == (b"", [OWNER_ACL])
 
     def test_changes_nothing_in_a_test(self, states, opts, root, zk, look):
         opts["test"] = True
-        new = {"value": "one", "acls": [OWNER_ACL]}
+        new = {"value": "one", "acls": [OWNER_SHOWN]}
         ret = states.present(root, "one", [OWNER])
         assert said(ret) == (None, f"{root} is will be created", {"old": {}, "new": new})
         assert look(root) is None
@@ -190,14 +193,14 @@ class TestPresent:
 
     def test_tells_what_was_created_also_where_its_acl_shuts_the_door(self, states, root, zk):
         result, comment, changes = said(states.present(root, "one", [READER]))
-        assert (result, changes) == (False, {"old": {}, "new": {"value": "one", "acls": [READER_ACL]}})
+        assert (result, changes) == (False, {"old": {}, "new": {"value": "one", "acls": [READER_SHOWN]}})
         assert comment.startswith(f"Failed to setup znode {root}: not permitted to read {root} as digest:salt")
         assert zk.exists(root)
 
     def test_tells_what_was_changed_also_where_its_acl_shuts_the_door(self, states, root, zk):
         zk.create(root, b"zero")
         result, comment, changes = said(states.present(root, "zero", [READER]))
-        assert (result, changes) == (False, {"old": {"acls": OPEN_ACL_UNSAFE}, "new": {"acls": [READER_ACL]}})
+        assert (result, changes) == (False, {"old": {"acls": OPEN_ACL_UNSAFE}, "new": {"acls": [READER_SHOWN]}})
         assert comment.startswith(f"Failed to setup znode {root}: not permitted to read {root} as digest:salt")
 
     def test_is_content_with_digests_that_the_servers_hide(self, states, root):
@@ -219,7 +222,7 @@ class TestPresent:
 class TestAbsent:
     def test_deletes_a_znode_and_then_is_content(self, states, root, zk, look):
         zk.create(root, b"one", acl=[OWNER_ACL])
-        changes = {"old": {"value": "one", "acls": [OWNER_ACL]}}
+        changes = {"old": {"value": "one", "acls": [OWNER_SHOWN]}}
         assert said(states.absent(root)) == (True, f"Znode {root} has been removed", changes)
         assert look(root) is None
         assert said(states.absent(root)) == (True, f"Znode {root} does not exist", {})
@@ -266,7 +269,7 @@ class TestAbsent:
 class TestAcls:
     def test_sets_the_acl_and_then_is_content(self, states, root, zk, look):
         zk.create(root, b"one")
-        changes = {"old": OPEN_ACL_UNSAFE, "new": [OWNER_ACL, READER_ACL]}
+        changes = {"old": OPEN_ACL_UNSAFE, "new": [OWNER_SHOWN, READER_SHOWN]}
         assert said(states.acls(root, [OWNER, READER])) == (True, f"Znode {root} acls updated", changes)
         assert look(root) == (b"one", [OWNER_ACL, READER_ACL])
         assert said(states.acls(root, [READER, OWNER])) == (True, f"Znode {root} acls already set", {})
@@ -274,7 +277,7 @@ class TestAcls:
     def test_changes_nothing_in_a_test(self, states, opts, root, zk, look):
         opts["test"] = True
         zk.create(root)
-        changes = {"old": OPEN_ACL_UNSAFE, "new": [OWNER_ACL]}
+        changes = {"old": OPEN_ACL_UNSAFE, "new": [OWNER_SHOWN]}
         assert said(states.acls(root, OWNER)) == (None, f"Znode {root} acls will be updated", changes)
         assert look(root) == (b"", OPEN_ACL_UNSAFE)
 
@@ -296,13 +299,13 @@ class TestAcls:
         functions["zookeeper.set_acls"] = lambda *args, **kw: (write(*args, **kw), owner.set_acls(root, [theirs]))
         owner.create(root)
         comment = f"Znode {root} acls failed to update: somebody else changed it meanwhile"
-        changes = {"old": OPEN_ACL_UNSAFE, "new": [theirs]}
+        changes = {"old": OPEN_ACL_UNSAFE, "new": [(17, ("digest", "salt:x"))]}
         assert said(states.acls(root, [OWNER])) == (False, comment, changes)
 
     def test_tells_what_was_changed_also_where_it_shuts_the_door(self, states, root, zk):
         zk.create(root)
         result, comment, changes = said(states.acls(root, [READER]))
-        assert (result, changes) == (False, {"old": OPEN_ACL_UNSAFE, "new": [READER_ACL]})
+        assert (result, changes) == (False, {"old": OPEN_ACL_UNSAFE, "new": [READER_SHOWN]})
         assert comment.startswith(f"Failed to set acls on znode {root}: not permitted to read {root} as digest:salt")
 
     @pytest.mark.parametrize("acls", [None, []])
@@ -396,7 +399,7 @@ class TestRuns:
     def test_a_znode_is_announced_created_and_then_right(self, single, root, look):
         present = {"value": "one", "acls": [OWNER, READER], "makepath": True}
         path = f"{root}/a"
-        changes = {"old": {}, "new": {"value": "one", "acls": [[31, [*OWNER_ACL.id]], [1, [*READER_ACL.id]]]}}
+        changes = {"old": {}, "new": {"value": "one", "acls": [[31, ["digest", "salt:x"]], [1, ["digest", "app:x"]]]}}
         assert single("present", path, **present, test=True) == (0, None, f"{path} is will be created", changes)
         assert look(root) is None
         assert single("present", path, **present) == (0, True, f"Znode {path} successfully created", changes)

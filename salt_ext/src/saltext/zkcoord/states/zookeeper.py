@@ -18,7 +18,8 @@ What differs from Salt's own states:
 - ``present`` without ``acls`` leaves the ACL alone and does not look at it, so a znode with the right value is
   in order. Salt's announces with ``test=True`` that the ACL will be removed, and else an update that it does not
   do. An empty list is the same as none.
-- Where the ACL changes, ``changes`` has the old one; in Salt's it is missing, or it is the old value.
+- Where the ACL changes, ``changes`` has the old one; in Salt's it is missing, or it is the old value. Digests are ``x``
+  in there, which Salt's shows.
 - ``present`` with ``sequence`` succeeds, and names the znode that it made; Salt's looks for it where it is not.
 - Several minions can apply the same state at the same time: when another one is first, its work is looked at.
 - Digests that the servers hide, from users without ``admin``, are taken for the right ones.
@@ -132,7 +133,7 @@ def present(
         if not __salt__["zookeeper.exists"](name, **connection):
             if __opts__["test"]:
                 # `acls` is there also where none is wanted, as in Salt's own.
-                return _would(ret, f"{name} is will be created", {}, {"acls": [], **wanted})
+                return _would(ret, f"{name} is will be created", {}, _shown({"acls": [], **wanted}))
             path = _create(name, value, acls, ephemeral, sequence, makepath, connection)
             if path is not None:
                 return _created(ret, path if sequence else name, wanted, connection)
@@ -179,7 +180,7 @@ def absent(
         if not __salt__["zookeeper.exists"](name, **connection):
             return _fine(ret, f"Znode {name} does not exist")
         try:
-            old = {what: __salt__[read](name, **connection) for what, read in _READ.items()}
+            old = _shown({what: __salt__[read](name, **connection) for what, read in _READ.items()})
             if recursive is True:
                 old["children"] = __salt__["zookeeper.get_children"](name, **connection)
             if __opts__["test"]:
@@ -248,11 +249,12 @@ def acls(
         if _same("acls", found, wanted):
             return _fine(ret, f"Znode {name} acls already set")
         if __opts__["test"]:
-            return _would(ret, f"Znode {name} acls will be updated", found, wanted)
+            return _would(ret, f"Znode {name} acls will be updated", *map(_all_hidden, (found, wanted)))
         __salt__["zookeeper.set_acls"](name, acls, version, **connection)
-        ret["changes"] = {"old": found, "new": wanted}
-        ret["changes"]["new"] = __salt__["zookeeper.get_acls"](name, **connection)
-        if _same("acls", ret["changes"]["new"], wanted):
+        ret["changes"] = {"old": _all_hidden(found), "new": _all_hidden(wanted)}
+        found = __salt__["zookeeper.get_acls"](name, **connection)
+        ret["changes"]["new"] = _all_hidden(found)
+        if _same("acls", found, wanted):
             return _fine(ret, f"Znode {name} acls updated")
         ret["comment"] = f"Znode {name} acls failed to update: {_MEANWHILE}"
     return ret
@@ -271,10 +273,10 @@ def _create(name, value, acls, ephemeral, sequence, makepath, connection):
 
 def _created(ret, path, wanted, connection):
     """Look at a znode that was created."""
-    ret["changes"] = {"old": {}, "new": dict(wanted)}
-    for what, read in _READ.items():
-        ret["changes"]["new"][what] = __salt__[read](path, **connection)
-    _check(ret["changes"]["new"], wanted)
+    ret["changes"] = {"old": {}, "new": _shown(wanted)}
+    found = {what: __salt__[read](path, **connection) for what, read in _READ.items()}
+    ret["changes"]["new"] = _shown(found)
+    _check(found, wanted)
     return _fine(ret, f"Znode {path} successfully created")
 
 
@@ -286,14 +288,15 @@ def _updated(ret, given, wanted, version, connection):
     if not other:
         return _fine(ret, f"Znode {name} is already set to the correct value with the correct acls")
     if __opts__["test"]:
-        old, new = ({what: values[what] for what in other} for values in (found, wanted))
+        old, new = (_shown({what: values[what] for what in other}) for values in (found, wanted))
         return _would(ret, f"Znode {name} is will be updated", old, new)
     for what in other:
         __salt__[_WRITE[what]](name, given[what], version, **connection)
-        ret["changes"].setdefault("old", {})[what] = found[what]
-        ret["changes"].setdefault("new", {})[what] = wanted[what]
-        ret["changes"]["new"][what] = __salt__[_READ[what]](name, **connection)
-    _check(ret["changes"]["new"], {what: wanted[what] for what in other})
+        ret["changes"].setdefault("old", {}).update(_shown({what: found[what]}))
+        ret["changes"].setdefault("new", {}).update(_shown({what: wanted[what]}))
+        found[what] = __salt__[_READ[what]](name, **connection)
+        ret["changes"]["new"].update(_shown({what: found[what]}))
+    _check(found, {what: wanted[what] for what in other})
     return _fine(ret, f"Znode {name} successfully updated")
 
 
@@ -313,7 +316,17 @@ def _same(what, found, wanted):
 def _hidden(entry):
     """Show an entry of an ACL as the servers do to users without ``admin``."""
     perms, (scheme, identity) = entry
-    return perms, (scheme, identity.partition(":")[0] + ":x")
+    return perms, (scheme, identity.partition(":")[0] + ":x" if scheme == "digest" else identity)
+
+
+def _all_hidden(acl):
+    """Show an ACL as it may be in ``changes``, which end up in logs, events and the job cache."""
+    return [_hidden(entry) for entry in acl]
+
+
+def _shown(values):
+    """Show a value as it is, and an ACL without its digests."""
+    return {what: _all_hidden(told) if what == "acls" else told for what, told in values.items()}
 
 
 def _entries(acls):
