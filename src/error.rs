@@ -48,7 +48,7 @@ pub enum Error {
         user: String,
     },
     /// The ensemble refused the credentials.
-    #[error("{hosts} refused {user}, on the way to {path}: check username, password and scheme")]
+    #[error("{hosts} refused {user}, on the way to {path}: {reason}")]
     AuthFailed {
         /// The connect string.
         hosts: String,
@@ -56,14 +56,24 @@ pub enum Error {
         path: String,
         /// `scheme:user`, or `anonymous`.
         user: String,
+        /// What to check.
+        reason: &'static str,
+    },
+    /// No server can be used, and waiting will not change that: its certificate, ours, or TLS to a port without.
+    #[error("no server can be used: {reason}")]
+    Tls {
+        /// What is wrong with each server.
+        reason: String,
     },
     /// No server answered in time.
-    #[error("no ZooKeeper server answered within {:.1} s, tried {hosts}: check the addresses, and that a majority of the ensemble runs", .waited.as_secs_f64())]
+    #[error("no ZooKeeper server answered within {:.1} s, tried {hosts}: {advice}", .waited.as_secs_f64())]
     Unreachable {
         /// The connect string.
         hosts: String,
         /// How long it was tried.
         waited: Duration,
+        /// What is known against some servers, or what to check.
+        advice: String,
     },
     /// The connection was lost and the outcome could not be learned in time.
     #[error("lost the connection to {hosts} over {path}: {consequence}")]
@@ -146,6 +156,7 @@ impl Error {
             Self::LimitMismatch { .. } => "limit_mismatch",
             Self::NoAuth { .. } => "no_auth",
             Self::AuthFailed { .. } => "auth_failed",
+            Self::Tls { .. } => "tls",
             Self::Unreachable { .. } => "unreachable",
             Self::ConnectionLost { .. } => "connection_lost",
             Self::Cancelled { .. } => "cancelled",
@@ -170,7 +181,7 @@ impl Error {
             | Self::NodeExists { path }
             | Self::BadVersion { path, .. }
             | Self::Server { path, .. } => Some(path),
-            Self::Argument { .. } | Self::Unreachable { .. } | Self::Internal(_) => None,
+            Self::Argument { .. } | Self::Tls { .. } | Self::Unreachable { .. } | Self::Internal(_) => None,
         }
     }
 

@@ -7,8 +7,10 @@
 //! | module | what it answers |
 //! | --- | --- |
 //! | [`path`], [`acl`], [`deadline`], [`record`] | what is a valid path, an ACL, a wait, the bytes of a znode (pure) |
+//! | [`secret`], [`security`] | who a caller is, and how its servers are made sure of (pure) |
 //! | [`settings`] | which ensemble, as whom, for how long (pure) |
 //! | [`wait`] | how a wait ends: answer, time, or the caller |
+//! | `tls`, `diagnosis` | the certificates in files, and why a server cannot be used |
 //! | [`session`] | the live sessions of a process, and what a failure of one means |
 //! | [`recipe`] | the primitives: semaphore and party |
 //! | [`znode`] | single znodes: create, read, write, delete |
@@ -18,14 +20,18 @@
 
 pub mod acl;
 pub mod deadline;
+mod diagnosis;
 pub mod error;
 pub mod path;
 #[cfg(feature = "python")]
 mod py;
 pub mod recipe;
 pub mod record;
+pub mod secret;
+pub mod security;
 pub mod session;
 pub mod settings;
+mod tls;
 pub mod wait;
 pub mod znode;
 

@@ -12,11 +12,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::{join_all, BoxFuture};
+use zeroize::Zeroizing;
 use zookeeper_client as zk;
 
 use crate::deadline::Deadline;
+use crate::diagnosis::{certain_failure, Findings};
 use crate::error::{Error, Result};
+use crate::security::Credentials;
 use crate::settings::{Identity, Settings};
+use crate::tls::Material;
 use crate::wait::{Budget, Cut};
 
 /// Between a lost connection and the next try on it: a server that answers every request by hanging
@@ -25,6 +29,9 @@ pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 
 /// How many addresses the client is given, by naming each as often as it takes.
 const TRIES_A_PASS: usize = 12;
+
+/// Why credentials may have been refused.
+const CHECK: &str = "check username, password and scheme";
 
 /// What a call that only reads has left behind when it is cut short.
 pub(crate) const UNCHANGED: &str = "nothing was changed";
@@ -109,7 +116,22 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    async fn open(identity: &Arc<Identity>, path: &str) -> Result<Self> {
+    /// Opens a session, however long it takes, unless it is certain that none of the servers can be used.
+    async fn open(identity: &Arc<Identity>, path: &str, findings: &Findings) -> Result<Self> {
+        let material = match identity.tls.clone() {
+            None => None,
+            Some(tls) => {
+                let loading = tokio::task::spawn_blocking(move || Material::load(&tls));
+                Some(loading.await.map_err(|error| Error::Internal(error.to_string()))??)
+            }
+        };
+        tokio::select! {
+            opened = Self::connect(identity, material.as_ref(), path) => opened,
+            failure = certain_failure(identity, material.as_ref(), findings) => failure.map(|never| match never {}),
+        }
+    }
+
+    async fn connect(identity: &Arc<Identity>, material: Option<&Material>, path: &str) -> Result<Self> {
         // The client pauses ever longer between two passes through its list, so that a short list
         // leaves gaps of seconds, in which a session of ten seconds can expire although all servers
         // are back. A longer list has shorter ones.
@@ -117,12 +139,46 @@ impl Session {
         let servers = servers.map(String::as_str).collect::<Vec<_>>().join(",");
         loop {
             let mut connector = zk::Client::connector().with_session_timeout(identity.session_timeout);
-            if let Some(it) = &identity.credentials {
-                connector = connector.with_auth(&it.scheme, format!("{}:{}", it.username, it.password).as_bytes());
+            match &identity.credentials {
+                None => {}
+                Some(Credentials::Digest { username, password }) => {
+                    let pair = Zeroizing::new(format!("{username}:{}", password.reveal()));
+                    connector = connector.with_auth("digest", pair.as_bytes());
+                }
+                Some(Credentials::DigestMd5 { username, password }) => {
+                    let (username, password) = (username.clone(), password.reveal().to_owned());
+                    connector = connector.with_sasl(zk::SaslOptions::digest_md5(username, password));
+                }
+                #[cfg(feature = "gssapi")]
+                Some(Credentials::Gssapi) => connector = connector.with_sasl(zk::SaslOptions::gssapi()),
             }
-            match connector.connect(&servers).await {
-                Ok(client) => return Ok(Self { client, identity: identity.clone() }),
-                Err(zk::Error::AuthFailed) => return Err(auth_failed(identity, path)),
+            let opened = match material {
+                Some(material) => connector.with_tls(material.options()?).secure_connect(&servers).await,
+                None => connector.connect(&servers).await,
+            };
+            let known = match opened {
+                Ok(client) if !identity.credentials.as_ref().is_some_and(Credentials::is_sasl) => Ok((client, true)),
+                // A server that does not do SASL lets everybody in, as nobody.
+                Ok(client) => client.list_auth_users().await.map(|users| {
+                    let is_known = users.iter().any(|user| user.scheme() == "sasl");
+                    (client, is_known)
+                }),
+                Err(error) => Err(error),
+            };
+            match known {
+                Ok((client, true)) => return Ok(Self { client, identity: identity.clone() }),
+                Ok((_, false)) => {
+                    return Err(auth_failed(
+                        identity,
+                        path,
+                        "it knows no such user: SASL is off there, or lets in those who fail",
+                    ))
+                }
+                Err(zk::Error::AuthFailed) => return Err(auth_failed(identity, path, CHECK)),
+                Err(zk::Error::Unimplemented) => {
+                    let reason = "SASL needs ZooKeeper 3.7 or newer, which can tell who is logged in";
+                    return Err(auth_failed(identity, path, reason));
+                }
                 Err(zk::Error::BadArguments(why)) => return Err(Error::argument("zk_hosts", why.to_string())),
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
@@ -189,7 +245,7 @@ impl Session {
         use zk::Error as E;
         match error {
             E::NoAuth => Failure::Final(Error::NoAuth { action, path: path.to_owned(), user: self.identity.user() }),
-            E::AuthFailed => Failure::Final(auth_failed(&self.identity, path)),
+            E::AuthFailed => Failure::Final(auth_failed(&self.identity, path, CHECK)),
             E::SessionExpired | E::ClientClosed => Failure::Gone,
             E::InvalidAcl => {
                 let reason = "the servers do not take its ACL: they have no such scheme, or its scheme no such id";
@@ -204,8 +260,8 @@ impl Session {
     }
 }
 
-fn auth_failed(identity: &Identity, path: &str) -> Error {
-    Error::AuthFailed { hosts: identity.hosts(), path: path.to_owned(), user: identity.user() }
+fn auth_failed(identity: &Identity, path: &str, reason: &'static str) -> Error {
+    Error::AuthFailed { hosts: identity.hosts(), path: path.to_owned(), user: identity.user(), reason }
 }
 
 /// What a created znode permits; an empty list is everything to everybody, as in kazoo.
@@ -267,7 +323,8 @@ impl Ensemble {
     }
 
     pub(crate) fn unreachable(&self, waited: Duration) -> Error {
-        Error::Unreachable { hosts: self.identity.hosts(), waited }
+        let advice = "check the addresses, and that a majority of the ensemble runs".to_owned();
+        Error::Unreachable { hosts: self.identity.hosts(), waited, advice }
     }
 
     pub(crate) fn connection_lost(&self, path: &str, consequence: &'static str) -> Error {
@@ -281,7 +338,7 @@ impl Ensemble {
     /// A session that is connected: the shared one, or a new one in its place if that is over.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] within the connect timeout or the budget, [`Error::AuthFailed`],
+    /// [`Error::Unreachable`] within the connect timeout or the budget, [`Error::AuthFailed`], [`Error::Tls`],
     /// [`Error::Cancelled`].
     pub(crate) async fn session(&self, budget: &Budget, path: &str) -> Result<Session> {
         self.session_within(Deadline::after(Instant::now(), self.settings.connect_timeout), budget, path).await
@@ -296,12 +353,13 @@ impl Ensemble {
     async fn session_within(&self, limit: Deadline, budget: &Budget, path: &str) -> Result<Session> {
         let started = Instant::now();
         let slot = self.registry.slot(&self.identity);
+        let findings = Findings::default();
         let opening = async {
             loop {
                 let mut held = slot.lock().await;
                 let session = match held.as_ref().filter(|session| !session.is_over()) {
                     Some(session) => session.clone(),
-                    None => held.insert(Session::open(&self.identity, path).await?).clone(),
+                    None => held.insert(Session::open(&self.identity, path, &findings).await?).clone(),
                 };
                 drop(held);
                 if session.connected().await {
@@ -311,7 +369,12 @@ impl Ensemble {
         };
         match budget.race(limit, opening).await {
             Ok(outcome) => outcome,
-            Err(Cut::TimedOut) => Err(self.unreachable(started.elapsed())),
+            Err(Cut::TimedOut) => match findings.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                None => Err(self.unreachable(started.elapsed())),
+                Some(advice) => {
+                    Err(Error::Unreachable { hosts: self.identity.hosts(), waited: started.elapsed(), advice })
+                }
+            },
             Err(Cut::Cancelled) => Err(self.cancelled(budget, path, UNCHANGED)),
         }
     }

@@ -5,11 +5,15 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::security::{server_name, Credentials, Tls, TlsSource, UserSource};
 use crate::{acl, path};
 
 /// Where ZooKeeper is looked for when nobody says.
 pub const DEFAULT_HOSTS: &str = "127.0.0.1:2181";
 const DEFAULT_PORT: u16 = 2181;
+/// What a server is named with that speaks TLS, or that does not.
+const TLS: &str = "tcp+tls://";
+const PLAIN: &str = "tcp://";
 /// Seconds; the servers cut it to their own bounds.
 const DEFAULT_SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Seconds until an ensemble counts as out of reach.
@@ -19,20 +23,16 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// A session that is shorter expires with every pause of a server or a network.
 const MIN_SESSION_TIMEOUT: Duration = Duration::from_secs(1);
 const MIN_CONNECT_TIMEOUT: Duration = Duration::from_millis(1);
-/// The schemes that a name and a password can be given for.
-const SCHEMES: [&str; 1] = ["digest"];
 
 /// What one source (the call's arguments, or a profile) says. `None` is not said.
 #[derive(Clone, Default)]
 pub struct Source {
     /// The connect string, whole or in pieces.
     pub hosts: Option<Vec<String>>,
-    /// The authentication scheme.
-    pub scheme: Option<String>,
-    /// The user.
-    pub username: Option<String>,
-    /// The user's password.
-    pub password: Option<String>,
+    /// The caller.
+    pub user: UserSource,
+    /// How the servers are made sure of.
+    pub tls: TlsSource,
     /// What every created znode permits.
     pub default_acl: Option<Vec<acl::Entry>>,
     /// How long the servers keep a silent session.
@@ -43,7 +43,7 @@ pub struct Source {
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source").field("hosts", &self.hosts).field("scheme", &self.scheme).finish_non_exhaustive()
+        f.debug_struct("Source").field("hosts", &self.hosts).field("scheme", &self.user.scheme).finish_non_exhaustive()
     }
 }
 
@@ -53,28 +53,38 @@ pub struct Identity {
     pub(crate) servers: Vec<String>,
     pub(crate) chroot: String,
     pub(crate) credentials: Option<Credentials>,
+    pub(crate) tls: Option<Tls>,
     pub(crate) session_timeout: Duration,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Credentials {
-    pub(crate) scheme: String,
-    pub(crate) username: String,
-    pub(crate) password: String,
 }
 
 impl Identity {
     /// The connect string, for people.
     #[must_use]
     pub fn hosts(&self) -> String {
-        format!("{}{}", self.servers.join(","), self.chroot)
+        format!("{}{}", self.connect_string(), self.chroot)
+    }
+
+    pub(crate) fn connect_string(&self) -> String {
+        let scheme = if self.tls.is_some() { TLS } else { "" };
+        self.servers.iter().map(|server| format!("{scheme}{server}")).collect::<Vec<_>>().join(",")
+    }
+
+    /// Whether any host that the authority vouches for may pass for a server.
+    #[must_use]
+    pub fn is_unverified(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| !tls.verify_names)
+    }
+
+    /// Whether the servers know who the caller is: by name, or by the certificate.
+    #[must_use]
+    pub fn is_somebody(&self) -> bool {
+        self.credentials.is_some() || self.tls.as_ref().is_some_and(|tls| tls.client.is_some())
     }
 
     /// `scheme:user`, or `anonymous`.
     #[must_use]
     pub fn user(&self) -> String {
-        let named = self.credentials.as_ref().map(|it| format!("{}:{}", it.scheme, it.username));
-        named.unwrap_or_else(|| "anonymous".to_owned())
+        self.credentials.as_ref().map_or_else(|| "anonymous".to_owned(), Credentials::user)
     }
 }
 
@@ -100,21 +110,21 @@ impl Settings {
     ///
     /// # Errors
     /// [`Error::Argument`]: hosts that do not parse, an unknown scheme, a user without a password
-    /// or the reverse, a bad ACL, a timeout out of range.
+    /// or the reverse, settings of TLS that contradict each other, a bad ACL, a timeout out of range.
     pub fn resolve(explicit: Source, profile: Source) -> Result<Self> {
         let hosts = explicit.hosts.or(profile.hosts).unwrap_or_else(|| vec![DEFAULT_HOSTS.to_owned()]);
-        let (servers, chroot) = parse_hosts(&hosts)?;
-        let credentials = credentials(
-            explicit.scheme.or(profile.scheme),
-            explicit.username.or(profile.username),
-            explicit.password.or(profile.password),
-        )?;
+        let (servers, chroot, by_hosts) = parse_hosts(&hosts)?;
+        let credentials = Credentials::resolve(explicit.user.or(profile.user))?;
+        let tls = Tls::resolve(explicit.tls.or(profile.tls), by_hosts)?;
+        if tls.is_some() {
+            servers.iter().try_for_each(|server| server_name(server).map(drop))?;
+        }
         let acl = acl::from_entries("default_acl", &explicit.default_acl.or(profile.default_acl).unwrap_or_default())?;
         let session_timeout = explicit.session_timeout.or(profile.session_timeout).unwrap_or(DEFAULT_SESSION_TIMEOUT);
         let connect_timeout = explicit.connect_timeout.or(profile.connect_timeout).unwrap_or(DEFAULT_CONNECT_TIMEOUT);
         in_range("session_timeout", session_timeout, MIN_SESSION_TIMEOUT)?;
         in_range("connect_timeout", connect_timeout, MIN_CONNECT_TIMEOUT)?;
-        let identity = Identity { servers, chroot, credentials, session_timeout };
+        let identity = Identity { servers, chroot, credentials, tls, session_timeout };
         let settings = Self { identity, acl, connect_timeout };
         settings.check_creator("default_acl", &settings.acl)?;
         Ok(settings)
@@ -125,7 +135,7 @@ impl Settings {
     /// # Errors
     /// [`Error::Argument`].
     pub fn check_creator(&self, argument: &'static str, acl: &acl::List) -> Result<()> {
-        acl::check_creator(argument, acl, self.identity.credentials.is_some())
+        acl::check_creator(argument, acl, self.identity.is_somebody())
     }
 
     /// The znode that a caller's `path` means, below the chroot.
@@ -160,39 +170,22 @@ fn in_range(argument: &'static str, timeout: Duration, least: Duration) -> Resul
     Ok(())
 }
 
-fn credentials(
-    scheme: Option<String>,
-    username: Option<String>,
-    password: Option<String>,
-) -> Result<Option<Credentials>> {
-    if let Some(scheme) = scheme.as_deref().filter(|scheme| !SCHEMES.contains(scheme)) {
-        let known = SCHEMES.join(", ");
-        return Err(Error::argument("scheme", format!("{scheme:?} is not supported; supported: {known}")));
-    }
-    match (username, password) {
-        (None, None) => Ok(None),
-        (Some(_), None) => Err(Error::argument("username", "given without a password")),
-        (None, Some(_)) => Err(Error::argument("password", "given without a username")),
-        (Some(username), Some(_)) if username.contains(|c: char| c == ':' || c.is_control()) => {
-            Err(Error::argument("username", "must not contain ':', which ends it in the digest scheme, nor controls"))
-        }
-        (Some(username), Some(password)) => {
-            Ok(Some(Credentials { scheme: scheme.unwrap_or_else(|| "digest".to_owned()), username, password }))
-        }
-    }
-}
-
-/// Servers as `host:port`, and the chroot's prefix.
+/// Servers as `host:port`, the chroot's prefix, and whether to speak TLS where that is said.
 ///
 /// Taken are `a:1,b:2/chroot` as text, lists of such pieces, and lists whose last item is the chroot.
 /// A chroot after several servers must be the same after each.
-fn parse_hosts(items: &[String]) -> Result<(Vec<String>, String)> {
+fn parse_hosts(items: &[String]) -> Result<(Vec<String>, String, Option<bool>)> {
     let refused = |reason: String| Err(Error::argument("zk_hosts", reason));
     let mut servers = Vec::new();
     let mut chroot: Option<String> = None;
+    let mut schemes = Vec::new();
     let pieces: Vec<&str> = items.iter().flat_map(|item| item.split(',')).map(str::trim).collect();
     for (index, piece) in pieces.iter().enumerate() {
-        let (address, suffix) = piece.find('/').map_or((*piece, ""), |slash| piece.split_at(slash));
+        let (scheme, piece) = [(TLS, true), (PLAIN, false)]
+            .into_iter()
+            .find_map(|(prefix, tls)| piece.strip_prefix(prefix).map(|rest| (Some(tls), rest)))
+            .unwrap_or((None, piece));
+        let (address, suffix) = piece.find('/').map_or((piece, ""), |slash| piece.split_at(slash));
         if !suffix.is_empty() {
             let prefix = path::chroot(suffix)?;
             if chroot.as_ref().is_some_and(|other| *other != prefix) {
@@ -201,14 +194,18 @@ fn parse_hosts(items: &[String]) -> Result<(Vec<String>, String)> {
             chroot = Some(prefix);
         }
         let is_chroot_item = address.is_empty() && !suffix.is_empty() && index > 0 && index + 1 == pieces.len();
-        if !is_chroot_item {
+        if !is_chroot_item || scheme.is_some() {
             servers.push(parse_server(address)?);
+            schemes.push(scheme);
         }
     }
     if servers.is_empty() {
         return refused("no server is named; give host:port,host:port".to_owned());
     }
-    Ok((servers, chroot.unwrap_or_default()))
+    if schemes.iter().any(|scheme| *scheme != schemes[0]) {
+        return refused(format!("either all servers are named with {TLS}, or none is: TLS is for all of them"));
+    }
+    Ok((servers, chroot.unwrap_or_default(), schemes[0]))
 }
 
 fn parse_server(text: &str) -> Result<String> {

@@ -15,6 +15,7 @@ import zkcoord
 from kazoo.client import KazooClient
 from zkcoord.testing import Ensemble
 
+from tests.support.certificates import Authority
 from tests.support.processes import MARK, Script, marked
 from tests.support.proxy import Proxies, proxied
 
@@ -53,6 +54,26 @@ def zk(observer: KazooClient) -> KazooClient:
 @pytest.fixture
 def hosts(ensemble: Ensemble) -> str:
     return ensemble.hosts
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Who vouches for servers and clients in these tests."""
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def secure(authority: Authority) -> Iterator[Ensemble]:
+    """Three real servers whose secure ports are for clients with a certificate."""
+    with Ensemble(3, tls=authority.server(client_auth=True)) as ensemble:
+        yield ensemble
+
+
+@pytest.fixture(scope="session")
+def tls(authority: Authority) -> dict[str, object]:
+    """The arguments of a client that the secure servers accept."""
+    certfile, keyfile = authority.issue("client")
+    return {"use_ssl": True, "ca_certs": str(authority.path), "certfile": str(certfile), "keyfile": str(keyfile)}
 
 
 @pytest.fixture

@@ -11,11 +11,24 @@ zk_hosts
 profile, config_get
     `config_get` is a callable ``(key, default)``, such as Salt's ``config.get``. Whatever the arguments leave
     open is looked up with it, one key at a time: ``zookeeper:hosts``, or ``zookeeper:PROFILE:hosts`` if a
-    profile is named, and likewise ``scheme``, ``username``, ``password``, ``default_acl``,
+    profile is named, and likewise the other arguments from ``scheme`` to ``verify_certs``, and
     ``session_timeout`` and ``connect_timeout`` (seconds, 10 each). Then the defaults: ``127.0.0.1:2181``,
     nobody, everything permitted to everybody.
 scheme, username, password
-    ``digest`` is the scheme, and the default where a name and a password are given.
+    ``digest`` is the scheme, and the default where a name and a password are given; or ``sasl``.
+mechanism
+    How SASL is done: ``DIGEST-MD5``, or ``GSSAPI`` where it is built in. A server that does not do it is an
+    error, AuthFailed.
+use_ssl
+    Whether to speak TLS, which ``tcp+tls://`` before each server asks for too.
+ca_certs
+    The file with the certificates, in PEM format, of the authorities that vouch for the servers. It may hold their
+    revocation lists too.
+certfile, keyfile, keyfile_password
+    The client's certificate, with those between it and the authority, and the key to it, which may be encrypted
+    (PKCS #8), and may be in the same file. All files are read when a session is opened.
+verify_certs
+    False: the authority has to vouch for a server, but for whichever host. Each call then logs a warning.
 default_acl
     What created znodes permit: an entry or a list of them, each a dict with ``username``, ``password`` and those of
     ``read``, ``write``, ``create``, ``delete``, ``admin``, ``allperms`` that are true; or a dict with ``scheme``,
@@ -26,17 +39,20 @@ raise_on_signal
     was there before runs. True: the wait is undone, and `zkcoord.errors.Cancelled` raised in its place.
 
 Errors, all under `zkcoord.errors.Error`: ArgumentError before anything is sent; Unreachable when no server
-answers within `timeout` or the connect timeout, whichever is less; AuthFailed, NoAuth; Cancelled; ServerError.
+answers within `timeout` or the connect timeout, whichever is less; TlsFailed at once when none of them can be
+used for its certificate, for ours, or for want of TLS; AuthFailed, NoAuth; Cancelled; ServerError.
 A lost connection is mended, an expired session replaced; neither ends a call that has time left.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
 from typing import Any, TypeAlias, TypedDict
 
 from typing_extensions import Unpack
 
 _Scalar: TypeAlias = str | int | float
 _Hosts: TypeAlias = str | Sequence[str]
+_File: TypeAlias = str | PathLike[str]
 _AclEntryOf: TypeAlias = Mapping[str, Any] | str
 _Acl: TypeAlias = _AclEntryOf | Sequence[_AclEntryOf]
 _ConfigGet: TypeAlias = Callable[[str, Any], Any]
@@ -53,6 +69,13 @@ class _Connection(TypedDict, total=False):
     config_get: _ConfigGet | None
     timeout: float | str | None
     raise_on_signal: bool
+    mechanism: str | None
+    use_ssl: bool | str | None
+    ca_certs: _File | None
+    certfile: _File | None
+    keyfile: _File | None
+    keyfile_password: _Scalar | None
+    verify_certs: bool | str | None
 
 _Stat: TypeAlias = tuple[int, int, int, int, int, int, int, int, int, int, int]
 _AclEntry: TypeAlias = tuple[int, tuple[str, str]]
@@ -76,6 +99,13 @@ def lock(
     config_get: _ConfigGet | None = None,
     raise_on_signal: bool = False,
     on_position: Callable[[int], object] | None = None,
+    mechanism: str | None = None,
+    use_ssl: bool | str | None = None,
+    ca_certs: _File | None = None,
+    certfile: _File | None = None,
+    keyfile: _File | None = None,
+    keyfile_password: _Scalar | None = None,
+    verify_certs: bool | str | None = None,
 ) -> bool:
     """Take one of the `max_concurrency` slots at `path` for `identifier` (the host's name).
 
@@ -111,6 +141,13 @@ def unlock(
     timeout: float | str | None = None,
     config_get: _ConfigGet | None = None,
     raise_on_signal: bool = False,
+    mechanism: str | None = None,
+    use_ssl: bool | str | None = None,
+    ca_certs: _File | None = None,
+    certfile: _File | None = None,
+    keyfile: _File | None = None,
+    keyfile_password: _Scalar | None = None,
+    verify_certs: bool | str | None = None,
 ) -> bool:
     """Give back the slot that `identifier` (the host's name) holds at `path`, from any process.
 
@@ -134,6 +171,13 @@ def lock_holders(
     *,
     config_get: _ConfigGet | None = None,
     raise_on_signal: bool = False,
+    mechanism: str | None = None,
+    use_ssl: bool | str | None = None,
+    ca_certs: _File | None = None,
+    certfile: _File | None = None,
+    keyfile: _File | None = None,
+    keyfile_password: _Scalar | None = None,
+    verify_certs: bool | str | None = None,
 ) -> list[str]:
     """List the identifiers that hold a slot at `path`, in no order; none if the path does not exist.
 
@@ -156,6 +200,13 @@ def party_members(
     timeout: float | str | None = None,
     config_get: _ConfigGet | None = None,
     raise_on_signal: bool = False,
+    mechanism: str | None = None,
+    use_ssl: bool | str | None = None,
+    ca_certs: _File | None = None,
+    certfile: _File | None = None,
+    keyfile: _File | None = None,
+    keyfile_password: _Scalar | None = None,
+    verify_certs: bool | str | None = None,
 ) -> list[str]:
     """List the identifiers present in the party at `path`, in no order: kazoo's Party and ShallowParty members.
 

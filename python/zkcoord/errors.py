@@ -18,6 +18,7 @@ __all__ = [
     "NoNode",
     "NodeExists",
     "ServerError",
+    "TlsFailed",
     "Unreachable",
 ]
 
@@ -55,6 +56,12 @@ class AuthFailed(Error):
     """The ensemble refused the credentials."""
 
     kind = "auth_failed"
+
+
+class TlsFailed(Error):
+    """No server can be used, which waiting will not change: for its certificate, for ours, or for want of TLS."""
+
+    kind = "tls"
 
 
 class NoNode(Error):

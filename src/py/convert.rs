@@ -8,9 +8,12 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyMapping, PySequence, PyString};
 
+use super::security::{self, Security};
 use crate::acl;
 use crate::deadline::Patience;
 use crate::error::{Error, Result};
+use crate::secret::Secret;
+use crate::security::UserSource;
 use crate::settings::{Settings, Source};
 
 /// Bytes of a name, a password or a connect string. A server hangs up on a request beyond 1 MiB, and does
@@ -22,7 +25,7 @@ const MOST_ITEMS: usize = 1000;
 /// An argument that was given: neither left out nor `None`.
 pub(super) type Given<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
 
-fn refused<T>(argument: &'static str, reason: &str) -> Result<T> {
+pub(super) fn refused<T>(argument: &'static str, reason: &str) -> Result<T> {
     Err(Error::argument(argument, reason))
 }
 
@@ -44,7 +47,7 @@ pub(super) fn text(argument: &'static str, value: &Bound<'_, PyAny>) -> Result<S
 }
 
 /// Any scalar, as the text that Python prints for it.
-fn scalar(argument: &'static str, value: &Bound<'_, PyAny>) -> Result<String> {
+pub(super) fn scalar(argument: &'static str, value: &Bound<'_, PyAny>) -> Result<String> {
     let is_number = value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>();
     let printed = if is_number { value.str().ok().and_then(|text| text_of(text.as_any())) } else { text_of(value) };
     match printed {
@@ -194,6 +197,7 @@ pub(super) struct Connection<'a, 'py> {
     pub(super) password: Given<'a, 'py>,
     pub(super) default_acl: Given<'a, 'py>,
     pub(super) config_get: Given<'a, 'py>,
+    pub(super) security: Security<'py>,
 }
 
 impl<'py> Connection<'_, 'py> {
@@ -205,6 +209,7 @@ impl<'py> Connection<'_, 'py> {
             username: self.username.filter(|value| is_said(value)).cloned(),
             password: self.password.filter(|value| is_said(value)).cloned(),
             default_acl: self.default_acl.filter(|value| is_said(value)).cloned(),
+            security: self.security.clone(),
             ..Values::default()
         };
         let profile = match self.config_get {
@@ -212,7 +217,9 @@ impl<'py> Connection<'_, 'py> {
             Some(config_get) if !config_get.is_callable() => refused("config_get", "must be callable")?,
             Some(config_get) => self.profile_values(config_get, &explicit)?,
         };
-        Ok(Settings::resolve(explicit.source()?, profile.source()?)?)
+        let settings = Settings::resolve(explicit.source()?, profile.source()?)?;
+        Python::attach(|py| security::warn(py, &settings))?;
+        Ok(settings)
     }
 
     fn profile_values(&self, config_get: &Bound<'py, PyAny>, explicit: &Values<'py>) -> PyResult<Values<'py>> {
@@ -227,9 +234,13 @@ impl<'py> Connection<'_, 'py> {
             let value = config_get.call1((format!("{prefix}:{key}"), config_get.py().None()))?;
             Ok(Some(value).filter(is_said))
         };
+        let scheme = look_up("scheme", explicit.scheme.is_some())?;
+        let with_sasl = scheme.is_some() || explicit.scheme.is_some();
+        let security = explicit.security.look_up(with_sasl, look_up)?;
         Ok(Values {
+            security,
             hosts: look_up("hosts", explicit.hosts.is_some())?,
-            scheme: look_up("scheme", explicit.scheme.is_some())?,
+            scheme,
             username: look_up("username", explicit.username.is_some())?,
             password: look_up("password", explicit.password.is_some())?,
             default_acl: look_up("default_acl", explicit.default_acl.is_some())?,
@@ -240,7 +251,7 @@ impl<'py> Connection<'_, 'py> {
 }
 
 /// `None`, empty text and empty lists leave a setting open, as in the stock module.
-fn is_said(value: &Bound<'_, PyAny>) -> bool {
+pub(super) fn is_said(value: &Bound<'_, PyAny>) -> bool {
     !value.is_none() && !value.len().is_ok_and(|length| length == 0)
 }
 
@@ -251,6 +262,7 @@ struct Values<'py> {
     username: Option<Bound<'py, PyAny>>,
     password: Option<Bound<'py, PyAny>>,
     default_acl: Option<Bound<'py, PyAny>>,
+    security: Security<'py>,
     session_timeout: Option<Bound<'py, PyAny>>,
     connect_timeout: Option<Bound<'py, PyAny>>,
 }
@@ -258,11 +270,17 @@ struct Values<'py> {
 impl Values<'_> {
     fn source(&self) -> Result<Source> {
         let timeout = |name, value: &Option<Bound<'_, PyAny>>| value.as_ref().map(|it| seconds(name, it)).transpose();
+        let (mechanism, tls) = self.security.source()?;
+        let user = UserSource {
+            scheme: self.scheme.as_ref().map(|it| text("scheme", it)).transpose()?,
+            mechanism,
+            username: self.username.as_ref().map(|it| scalar("username", it)).transpose()?,
+            password: self.password.as_ref().map(|it| scalar("password", it).map(Secret::from)).transpose()?,
+        };
         Ok(Source {
             hosts: self.hosts.as_ref().map(hosts).transpose()?,
-            scheme: self.scheme.as_ref().map(|it| text("scheme", it)).transpose()?,
-            username: self.username.as_ref().map(|it| scalar("username", it)).transpose()?,
-            password: self.password.as_ref().map(|it| scalar("password", it)).transpose()?,
+            user,
+            tls,
             default_acl: self.default_acl.as_ref().map(|it| acls("default_acl", it)).transpose()?,
             session_timeout: timeout("session_timeout", &self.session_timeout)?,
             connect_timeout: timeout("connect_timeout", &self.connect_timeout)?,
@@ -279,12 +297,13 @@ pub(super) struct Common {
 
 impl Common {
     pub(super) fn from_keywords(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
-        let mut common = [const { None }; KEYWORDS.len()];
+        let (mut common, mut security) = ([const { None }; KEYWORDS.len()], Security::default());
         for (key, value) in keywords.into_iter().flatten() {
             let key = text("keyword", &key)?;
-            let index = KEYWORDS.iter().position(|known| *known == key);
-            let index = index.ok_or_else(|| Error::argument("keyword", format!("{key} is not known here")))?;
-            common[index] = Some(value).filter(|value| !value.is_none());
+            match KEYWORDS.iter().position(|known| *known == key) {
+                Some(index) => common[index] = Some(value).filter(|value| !value.is_none()),
+                None => security.take(&key, value)?,
+            }
         }
         let [hosts, profile, scheme, username, password, default_acl, config_get, timeout, raise_on_signal] = &common;
         let connection = Connection {
@@ -295,6 +314,7 @@ impl Common {
             password: password.as_ref(),
             default_acl: default_acl.as_ref(),
             config_get: config_get.as_ref(),
+            security,
         };
         Ok(Self {
             settings: connection.settings()?,

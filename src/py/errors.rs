@@ -16,6 +16,7 @@ import_exception!(zkcoord.errors, NoAuth);
 import_exception!(zkcoord.errors, NoNode);
 import_exception!(zkcoord.errors, NodeExists);
 import_exception!(zkcoord.errors, ServerError);
+import_exception!(zkcoord.errors, TlsFailed);
 import_exception!(zkcoord.errors, Unreachable);
 
 impl From<Error> for PyErr {
@@ -26,6 +27,7 @@ impl From<Error> for PyErr {
             Error::LimitMismatch { .. } => LimitMismatch::new_err(arguments),
             Error::NoAuth { .. } => NoAuth::new_err(arguments),
             Error::AuthFailed { .. } => AuthFailed::new_err(arguments),
+            Error::Tls { .. } => TlsFailed::new_err(arguments),
             Error::Unreachable { .. } => Unreachable::new_err(arguments),
             Error::ConnectionLost { .. } => ConnectionLost::new_err(arguments),
             Error::Cancelled { .. } => Cancelled::new_err(arguments),

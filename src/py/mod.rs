@@ -5,6 +5,7 @@ mod errors;
 mod party;
 mod process;
 mod runtime;
+mod security;
 mod semaphore;
 mod signals;
 mod status;

@@ -1,9 +1,11 @@
 //! `party_members`.
 
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use super::convert::{count, flag, patience, text, Connection, Given};
 use super::runtime::call;
+use super::security::Security;
 use crate::recipe::party;
 use crate::session::Ensemble;
 use crate::wait::Budget;
@@ -12,10 +14,12 @@ use crate::wait::Budget;
 #[pyfunction]
 #[pyo3(
     signature = (path, zk_hosts=None, min_nodes=None, blocking=None, profile=None, scheme=None, username=None,
-                 password=None, default_acl=None, *, timeout=None, config_get=None, raise_on_signal=None),
+                 password=None, default_acl=None, *, timeout=None, config_get=None, raise_on_signal=None, **security),
     text_signature = "(path, zk_hosts=None, min_nodes=1, blocking=False, profile=None, scheme=None, \
                       username=None, password=None, default_acl=None, *, timeout=None, config_get=None, \
-                      raise_on_signal=False)"
+                      raise_on_signal=False, \
+                      mechanism=None, use_ssl=None, ca_certs=None, certfile=None, keyfile=None, \
+                      keyfile_password=None, verify_certs=None)"
 )]
 #[allow(clippy::too_many_arguments)]
 pub(super) fn party_members<'py>(
@@ -31,8 +35,11 @@ pub(super) fn party_members<'py>(
     timeout: Given<'_, 'py>,
     config_get: Given<'_, 'py>,
     raise_on_signal: Given<'_, 'py>,
+    security: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Vec<String>> {
-    let connection = Connection { hosts: zk_hosts, profile, scheme, username, password, default_acl, config_get };
+    let security = Security::from_keywords(security)?;
+    let connection =
+        Connection { hosts: zk_hosts, profile, scheme, username, password, default_acl, config_get, security };
     let settings = connection.settings()?;
     let party = settings.path(&text("path", path)?)?;
     let (enough, blocking) = (count("min_nodes", min_nodes, 1, 0)?, flag("blocking", blocking)?);

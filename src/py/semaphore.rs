@@ -1,9 +1,11 @@
 //! `lock`, `unlock`, `lock_holders`.
 
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use super::convert::{count, flag, identifier, patience, text, Connection, Given};
 use super::runtime::{call, call_with, Listener, Undo};
+use super::security::Security;
 use crate::error::{Error, Result};
 use crate::recipe::semaphore::{self, Acquired, Claim};
 use crate::session::Ensemble;
@@ -27,11 +29,13 @@ fn claim(
 #[pyo3(
     signature = (path, zk_hosts=None, identifier=None, max_concurrency=None, timeout=None, ephemeral_lease=None,
                  force=None, profile=None, scheme=None, username=None, password=None, default_acl=None, *,
-                 config_get=None, raise_on_signal=None, on_position=None),
+                 config_get=None, raise_on_signal=None, on_position=None, **security),
     text_signature = "(path, zk_hosts=None, identifier=None, max_concurrency=1, timeout=None, \
                       ephemeral_lease=False, force=False, profile=None, scheme=None, username=None, \
                       password=None, default_acl=None, *, config_get=None, raise_on_signal=False, \
-                      on_position=None)"
+                      on_position=None, \
+                      mechanism=None, use_ssl=None, ca_certs=None, certfile=None, keyfile=None, \
+                      keyfile_password=None, verify_certs=None)"
 )]
 #[allow(clippy::too_many_arguments)]
 pub(super) fn lock<'py>(
@@ -50,8 +54,11 @@ pub(super) fn lock<'py>(
     config_get: Given<'_, 'py>,
     raise_on_signal: Given<'_, 'py>,
     on_position: Given<'_, 'py>,
+    security: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<bool> {
-    let connection = Connection { hosts: zk_hosts, profile, scheme, username, password, default_acl, config_get };
+    let security = Security::from_keywords(security)?;
+    let connection =
+        Connection { hosts: zk_hosts, profile, scheme, username, password, default_acl, config_get, security };
     let settings = connection.settings()?;
     let claim = claim(&settings, path, identifier, max_concurrency, ephemeral_lease)?;
     let (patience, force) = (patience(timeout)?, flag("force", force)?);
@@ -91,10 +98,12 @@ pub(super) fn lock<'py>(
 #[pyo3(
     signature = (path, zk_hosts=None, identifier=None, max_concurrency=None, ephemeral_lease=None, scheme=None,
                  profile=None, username=None, password=None, default_acl=None, *, timeout=None, config_get=None,
-                 raise_on_signal=None),
+                 raise_on_signal=None, **security),
     text_signature = "(path, zk_hosts=None, identifier=None, max_concurrency=1, ephemeral_lease=False, \
                       scheme=None, profile=None, username=None, password=None, default_acl=None, *, \
-                      timeout=None, config_get=None, raise_on_signal=False)"
+                      timeout=None, config_get=None, raise_on_signal=False, \
+                      mechanism=None, use_ssl=None, ca_certs=None, certfile=None, keyfile=None, \
+                      keyfile_password=None, verify_certs=None)"
 )]
 #[allow(clippy::too_many_arguments)]
 pub(super) fn unlock<'py>(
@@ -111,8 +120,11 @@ pub(super) fn unlock<'py>(
     timeout: Given<'_, 'py>,
     config_get: Given<'_, 'py>,
     raise_on_signal: Given<'_, 'py>,
+    security: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<bool> {
-    let connection = Connection { hosts: zk_hosts, profile, scheme, username, password, default_acl, config_get };
+    let security = Security::from_keywords(security)?;
+    let connection =
+        Connection { hosts: zk_hosts, profile, scheme, username, password, default_acl, config_get, security };
     let settings = connection.settings()?;
     let claim = claim(&settings, path, identifier, max_concurrency, ephemeral_lease)?;
     let patience = patience(timeout)?;
@@ -128,10 +140,12 @@ pub(super) fn unlock<'py>(
 #[pyo3(
     signature = (path, zk_hosts=None, identifier=None, max_concurrency=None, timeout=None, ephemeral_lease=None,
                  profile=None, scheme=None, username=None, password=None, default_acl=None, *, config_get=None,
-                 raise_on_signal=None),
+                 raise_on_signal=None, **security),
     text_signature = "(path, zk_hosts=None, identifier=None, max_concurrency=1, timeout=None, \
                       ephemeral_lease=False, profile=None, scheme=None, username=None, password=None, \
-                      default_acl=None, *, config_get=None, raise_on_signal=False)"
+                      default_acl=None, *, config_get=None, raise_on_signal=False, \
+                      mechanism=None, use_ssl=None, ca_certs=None, certfile=None, keyfile=None, \
+                      keyfile_password=None, verify_certs=None)"
 )]
 #[allow(clippy::too_many_arguments)]
 pub(super) fn lock_holders<'py>(
@@ -148,8 +162,11 @@ pub(super) fn lock_holders<'py>(
     default_acl: Given<'_, 'py>,
     config_get: Given<'_, 'py>,
     raise_on_signal: Given<'_, 'py>,
+    security: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Vec<String>> {
-    let connection = Connection { hosts: zk_hosts, profile, scheme, username, password, default_acl, config_get };
+    let security = Security::from_keywords(security)?;
+    let connection =
+        Connection { hosts: zk_hosts, profile, scheme, username, password, default_acl, config_get, security };
     let settings = connection.settings()?;
     let claim = claim(&settings, path, identifier, max_concurrency, ephemeral_lease)?;
     let patience = patience(timeout)?;

@@ -129,8 +129,8 @@ class TestSettings:
             return {"zookeeper:blue:hosts": hosts}.get(key, default)
 
         assert lock(root, identifier="a", profile="blue", config_get=config_get)
-        keys = ["hosts", "scheme", "username", "password", "default_acl", "session_timeout", "connect_timeout"]
-        assert asked == [f"zookeeper:blue:{key}" for key in keys]
+        keys = {"hosts", "scheme", "username", "password", "default_acl", "session_timeout", "connect_timeout"}
+        assert sorted(asked) == sorted(f"zookeeper:blue:{key}" for key in keys | {"use_ssl", "ca_certs"})
 
     def test_without_a_profile_the_keys_are_below_zookeeper(self, hosts, root):
         assert lock(root, identifier="a", config_get=settings(hosts=hosts))

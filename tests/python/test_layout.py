@@ -55,19 +55,23 @@ def test_the_package_exports_what_it_names():
 
 
 # Who may import whom. A module is a file or a directory of src; what is not named it must not use.
-PURE = ["acl", "deadline", "path", "record", "settings", "recipe/names", "recipe/order"]
+PURE = ["acl", "deadline", "path", "record", "secret", "security", "settings", "recipe/names", "recipe/order"]
 ALLOWED = {
     "error": set(),
     "deadline": set(),
     "record": set(),
     "path": {"error"},
     "acl": {"error"},
-    "settings": {"error", "path", "acl"},
+    "secret": set(),
+    "security": {"error", "secret"},
+    "settings": {"error", "path", "acl", "security"},
+    "tls": {"error", "security"},
+    "diagnosis": {"error", "security", "settings", "tls"},
     "wait": {"deadline"},
-    "session": {"deadline", "error", "settings", "wait"},
+    "session": {"deadline", "diagnosis", "error", "security", "settings", "tls", "wait"},
     "znode": {"acl", "error", "path", "session", "wait"},
     "recipe": {"acl", "deadline", "error", "path", "record", "session", "settings", "wait"},
-    "py": {"acl", "deadline", "error", "recipe", "session", "settings", "wait", "znode"},
+    "py": {"acl", "deadline", "error", "recipe", "secret", "security", "session", "settings", "wait", "znode"},
 }
 
 

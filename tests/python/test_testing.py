@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from kazoo.client import KazooClient
 from zkcoord import testing
-from zkcoord.testing import Ensemble, EnsembleError, Server
+from zkcoord.testing import Ensemble, EnsembleError, Server, _java
 
 COMMAND = (sys.executable, "-m", "zkcoord.testing")
 
@@ -222,7 +222,7 @@ def test_an_absent_java_or_zookeeper_is_one_line_that_says_what_to_install(
     if missing == "java":
         monkeypatch.setenv("PATH", str(tmp_path))
     else:
-        monkeypatch.setattr(testing, "_JAR_DIR", tmp_path)
+        monkeypatch.setattr(_java, "_JAR_DIR", tmp_path)
         monkeypatch.delenv("ZKCOORD_ZOOKEEPER_CLASSPATH", raising=False)
     with pytest.raises(EnsembleError, match=f"{missing}.*apt-get install .*libzookeeper-java") as raised:
         Ensemble().start()
@@ -230,9 +230,9 @@ def test_an_absent_java_or_zookeeper_is_one_line_that_says_what_to_install(
 
 
 def test_the_class_path_can_be_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    default = ":".join(str(testing._JAR_DIR / f"{name}.jar") for name in testing._JARS)
+    default = ":".join(str(_java._JAR_DIR / f"{name}.jar") for name in _java._JARS)
     monkeypatch.setenv("ZKCOORD_ZOOKEEPER_CLASSPATH", os.environ.get("ZKCOORD_ZOOKEEPER_CLASSPATH", default))
-    monkeypatch.setattr(testing, "_JAR_DIR", tmp_path)
+    monkeypatch.setattr(_java, "_JAR_DIR", tmp_path)
     with Ensemble(1) as ensemble:
         assert ensemble.leader().mode() == "standalone"
 

@@ -7,4 +7,5 @@ mod deadline;
 mod hostile;
 mod order;
 mod path;
+mod security;
 mod settings;

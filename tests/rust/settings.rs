@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use zkcoord::security::UserSource;
 use zkcoord::settings::{Settings, Source, DEFAULT_HOSTS};
 use zkcoord::Error;
 
@@ -13,7 +14,8 @@ fn shown(items: &[&str]) -> String {
 }
 
 fn user(username: &str, password: &str) -> Source {
-    Source { username: Some(username.to_owned()), password: Some(password.to_owned()), ..Source::default() }
+    let (username, password) = (Some(username.to_owned()), Some(password.to_owned().into()));
+    Source { user: UserSource { username, password, ..UserSource::default() }, ..Source::default() }
 }
 
 fn refused(source: Source) -> &'static str {
@@ -72,13 +74,15 @@ fn hosts_that_do_not_parse_are_refused() {
 #[test]
 fn half_of_the_credentials_are_refused() {
     let mut only_user = user("u", "p");
-    only_user.password = None;
+    only_user.user.password = None;
     assert_eq!(refused(only_user), "username");
     let mut only_password = user("u", "p");
-    only_password.username = None;
+    only_password.user.username = None;
     assert_eq!(refused(only_password), "password");
     assert_eq!(refused(user("u:v", "p")), "username");
-    assert_eq!(refused(Source { scheme: Some("kerberos".to_owned()), ..Source::default() }), "scheme");
+    let mut unknown = user("u", "p");
+    unknown.user.scheme = Some("kerberos".to_owned());
+    assert_eq!(refused(unknown), "scheme");
 }
 
 #[test]

@@ -15,8 +15,8 @@ from tests.support.znodes import Pool
 
 CONNECTION = ["zk_hosts", "profile", "scheme", "username", "password", "default_acl"]
 ADDED = {
-    "status": ["path", *CONNECTION, "timeout"],
-    "set_max": ["path", "max_concurrency", *CONNECTION, "timeout"],
+    "status": ["path", *CONNECTION, "timeout", "security"],
+    "set_max": ["path", "max_concurrency", *CONNECTION, "timeout", "security"],
     "run": [
         "path",
         "fun",
@@ -27,6 +27,7 @@ ADDED = {
         "timeout",
         "fun_kwargs",
         *CONNECTION[1:],
+        "security",
     ],
 }
 RUN = "zk_concurrency.run"
@@ -94,13 +95,14 @@ class TestSignatures:
         shim.__salt__["test.nothing"] = lambda: None
         for name in ("lock", "unlock"):
             monkeypatch.setattr(client.zkcoord, name, lambda path, **kw: called.append({"path": path, **kw}) or True)
-        given = {name: f"the {name}" for name in ADDED["run"][3:] if name != "fun_kwargs"}
+        named = (*ADDED["run"][3:-1], *client.SECURITY)
+        given = {name: f"the {name}" for name in named if name != "fun_kwargs"}
         shim.run(root, "test.nothing", fun_kwargs={}, **given)
         lock, unlock = called
         assert lock.pop("config_get") is unlock.pop("config_get")
         fixed = {"path": root, "ephemeral_lease": True, "raise_on_signal": True}
         assert lock == {**given, **fixed, "force": False}
-        assert unlock == {**{name: given[name] for name in ("identifier", *CONNECTION)}, **fixed}
+        assert unlock == {**{name: given[name] for name in ("identifier", *CONNECTION, *client.SECURITY)}, **fixed}
 
 
 class TestStatus:

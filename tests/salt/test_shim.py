@@ -15,7 +15,11 @@ from zkcoord import errors
 from tests.support.salt import closed_port
 
 FUNCTIONS = ("lock", "unlock", "lock_holders", "party_members")
-KEYS = ("hosts", "scheme", "username", "password", "default_acl", "session_timeout", "connect_timeout")
+KEYS = (
+    *("hosts", "scheme", "username", "password", "default_acl", "session_timeout", "connect_timeout"),
+    *("use_ssl", "ca_certs"),
+)
+TLS_KEYS = ("certfile", "keyfile", "keyfile_password", "verify_certs")
 SECRET = "c0rrect-h0rse"
 
 every_function = pytest.mark.parametrize("function", FUNCTIONS)
@@ -32,6 +36,13 @@ class TestConfiguration:
         config["zookeeper:blue:hosts"] = hosts.split(",")
         getattr(shim, function)(root, profile="blue")
         assert sorted(config.asked) == sorted(["zookeeper:blue", *(f"zookeeper:blue:{key}" for key in KEYS)])
+
+    def test_what_only_matters_with_tls_or_sasl_is_looked_up_with_them(self, shim, config, root, invocation_error):
+        config.update({"zookeeper:ca_certs": "/nowhere/ca.pem", "zookeeper:use_ssl": True, "zookeeper:scheme": "sasl"})
+        with pytest.raises(invocation_error, match=r"^username: "):
+            shim.lock_holders(root)
+        expected = ["zookeeper", *(f"zookeeper:{key}" for key in (*KEYS, *TLS_KEYS, "mechanism"))]
+        assert sorted(config.asked) == sorted(expected)
 
     @every_function
     def test_where_nothing_is_configured_nothing_more_is_looked_up(self, shim, config, hosts, root, function):
@@ -83,7 +94,7 @@ class TestConfiguration:
         seen = {}
         monkeypatch.setattr(zkcoord, function, lambda path, **kw: seen.update(kw) or True)
         getattr(shim, function)("/path")
-        own = inspect.signature(getattr(shim, function)).parameters.keys() - {"path", "reason"}
+        own = inspect.signature(getattr(shim, function)).parameters.keys() - {"path", "reason", "security"}
         assert {name: seen[name] for name in own} == {name: native[name].default for name in own}
 
 

@@ -32,7 +32,8 @@ DOCUMENTED = {
 }
 ADDED = {"lock": set(), "lock_holders": set(), "party_members": {"timeout"}, "unlock": {"timeout"}}
 ADDED_BY_SALT = {**ADDED, "lock": {"reason"}, "unlock": {"timeout", "reason"}}
-ADDED_NATIVE = {"config_get", "raise_on_signal"}
+SECURITY = {"mechanism", "use_ssl", "ca_certs", "certfile", "keyfile", "keyfile_password", "verify_certs"}
+ADDED_NATIVE = {"config_get", "raise_on_signal", *SECURITY}
 
 # For each parameter something that no function takes for it. The error then names the parameter that got it.
 REFUSED = {
@@ -76,7 +77,8 @@ def test_the_native_function_is_the_documented_one_and_what_it_adds_is_keyword_o
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_the_salt_function_is_the_documented_one_and_what_it_adds_comes_last(function, shim):
     signature = inspect.signature(getattr(shim, function))
-    parameters = list(signature.parameters.values())
+    *parameters, security = signature.parameters.values()
+    assert (security.name, security.kind) == ("security", Parameter.VAR_KEYWORD)
     count = len(names(function))
     assert str(signature.replace(parameters=parameters[:count])) == DOCUMENTED[function]
     assert {parameter.name for parameter in parameters[count:]} == ADDED_BY_SALT[function]
@@ -99,7 +101,7 @@ def test_an_argument_by_position_is_the_parameter_that_the_documentation_has_the
 def test_a_salt_function_tells_its_parameters_and_has_a_cli_example(function, shim):
     documentation = inspect.getdoc(getattr(shim, function)) or ""
     told = {name for line in re.findall(r"^(\w+(?:, \w+)*)\n    ", documentation, re.M) for name in line.split(", ")}
-    assert told >= {*names(function), *ADDED_BY_SALT[function]}
+    assert told >= {*names(function), *ADDED_BY_SALT[function], "security"}
     _, example = documentation.split("CLI Example:\n\n.. code-block:: bash\n\n")
     assert example.startswith(f"    salt minion zk_concurrency.{function} /lock/path ")
 

@@ -25,7 +25,7 @@ STOCK = {
         "profile=None, scheme=None, username=None, password=None, default_acl=None)"
     ),
 }
-ADDED = {"lock": [], "unlock": [], "min_party": ["timeout"]}
+ADDED = {"lock": ["security"], "unlock": ["security"], "min_party": ["timeout", "security"]}
 
 
 @pytest.fixture

@@ -38,30 +38,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, cast
 
-__all__ = ["Ensemble", "EnsembleError", "Mode", "Server"]
+from zkcoord.testing._java import EnsembleError, java_command
+from zkcoord.testing._security import SASL_SETTINGS, Tls, write_stores, write_users
+
+__all__ = ["Ensemble", "EnsembleError", "Mode", "Server", "Tls"]
 
 Mode = Literal["leader", "follower", "standalone"]
 
 _HOST = "127.0.0.1"
-_DEBIAN_PACKAGES = "default-jre-headless libzookeeper-java libslf4j-java util-linux"
-_JAR_DIR = Path("/usr/share/java")
-_JARS = ("zookeeper", "zookeeper-jute", "slf4j-api", "slf4j-simple", "metrics-core", "snappy-java")
-_JVM_FLAGS = (
-    *("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-XX:-UsePerfData"),  # start fast
-    *("-Xms16m", "-Xmx256m", "-Djava.net.preferIPv4Stack=true"),
-    "-Dorg.slf4j.simpleLogger.showDateTime=true",
-    "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
-    # Else every four letter word is logged.
-    "-Dorg.slf4j.simpleLogger.log.org.apache.zookeeper.server.NIOServerCnxn=warn",
-)
 # The parent may be gone before the death signal is armed, so the shell looks again before it becomes java.
 _DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"')
 _MAIN_CLASS = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
 _START_ATTEMPTS = 3
-
-
-class EnsembleError(RuntimeError):
-    """An ensemble cannot be started, or is not in the state that was asked for."""
 
 
 class _PortTakenError(EnsembleError):
@@ -76,13 +64,21 @@ class Server:
     """
 
     def __init__(
-        self, number: int, port: int, directory: Path, java: tuple[str, ...], spawner: ThreadPoolExecutor
+        self,
+        number: int,
+        port: int,
+        secure_port: int | None,
+        directory: Path,
+        java: tuple[str, ...],
+        spawner: ThreadPoolExecutor,
     ) -> None:
         """Describe a server; made by `Ensemble.start` only, which then starts it."""
         self.number = number
         """The server's id in the ensemble, counted from 1."""
         self.port = port
         """The port for clients, on 127.0.0.1. It stays the same over restarts."""
+        self.secure_port = secure_port
+        """The port for clients that speak TLS, if there is one."""
         self.directory = directory
         """Where the server's configuration, data and log are."""
         self._java = java
@@ -235,6 +231,8 @@ class Ensemble:
         *,
         tick_ms: int = 500,
         fsync: bool = False,
+        tls: Tls | None = None,
+        sasl: Mapping[str, str] | None = None,
         config: Mapping[str, object] | None = None,
         base_dir: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -245,6 +243,9 @@ class Ensemble:
             the servers grant, and the step in which they expire sessions. Ten ticks without an answer, and
             a follower and its leader give each other up.
         :param fsync: write transactions through to the disk, as real servers must and tests need not
+        :param tls: what a secure port of each server is made with, beside the port that speaks plain text
+        :param sasl: passwords by name of the users that SASL, DIGEST-MD5, is done with. Who does not do it is let
+            in all the same, unless `config` has ``enforce.auth.enabled`` and ``enforce.auth.schemes``.
         :param config: more settings for ``zoo.cfg``, which win over those made here
         :param base_dir: where the ensemble's temporary directory is made, instead of the system's default
         :raises ValueError: `size` is less than 1
@@ -268,8 +269,11 @@ class Ensemble:
             "admin.enableServer": False,
             "4lw.commands.whitelist": "*",
             "forceSync": "yes" if fsync else "no",
+            **(SASL_SETTINGS if sasl else {}),
             **(config or {}),
         }
+        self._tls = tls
+        self._sasl = sasl
         self._base_dir = base_dir
         self._owner = os.getpid()
         self._spawner: ThreadPoolExecutor | None = None
@@ -294,6 +298,11 @@ class Ensemble:
         """The connect string: every server's address, joined by commas."""
         return ",".join(server.address for server in self.servers)
 
+    @property
+    def secure_hosts(self) -> str:
+        """The connect string of the secure ports, without a scheme; for an ensemble with `tls`."""
+        return ",".join(f"{_HOST}:{server.secure_port}" for server in self.servers)
+
     def start(self, timeout: float = 60.0) -> None:
         """Start every server and wait until they serve; does nothing if the ensemble is started.
 
@@ -302,7 +311,7 @@ class Ensemble:
         """
         if self._spawner:
             return
-        java = _java()
+        java = java_command(bool(self._tls))
         for attempt in range(1, _START_ATTEMPTS + 1):
             try:
                 self._start(java)
@@ -420,23 +429,30 @@ class Ensemble:
         self._spawner = ThreadPoolExecutor(1, "zkcoord-testing")
         atexit.register(self.stop)
         self.directory = Path(tempfile.mkdtemp(prefix="zkcoord-", dir=self._base_dir))
-        self._reserved = _reserve_ports(3 * self.size)
+        self._reserved = _reserve_ports(4 * self.size)
         ports = [reserved.getsockname()[1] for reserved in self._reserved]
-        client_ports, quorum_ports, election_ports = (ports[i::3] for i in range(3))
+        client_ports, quorum_ports, election_ports, secure_ports = (ports[i::4] for i in range(4))
         config = dict(self._config)
+        if self._tls:
+            config = {**write_stores(self.directory, self._tls), **config}
+        if self._sasl:
+            java = (*java, write_users(self.directory, self._sasl))
         if self.size > 1:
             for number, peer_ports in enumerate(zip(quorum_ports, election_ports, strict=True), 1):
                 config[f"server.{number}"] = ":".join((_HOST, *map(str, peer_ports)))
         servers = []
-        for number, port in enumerate(client_ports, 1):
+        for number, (port, secure_port) in enumerate(zip(client_ports, secure_ports, strict=True), 1):
             directory = self.directory / f"server-{number}"
             directory.mkdir()
             (directory / "myid").write_text(f"{number}\n")
             own = {"dataDir": directory, "clientPort": port, "clientPortAddress": _HOST}
+            if self._tls:
+                own |= {"secureClientPort": secure_port, "secureClientPortAddress": _HOST}
             (directory / "zoo.cfg").write_text(
                 "".join(f"{key}={_setting(value)}\n" for key, value in {**config, **own}.items())
             )
-            servers.append(Server(number, port, directory, java, self._spawner))
+            secure = secure_port if self._tls else None
+            servers.append(Server(number, port, secure, directory, java, self._spawner))
         self.servers = tuple(servers)
         for server in self.servers:
             server.start()
@@ -459,15 +475,3 @@ def _reserve_ports(count: int) -> list[socket.socket]:
         reserved.bind((_HOST, 0))
         sockets.append(reserved)
     return sockets
-
-
-def _java() -> tuple[str, ...]:
-    """Return the command that runs Java with ZooKeeper's class path, up to what differs between servers."""
-    jars = [_JAR_DIR / f"{name}.jar" for name in _JARS]
-    class_path = os.environ.get("ZKCOORD_ZOOKEEPER_CLASSPATH")
-    missing = [program for program in ("java", "setpriv") if not shutil.which(program)]
-    if not class_path:
-        missing += [str(jar) for jar in jars if not jar.exists()]
-    if missing:
-        raise EnsembleError(f"ZooKeeper needs {', '.join(missing)}; on Debian: apt-get install {_DEBIAN_PACKAGES}")
-    return ("java", *_JVM_FLAGS, "-cp", class_path or ":".join(map(str, jars)))

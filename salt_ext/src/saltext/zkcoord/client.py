@@ -6,6 +6,7 @@ from typing import Any
 
 import zkcoord
 from salt.exceptions import SaltException
+from salt.utils.args import clean_kwargs
 from saltext.zkcoord.config import by_section
 from saltext.zkcoord.errors import salt_errors
 from saltext.zkcoord.events import Events, text_of
@@ -13,6 +14,9 @@ from zkcoord import znode
 from zkcoord.errors import NoNode
 
 log = logging.getLogger(__name__)
+
+# What the core has beyond the connection's arguments of Salt's own module.
+SECURITY = ("mechanism", "use_ssl", "ca_certs", "certfile", "keyfile", "keyfile_password", "verify_certs")
 
 
 class Client:
@@ -28,7 +32,8 @@ class Client:
         self._salt = salt
         self._opts = opts
         self._profile = connection.get("profile")
-        self._connection = {**connection, "config_get": by_section(salt["config.get"]), "raise_on_signal": True}
+        config_get = by_section(salt["config.get"])
+        self._connection = {**clean_kwargs(**connection), "config_get": config_get, "raise_on_signal": True}
 
     def lock(
         self,

@@ -23,6 +23,8 @@ znodes, so minions with either module share one limit.
               username: salt
               password: secret
               allperms: true
+            use_ssl: true                     # default false
+            ca_certs: /etc/zookeeper/ca.pem   # and certfile, keyfile, keyfile_password
             session_timeout: 10               # seconds, default 10
             connect_timeout: 10               # seconds, default 10
 
@@ -41,7 +43,7 @@ import logging
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 try:
-    from saltext.zkcoord.client import Client
+    from saltext.zkcoord.client import SECURITY, Client
 except ImportError as err:
     _missing = f"zkcoord, its native core, cannot be imported ({err}); Salt's own Python needs the package"
 else:
@@ -77,6 +79,7 @@ def lock(
     password=None,
     default_acl=None,
     reason=None,
+    **security,
 ):
     """
     Take a slot, waiting for one if need be.
@@ -110,7 +113,7 @@ def lock(
         Read the settings from ``zookeeper:PROFILE`` instead of ``zookeeper``.
 
     scheme
-        Authentication scheme. Default: ``digest`` when there are a username and a password.
+        Authentication scheme: ``digest``, the default when there are a username and a password, or ``sasl``.
 
     username, password
         User to authenticate as. Arguments end up in the master's job cache: rather use the configuration.
@@ -122,6 +125,9 @@ def lock(
 
     reason
         Why, for the log and for those who listen to the event bus.
+
+    security
+        By keyword: ``use_ssl``, ``ca_certs`` and the others under *Security* in the manual.
 
     Returns ``True`` when the slot is held. Returns ``False`` when the time ran out; the exit code is then 1.
 
@@ -141,7 +147,7 @@ def lock(
         salt minion zk_concurrency.lock /lock/path profile=prod max_concurrency=2 timeout=600
         salt minion zk_concurrency.lock /lock/path profile=prod force=True reason='broken certificate'
     """
-    client = _client(zk_hosts, profile, scheme, username, password, default_acl)
+    client = _client(zk_hosts, profile, scheme, username, password, default_acl, **security)
     return _with_retcode(client.lock(path, identifier, max_concurrency, timeout, ephemeral_lease, force, reason))
 
 
@@ -158,6 +164,7 @@ def unlock(
     default_acl=None,
     timeout=None,
     reason=None,
+    **security,
 ):
     """
     Give a slot back. Works from any process, and from any host with the same identifier.
@@ -174,7 +181,7 @@ def unlock(
     ephemeral_lease
         As given to ``lock``. Leases of either kind are removed.
 
-    zk_hosts, scheme, profile, username, password, default_acl
+    zk_hosts, scheme, profile, username, password, default_acl, security
         As for ``lock``. Nothing is created here.
 
     timeout
@@ -199,7 +206,7 @@ def unlock(
         salt minion zk_concurrency.unlock /lock/path host1:1234,host2:1234
         salt minion zk_concurrency.unlock /lock/path profile=prod identifier=web1 reason='web1 was reinstalled'
     """
-    client = _client(zk_hosts, profile, scheme, username, password, default_acl)
+    client = _client(zk_hosts, profile, scheme, username, password, default_acl, **security)
     kind = {"max_concurrency": max_concurrency, "ephemeral_lease": ephemeral_lease}
     return _with_retcode(client.unlock(path, identifier, reason, timeout=timeout, **kind))
 
@@ -216,6 +223,7 @@ def lock_holders(
     username=None,
     password=None,
     default_acl=None,
+    **security,
 ):
     """
     List who holds a slot. Creates nothing.
@@ -229,7 +237,7 @@ def lock_holders(
     timeout
         Seconds for the whole call, connecting included. At most, and by default, ``connect_timeout``.
 
-    zk_hosts, profile, scheme, username, password, default_acl
+    zk_hosts, profile, scheme, username, password, default_acl, security
         As for ``lock``. Nothing is created here.
 
     Returns the holders' identifiers as a list, in no promised order; empty when the pool does not exist.
@@ -246,7 +254,7 @@ def lock_holders(
 
         salt minion zk_concurrency.lock_holders /lock/path host1:1234,host2:1234
     """
-    return _client(zk_hosts, profile, scheme, username, password, default_acl).call(
+    return _client(zk_hosts, profile, scheme, username, password, default_acl, **security).call(
         "lock_holders",
         path,
         identifier=identifier,
@@ -267,6 +275,7 @@ def party_members(
     password=None,
     default_acl=None,
     timeout=None,
+    **security,
 ):
     """
     List who is in a party (kazoo's ``Party`` and ``ShallowParty``), or wait until enough are. Creates
@@ -281,7 +290,7 @@ def party_members(
     blocking
         Wait until ``min_nodes`` members are there.
 
-    zk_hosts, profile, scheme, username, password, default_acl
+    zk_hosts, profile, scheme, username, password, default_acl, security
         As for ``lock``. Nothing is created here.
 
     timeout
@@ -300,7 +309,7 @@ def party_members(
         salt minion zk_concurrency.party_members /lock/path host1:1234,host2:1234
         salt minion zk_concurrency.party_members /lock/path profile=prod min_nodes=3 blocking=True timeout=60
     """
-    client = _client(zk_hosts, profile, scheme, username, password, default_acl)
+    client = _client(zk_hosts, profile, scheme, username, password, default_acl, **security)
     return client.call("party_members", path, min_nodes=min_nodes, blocking=blocking, timeout=timeout)
 
 
@@ -313,6 +322,7 @@ def status(
     password=None,
     default_acl=None,
     timeout=None,
+    **security,
 ):
     """
     Tell who holds a slot, since when, and who waits for one. Creates nothing.
@@ -320,7 +330,7 @@ def status(
     path
         The pool's znode.
 
-    zk_hosts, profile, scheme, username, password, default_acl
+    zk_hosts, profile, scheme, username, password, default_acl, security
         As for ``lock``. Nothing is created here.
 
     timeout
@@ -342,7 +352,7 @@ def status(
         salt minion zk_concurrency.status /lock/path
         salt minion zk_concurrency.status /lock/path profile=prod timeout=5
     """
-    client = _client(zk_hosts, profile, scheme, username, password, default_acl)
+    client = _client(zk_hosts, profile, scheme, username, password, default_acl, **security)
     return client.call("status", path, timeout=timeout)
 
 
@@ -356,6 +366,7 @@ def set_max(
     password=None,
     default_acl=None,
     timeout=None,
+    **security,
 ):
     """
     Change the number of slots that a pool stores. Waiters see it at once; nobody is evicted.
@@ -366,7 +377,7 @@ def set_max(
     max_concurrency
         The new number, at least 1. Whoever calls ``lock`` from now on must give it.
 
-    zk_hosts, profile, scheme, username, password, default_acl
+    zk_hosts, profile, scheme, username, password, default_acl, security
         As for ``lock``.
 
     timeout
@@ -385,7 +396,7 @@ def set_max(
         salt minion zk_concurrency.set_max /lock/path 3
         salt minion zk_concurrency.set_max /lock/path 3 profile=prod
     """
-    client = _client(zk_hosts, profile, scheme, username, password, default_acl)
+    client = _client(zk_hosts, profile, scheme, username, password, default_acl, **security)
     return client.call("set_max", path, max_concurrency, timeout=timeout)
 
 
@@ -410,7 +421,7 @@ def run(path, fun, *args, **kwargs):
     max_concurrency, timeout
         As for ``lock``.
 
-    zk_hosts, profile, scheme, username, password, default_acl
+    zk_hosts, profile, scheme, username, password, default_acl, security
         As for ``lock``.
 
     Returns what the function returns, and leaves its exit code alone. The lease is ephemeral: it ends with this
@@ -432,6 +443,7 @@ def run(path, fun, *args, **kwargs):
         salt minion zk_concurrency.run /lock/path state.apply web fun_kwargs='{test: true}' profile=prod
     """
     own = {name: kwargs.pop(name, default) for name, default in _RUN.items()}
+    own |= {name: kwargs.pop(name) for name in SECURITY if name in kwargs}
     who, limit, timeout, fun_kwargs = (own.pop(name) for name in _CLAIM)
     function, keywords = _function(fun, args, fun_kwargs, kwargs)
     client = _client(**own)
@@ -449,9 +461,9 @@ def run(path, fun, *args, **kwargs):
     return result
 
 
-def _client(zk_hosts, profile, scheme, username, password, default_acl):
+def _client(zk_hosts, profile, scheme, username, password, default_acl, **security):
     who = {"scheme": scheme, "username": username, "password": password, "default_acl": default_acl}
-    return Client(__salt__, __opts__, zk_hosts=zk_hosts, profile=profile, **who)
+    return Client(__salt__, __opts__, zk_hosts=zk_hosts, profile=profile, **who, **security)
 
 
 def _function(fun, args, fun_kwargs, kwargs):

@@ -24,7 +24,7 @@ A drop-in for the ``zookeeper`` module that Salt had up to 3007: the same functi
             session_timeout: 10               # seconds, default 10
             connect_timeout: 10               # seconds, default 10
 
-All functions but ``make_digest_acl`` and ``make_acl`` take these six, which say where the znode is and who asks:
+All functions but ``make_digest_acl`` and ``make_acl`` take these, which say where the znode is and who asks:
 
 hosts
     Servers as ``host:port,host:port`` or a list; a chroot may follow (``host:port,host:port/chroot``).
@@ -33,13 +33,17 @@ profile
     Read the settings from ``zookeeper:PROFILE`` instead of ``zookeeper``.
 
 scheme
-    Authentication scheme. Default: ``digest`` when there are a username and a password.
+    Authentication scheme: ``digest``, the default when there are a username and a password, or ``sasl``.
 
 username, password
     User to authenticate as. Arguments end up in the master's job cache: rather use the configuration.
 
 default_acl
     ACL of created znodes, where ``acls`` says nothing. Default: everything to everybody.
+
+security
+    By keyword: ``use_ssl``, ``ca_certs``, ``certfile``, ``keyfile``, ``keyfile_password``, ``verify_certs``, and
+    the SASL ``mechanism``. See *Security* in the manual.
 
 An *ACL* is one entry or a list of them. An entry is a dict with ``username``, ``password``, and of ``read``, ``write``,
 ``create``, ``delete``, ``admin`` and ``allperms`` those that are true (there is no ``all``); or a dict with ``scheme``,
@@ -64,6 +68,8 @@ What differs from Salt's own module:
 
 from collections import namedtuple
 from contextlib import suppress
+
+from salt.utils.args import clean_kwargs
 
 try:
     from saltext.zkcoord.config import by_section
@@ -104,6 +110,7 @@ def create(
     username=None,
     password=None,
     default_acl=None,
+    **security,
 ):
     """
     Create a znode.
@@ -126,7 +133,7 @@ def create(
     makepath
         Create missing parents too, with the same ACL. They are never ephemeral.
 
-    profile, hosts, scheme, username, password, default_acl
+    profile, hosts, scheme, username, password, default_acl, security
         Where, as whom, and what a created znode permits: as for all functions here, see the manual. What is not
         given is read from ``zookeeper:PROFILE``, or ``zookeeper``, in the configuration.
 
@@ -148,11 +155,13 @@ def create(
             ephemeral=ephemeral,
             sequence=sequence,
             makepath=makepath,
-            **_connection(profile, hosts, scheme, username, password, default_acl),
+            **_connection(profile, hosts, scheme, username, password, default_acl, **security),
         )
 
 
-def ensure_path(path, acls=None, profile=None, hosts=None, scheme=None, username=None, password=None, default_acl=None):
+def ensure_path(
+    path, acls=None, profile=None, hosts=None, scheme=None, username=None, password=None, default_acl=None, **security
+):
     """
     Create a znode without data, and its parents, unless it exists.
 
@@ -162,7 +171,7 @@ def ensure_path(path, acls=None, profile=None, hosts=None, scheme=None, username
     acls
         ACL of what is created. Default: ``default_acl``. What exists keeps its own.
 
-    profile, hosts, scheme, username, password, default_acl
+    profile, hosts, scheme, username, password, default_acl, security
         Where, as whom, and what a created znode permits: as for all functions here, see the manual. What is not
         given is read from ``zookeeper:PROFILE``, or ``zookeeper``, in the configuration.
 
@@ -175,7 +184,7 @@ def ensure_path(path, acls=None, profile=None, hosts=None, scheme=None, username
         salt minion zookeeper.ensure_path /test/name profile=prod
     """
     with salt_errors():
-        connection = _connection(profile, hosts, scheme, username, password, default_acl)
+        connection = _connection(profile, hosts, scheme, username, password, default_acl, **security)
         if acls:
             znode.digest_acl(acls)  # refuses what is wrong, also where nothing has to be created
         # To create first would ask for more than is needed: the permission to create in the parent.
@@ -185,14 +194,14 @@ def ensure_path(path, acls=None, profile=None, hosts=None, scheme=None, username
     return True
 
 
-def exists(path, profile=None, hosts=None, scheme=None, username=None, password=None, default_acl=None):
+def exists(path, profile=None, hosts=None, scheme=None, username=None, password=None, default_acl=None, **security):
     """
     Tell whether a znode exists.
 
     path
         The znode.
 
-    profile, hosts, scheme, username, password, default_acl
+    profile, hosts, scheme, username, password, default_acl, security
         Where, and as whom: as for all functions here, see the manual. What is not given is read from
         ``zookeeper:PROFILE``, or ``zookeeper``, in the configuration.
 
@@ -205,17 +214,17 @@ def exists(path, profile=None, hosts=None, scheme=None, username=None, password=
         salt minion zookeeper.exists /test/name profile=prod
     """
     with salt_errors():
-        return znode.exists(path, **_connection(profile, hosts, scheme, username, password, default_acl))
+        return znode.exists(path, **_connection(profile, hosts, scheme, username, password, default_acl, **security))
 
 
-def get(path, profile=None, hosts=None, scheme=None, username=None, password=None, default_acl=None):
+def get(path, profile=None, hosts=None, scheme=None, username=None, password=None, default_acl=None, **security):
     """
     Read the data of a znode.
 
     path
         The znode.
 
-    profile, hosts, scheme, username, password, default_acl
+    profile, hosts, scheme, username, password, default_acl, security
         Where, and as whom: as for all functions here, see the manual. What is not given is read from
         ``zookeeper:PROFILE``, or ``zookeeper``, in the configuration.
 
@@ -229,18 +238,20 @@ def get(path, profile=None, hosts=None, scheme=None, username=None, password=Non
         salt minion zookeeper.get /test/name profile=prod
     """
     with salt_errors():
-        data = znode.get(path, **_connection(profile, hosts, scheme, username, password, default_acl))
+        data = znode.get(path, **_connection(profile, hosts, scheme, username, password, default_acl, **security))
     return data.decode(errors="replace")
 
 
-def get_children(path, profile=None, hosts=None, scheme=None, username=None, password=None, default_acl=None):
+def get_children(
+    path, profile=None, hosts=None, scheme=None, username=None, password=None, default_acl=None, **security
+):
     """
     List the names of a znode's children.
 
     path
         The znode.
 
-    profile, hosts, scheme, username, password, default_acl
+    profile, hosts, scheme, username, password, default_acl, security
         Where, and as whom: as for all functions here, see the manual. What is not given is read from
         ``zookeeper:PROFILE``, or ``zookeeper``, in the configuration.
 
@@ -253,10 +264,21 @@ def get_children(path, profile=None, hosts=None, scheme=None, username=None, pas
         salt minion zookeeper.get_children /test profile=prod
     """
     with salt_errors():
-        return znode.children(path, **_connection(profile, hosts, scheme, username, password, default_acl))
+        return znode.children(path, **_connection(profile, hosts, scheme, username, password, default_acl, **security))
 
 
-def set(path, value, version=-1, profile=None, hosts=None, scheme=None, username=None, password=None, default_acl=None):
+def set(
+    path,
+    value,
+    version=-1,
+    profile=None,
+    hosts=None,
+    scheme=None,
+    username=None,
+    password=None,
+    default_acl=None,
+    **security,
+):
     """
     Write the data of a znode.
 
@@ -269,7 +291,7 @@ def set(path, value, version=-1, profile=None, hosts=None, scheme=None, username
     version
         The version at which the data must be; ``-1`` for any.
 
-    profile, hosts, scheme, username, password, default_acl
+    profile, hosts, scheme, username, password, default_acl, security
         Where, and as whom: as for all functions here, see the manual. What is not given is read from
         ``zookeeper:PROFILE``, or ``zookeeper``, in the configuration.
 
@@ -285,18 +307,18 @@ def set(path, value, version=-1, profile=None, hosts=None, scheme=None, username
         salt minion zookeeper.set /test/name gtmanfred version=3
     """
     with salt_errors():
-        connection = _connection(profile, hosts, scheme, username, password, default_acl)
+        connection = _connection(profile, hosts, scheme, username, password, default_acl, **security)
         return ZnodeStat(*znode.set(path, value, version=version, **connection))
 
 
-def get_acls(path, profile=None, hosts=None, scheme=None, username=None, password=None, default_acl=None):
+def get_acls(path, profile=None, hosts=None, scheme=None, username=None, password=None, default_acl=None, **security):
     """
     Read the ACL of a znode.
 
     path
         The znode.
 
-    profile, hosts, scheme, username, password, default_acl
+    profile, hosts, scheme, username, password, default_acl, security
         Where, and as whom: as for all functions here, see the manual. What is not given is read from
         ``zookeeper:PROFILE``, or ``zookeeper``, in the configuration.
 
@@ -310,12 +332,23 @@ def get_acls(path, profile=None, hosts=None, scheme=None, username=None, passwor
         salt minion zookeeper.get_acls /test/name profile=prod
     """
     with salt_errors():
-        entries = znode.get_acls(path, **_connection(profile, hosts, scheme, username, password, default_acl))
+        entries = znode.get_acls(
+            path, **_connection(profile, hosts, scheme, username, password, default_acl, **security)
+        )
     return [_acl(entry) for entry in entries]
 
 
 def set_acls(
-    path, acls, version=-1, profile=None, hosts=None, scheme=None, username=None, password=None, default_acl=None
+    path,
+    acls,
+    version=-1,
+    profile=None,
+    hosts=None,
+    scheme=None,
+    username=None,
+    password=None,
+    default_acl=None,
+    **security,
 ):
     """
     Write the ACL of a znode.
@@ -329,7 +362,7 @@ def set_acls(
     version
         The version at which the ACL (not the data) must be; ``-1`` for any.
 
-    profile, hosts, scheme, username, password, default_acl
+    profile, hosts, scheme, username, password, default_acl, security
         Where, and as whom: as for all functions here, see the manual. What is not given is read from
         ``zookeeper:PROFILE``, or ``zookeeper``, in the configuration.
 
@@ -343,7 +376,7 @@ def set_acls(
         salt minion zookeeper.set_acls /test/name acls='[{username: a, password: b, allperms: true}]' profile=prod
     """
     with salt_errors():
-        connection = _connection(profile, hosts, scheme, username, password, default_acl)
+        connection = _connection(profile, hosts, scheme, username, password, default_acl, **security)
         return ZnodeStat(*znode.set_acls(path, acls, version=version, **connection))
 
 
@@ -357,6 +390,7 @@ def delete(
     username=None,
     password=None,
     default_acl=None,
+    **security,
 ):
     """
     Delete a znode.
@@ -370,7 +404,7 @@ def delete(
     recursive
         Delete all that is below it, too.
 
-    profile, hosts, scheme, username, password, default_acl
+    profile, hosts, scheme, username, password, default_acl, security
         Where, and as whom: as for all functions here, see the manual. What is not given is read from
         ``zookeeper:PROFILE``, or ``zookeeper``, in the configuration.
 
@@ -385,7 +419,7 @@ def delete(
         salt minion zookeeper.delete /test recursive=True
     """
     with salt_errors():
-        connection = _connection(profile, hosts, scheme, username, password, default_acl)
+        connection = _connection(profile, hosts, scheme, username, password, default_acl, **security)
         znode.delete(path, version=version, recursive=recursive, **connection)
     return True
 
@@ -456,7 +490,7 @@ def make_acl(scheme, perms, id=None):
         return _acl(znode.digest_acl({"scheme": scheme, "id": id, "perms": perms}))
 
 
-def _connection(profile, hosts, scheme, username, password, default_acl):
+def _connection(profile, hosts, scheme, username, password, default_acl, **security):
     """
     Name the six arguments of a connection as the core does, and say how it fits into Salt.
     """
@@ -467,6 +501,7 @@ def _connection(profile, hosts, scheme, username, password, default_acl):
         "username": username,
         "password": password,
         "default_acl": default_acl,
+        **clean_kwargs(**security),
         "config_get": by_section(__salt__["config.get"]),
         "raise_on_signal": True,
     }

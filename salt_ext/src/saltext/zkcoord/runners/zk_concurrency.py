@@ -54,6 +54,7 @@ def lock(
     password=None,
     default_acl=None,
     reason=None,
+    **security,
 ):
     """
     Take a slot, waiting for one if need be.
@@ -64,7 +65,7 @@ def lock(
     ephemeral_lease
         The lease ends with this process, ``salt-run`` or a job of the master.
 
-    path, zk_hosts, max_concurrency, timeout, force, profile, scheme, username, password, default_acl, reason
+    path, zk_hosts, max_concurrency, timeout, force, profile, scheme, username, password, default_acl, security, reason
         As for the execution module's ``lock``, and so are the answer, errors, signals and lost connections.
 
     CLI Example:
@@ -75,7 +76,7 @@ def lock(
         salt-run zk_concurrency.lock /lock/path profile=prod force=True reason='broken certificate'
     """
     with runner_errors():
-        client = _client(zk_hosts, profile, scheme, username, password, default_acl)
+        client = _client(zk_hosts, profile, scheme, username, password, default_acl, **security)
         who = _own(identifier)
         return _outcome(client.lock(path, who, max_concurrency, timeout, ephemeral_lease, force, reason))
 
@@ -93,6 +94,7 @@ def unlock(
     default_acl=None,
     timeout=None,
     reason=None,
+    **security,
 ):
     """
     Give a slot back, the master's own or anybody's.
@@ -103,6 +105,9 @@ def unlock(
     path, zk_hosts, max_concurrency, ephemeral_lease, scheme, profile, username, password, default_acl, timeout, reason
         As for the execution module's ``unlock``, and so are the answer, errors, signals and lost connections.
 
+    security
+        As for the execution module's ``lock``.
+
     CLI Example:
 
     .. code-block:: bash
@@ -111,7 +116,7 @@ def unlock(
         salt-run zk_concurrency.unlock /lock/path identifier=web1 reason='web1 was reinstalled'
     """
     with runner_errors():
-        client = _client(zk_hosts, profile, scheme, username, password, default_acl)
+        client = _client(zk_hosts, profile, scheme, username, password, default_acl, **security)
         kind = {"max_concurrency": max_concurrency, "ephemeral_lease": ephemeral_lease}
         return _outcome(client.unlock(path, _own(identifier), reason, timeout=timeout, **kind))
 
@@ -128,6 +133,7 @@ def lock_holders(
     username=None,
     password=None,
     default_acl=None,
+    **security,
 ):
     """
     List who holds a slot. All arguments, the answer, errors, signals and lost connections are as for the execution
@@ -141,7 +147,7 @@ def lock_holders(
     """
     arguments = {"max_concurrency": max_concurrency, "timeout": timeout, "ephemeral_lease": ephemeral_lease}
     with runner_errors():
-        client = _client(zk_hosts, profile, scheme, username, password, default_acl)
+        client = _client(zk_hosts, profile, scheme, username, password, default_acl, **security)
         return client.call("lock_holders", path, identifier=identifier, **arguments)
 
 
@@ -156,6 +162,7 @@ def party_members(
     password=None,
     default_acl=None,
     timeout=None,
+    **security,
 ):
     """
     List who is in a party, or wait until enough are. All arguments, the answer, errors, signals and lost connections
@@ -169,7 +176,7 @@ def party_members(
         salt-run zk_concurrency.party_members /lock/path min_nodes=3 blocking=True timeout=60
     """
     with runner_errors():
-        client = _client(zk_hosts, profile, scheme, username, password, default_acl)
+        client = _client(zk_hosts, profile, scheme, username, password, default_acl, **security)
         return client.call("party_members", path, min_nodes=min_nodes, blocking=blocking, timeout=timeout)
 
 
@@ -182,6 +189,7 @@ def status(
     password=None,
     default_acl=None,
     timeout=None,
+    **security,
 ):
     """
     Tell who holds a slot, since when, and who waits for one. ``salt-run`` shows a table; with ``--out``, and for all
@@ -196,7 +204,7 @@ def status(
         salt-run zk_concurrency.status /lock/path profile=prod --out=json
     """
     with runner_errors():
-        client = _client(zk_hosts, profile, scheme, username, password, default_acl)
+        client = _client(zk_hosts, profile, scheme, username, password, default_acl, **security)
         return _shown("status", client.call("status", path, timeout=timeout))
 
 
@@ -210,6 +218,7 @@ def set_max(
     password=None,
     default_acl=None,
     timeout=None,
+    **security,
 ):
     """
     Change the number of slots that a pool stores. All arguments, the answer, errors, signals and lost connections are
@@ -222,7 +231,7 @@ def set_max(
         salt-run zk_concurrency.set_max /lock/path 3
     """
     with runner_errors():
-        client = _client(zk_hosts, profile, scheme, username, password, default_acl)
+        client = _client(zk_hosts, profile, scheme, username, password, default_acl, **security)
         return client.call("set_max", path, max_concurrency, timeout=timeout)
 
 
@@ -238,6 +247,7 @@ def doctor(
     max_wait=3600,
     max_concurrency=None,
     ping_timeout=5,
+    **security,
 ):
     """
     Look for what is odd about a pool, and say what to do about each. Changes nothing.
@@ -257,7 +267,7 @@ def doctor(
     timeout
         Seconds to wait for the ensemble, as for ``status``.
 
-    zk_hosts, profile, scheme, username, password, default_acl
+    zk_hosts, profile, scheme, username, password, default_acl, security
         As for the execution module's ``lock``. Nothing is created here.
 
     Returns a dict: ``path``, and ``findings``, each with ``what`` and ``do``: holders that are no accepted minion of
@@ -275,7 +285,7 @@ def doctor(
         salt-run zk_concurrency.doctor /lock/path max_wait=600 max_concurrency=2 --out=json
     """
     with runner_errors():
-        client = _client(zk_hosts, profile, scheme, username, password, default_acl)
+        client = _client(zk_hosts, profile, scheme, username, password, default_acl, **security)
         limit, patience = _number(int, "max_concurrency", max_concurrency), _number(float, "max_wait", max_wait)
         pool = client.call("status", path, timeout=timeout)
         data = client.data(path, timeout) if pool["max_concurrency"] is None else b""
@@ -290,9 +300,9 @@ def doctor(
     return _shown("doctor", {"path": pool["path"], "findings": findings})
 
 
-def _client(zk_hosts, profile, scheme, username, password, default_acl):
+def _client(zk_hosts, profile, scheme, username, password, default_acl, **security):
     who = {"scheme": scheme, "username": username, "password": password, "default_acl": default_acl}
-    return Client(__salt__, __opts__, zk_hosts=zk_hosts, profile=profile, **who)
+    return Client(__salt__, __opts__, zk_hosts=zk_hosts, profile=profile, **who, **security)
 
 
 def _own(identifier):

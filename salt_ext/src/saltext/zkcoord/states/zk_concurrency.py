@@ -25,7 +25,7 @@ All of them have these in common:
 identifier
     Who holds the slot. Default: the minion's id. (In the execution module it is the host's name.)
 
-zk_hosts, profile, scheme, username, password, default_acl
+zk_hosts, profile, scheme, username, password, default_acl, security
     As for the execution module's ``lock``.
 
 Whatever goes wrong is ``result: False`` and one line that says what: a wrong argument, an ensemble that cannot be
@@ -38,6 +38,7 @@ import functools
 import logging
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
+from salt.utils.args import clean_kwargs
 
 try:
     from saltext.zkcoord import events, runs
@@ -77,6 +78,7 @@ def lock(
     username=None,
     password=None,
     default_acl=None,
+    **security,
 ):
     """
     Take a slot, waiting for one if need be. It stays until ``unlock``: rather use ``held``, which needs none.
@@ -94,7 +96,7 @@ def lock(
     ephemeral_lease
         The lease ends with the process of this run.
 
-    identifier, zk_hosts, profile, scheme, username, password, default_acl
+    identifier, zk_hosts, profile, scheme, username, password, default_acl, security
         See above.
 
     With ``test=True`` the comment tells whether the slot is held already (``result: True``), free, or how many are in
@@ -108,7 +110,7 @@ def lock(
             - max_concurrency: 4
             - timeout: 600
     """
-    connection = _connection(zk_hosts, profile, scheme, username, password, default_acl)
+    connection = _connection(zk_hosts, profile, scheme, username, password, default_acl, **security)
     claim = {"identifier": _own(identifier), "max_concurrency": max_concurrency}
     if __opts__["test"]:
         return _foretell(name, claim, connection)
@@ -126,6 +128,7 @@ def unlock(
     username=None,
     password=None,
     default_acl=None,
+    **security,
 ):
     """
     Give a slot back. To have none is success, too.
@@ -136,7 +139,7 @@ def unlock(
     max_concurrency, ephemeral_lease
         As given to ``lock``.
 
-    identifier, zk_hosts, profile, scheme, username, password, default_acl
+    identifier, zk_hosts, profile, scheme, username, password, default_acl, security
         See above.
 
     With ``test=True`` the comment tells whether there is a slot to give back (else ``result: True``).
@@ -147,7 +150,7 @@ def unlock(
           zk_concurrency.unlock:
             - name: /lock/path
     """
-    connection = _connection(zk_hosts, profile, scheme, username, password, default_acl)
+    connection = _connection(zk_hosts, profile, scheme, username, password, default_acl, **security)
     identifier = _own(identifier)
     if __opts__["test"]:
         return _foretell_release(name, identifier, connection)
@@ -172,6 +175,7 @@ def held(
     username=None,
     password=None,
     default_acl=None,
+    **security,
 ):
     """
     Hold a slot from here to the end of the run, however that ends.
@@ -185,7 +189,7 @@ def held(
     keep_on_failure
         ``True``: keep the slot when the run fails, so that a failed restart stops those that come after it.
 
-    identifier, zk_hosts, profile, scheme, username, password, default_acl
+    identifier, zk_hosts, profile, scheme, username, password, default_acl, security
         See above.
 
     States that need the slot ``require`` this one. It runs where it stands, so what takes time and hurts nobody comes
@@ -218,7 +222,7 @@ def held(
             - max_concurrency: 2
             - timeout: 600
     """
-    connection = _connection(zk_hosts, profile, scheme, username, password, default_acl)
+    connection = _connection(zk_hosts, profile, scheme, username, password, default_acl, **security)
     identifier = _own(identifier)
     claim = {"identifier": identifier, "max_concurrency": max_concurrency}
     if __opts__["test"]:
@@ -249,6 +253,7 @@ def min_party(
     password=None,
     default_acl=None,
     timeout=None,
+    **security,
 ):
     """
     Make sure that at least ``min_nodes`` members are in a party, or wait until they are.
@@ -265,7 +270,7 @@ def min_party(
     timeout
         Seconds to wait, connecting included; ``None`` for ever. When they ran out the state fails.
 
-    zk_hosts, profile, scheme, username, password, default_acl
+    zk_hosts, profile, scheme, username, password, default_acl, security
         See above.
 
     With ``test=True`` it counts and does not wait; too few are ``result: None`` then.
@@ -280,7 +285,7 @@ def min_party(
             - blocking: true
             - timeout: 60
     """
-    connection = _connection(zk_hosts, profile, scheme, username, password, default_acl)
+    connection = _connection(zk_hosts, profile, scheme, username, password, default_acl, **security)
     test, look = __opts__["test"], __salt__.get("zk_concurrency.party_members")
     if test and look is None:
         return _result(name, None, "Attempt to ensure min_party")
@@ -299,9 +304,9 @@ def min_party(
     return _result(name, True, comment)
 
 
-def _connection(zk_hosts, profile, scheme, username, password, default_acl):
+def _connection(zk_hosts, profile, scheme, username, password, default_acl, **security):
     who = {"scheme": scheme, "username": username, "password": password, "default_acl": default_acl}
-    return {"zk_hosts": zk_hosts, "profile": profile, **who}
+    return {"zk_hosts": zk_hosts, "profile": profile, **who, **clean_kwargs(**security)}
 
 
 def _own(identifier):

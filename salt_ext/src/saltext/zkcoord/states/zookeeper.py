@@ -28,6 +28,7 @@ What differs from Salt's own states:
 from contextlib import contextmanager, suppress
 
 from salt.exceptions import CommandExecutionError, SaltException, SaltInvocationError
+from salt.utils.args import clean_kwargs
 
 with suppress(ImportError):  # without them there is no execution module either, as `__virtual__` tells
     from zkcoord.errors import NodeExists, NoNode
@@ -60,6 +61,7 @@ def present(
     username=None,
     password=None,
     default_acl=None,
+    **security,
 ):
     """
     A znode exists, with this value and, if one is given, with this ACL.
@@ -94,7 +96,7 @@ def present(
         Servers as ``host:port,host:port`` or a list. Default: the configuration's, then ``127.0.0.1:2181``.
 
     scheme
-        Authentication scheme. Default: ``digest`` when there are a username and a password.
+        Authentication scheme: ``digest``, the default when there are a username and a password, or ``sasl``.
 
     username
         User to authenticate as; needs ``password``.
@@ -104,6 +106,9 @@ def present(
 
     default_acl
         ACL of created znodes, where ``acls`` says nothing. Default: everything to everybody.
+
+    security
+        As for the execution module.
 
     .. code-block:: yaml
 
@@ -121,7 +126,7 @@ def present(
                 read: True
     """
     ret = _not_yet(name, f"Failed to setup znode {name}")
-    connection = _connection(profile, hosts, scheme, username, password, default_acl)
+    connection = _connection(profile, hosts, scheme, username, password, default_acl, **security)
     with _explained(ret):
         if not isinstance(value, str):
             raise SaltInvocationError("value: must be text; quote a number")
@@ -151,6 +156,7 @@ def absent(
     username=None,
     password=None,
     default_acl=None,
+    **security,
 ):
     """
     A znode does not exist.
@@ -164,7 +170,7 @@ def absent(
     recursive
         Delete all that is below it, too. Otherwise a znode with children is a failure.
 
-    profile, hosts, scheme, username, password, default_acl
+    profile, hosts, scheme, username, password, default_acl, security
         As for ``present``.
 
     .. code-block:: yaml
@@ -175,7 +181,7 @@ def absent(
             - recursive: True
     """
     ret = _not_yet(name, f"Failed to delete znode {name}")
-    connection = _connection(profile, hosts, scheme, username, password, default_acl)
+    connection = _connection(profile, hosts, scheme, username, password, default_acl, **security)
     with _explained(ret):
         if not __salt__["zookeeper.exists"](name, **connection):
             return _fine(ret, f"Znode {name} does not exist")
@@ -208,6 +214,7 @@ def acls(
     username=None,
     password=None,
     default_acl=None,
+    **security,
 ):
     """
     A znode, which must exist, has this ACL.
@@ -221,7 +228,7 @@ def acls(
     version
         The version at which the ACL (not the value) must be; ``-1`` for any.
 
-    profile, hosts, scheme, username, password, default_acl
+    profile, hosts, scheme, username, password, default_acl, security
         As for ``present``.
 
     .. code-block:: yaml
@@ -238,7 +245,7 @@ def acls(
                 read: True
     """
     ret = _not_yet(name, f"Failed to set acls on znode {name}")
-    connection = _connection(profile, hosts, scheme, username, password, default_acl)
+    connection = _connection(profile, hosts, scheme, username, password, default_acl, **security)
     with _explained(ret):
         wanted = _entries(acls)
         if not wanted:
@@ -353,7 +360,7 @@ def _entry(acl):
     return __salt__["zookeeper.make_acl"](**acl)
 
 
-def _connection(profile, hosts, scheme, username, password, default_acl):
+def _connection(profile, hosts, scheme, username, password, default_acl, **security):
     return {
         "profile": profile,
         "hosts": hosts,
@@ -361,6 +368,7 @@ def _connection(profile, hosts, scheme, username, password, default_acl):
         "username": username,
         "password": password,
         "default_acl": default_acl,
+        **clean_kwargs(**security),
     }
 
 

@@ -1,0 +1,48 @@
+"""The files and settings by which servers speak TLS and do SASL."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+SASL_SETTINGS = {"authProvider.1": "org.apache.zookeeper.server.auth.SASLAuthenticationProvider"}
+
+
+class Tls(NamedTuple):
+    """What the secure ports of an `Ensemble` show and accept, as files in PEM format. The key must be PKCS #8."""
+
+    certfile: str | os.PathLike[str]
+    """The servers' certificate, for the host ``127.0.0.1`` if clients are to accept it."""
+    keyfile: str | os.PathLike[str]
+    """The key to it, not encrypted."""
+    ca_certs: str | os.PathLike[str]
+    """The certificates of the authorities that vouch for clients."""
+    client_auth: bool = True
+    """Whether clients must show a certificate."""
+
+
+def write_stores(directory: Path, tls: Tls) -> dict[str, object]:
+    """Write what the servers show and accept; the settings that say so."""
+    key_store, trust_store = directory / "server.pem", directory / "authorities.pem"
+    key_store.write_text(Path(tls.keyfile).read_text() + Path(tls.certfile).read_text())
+    trust_store.write_text(Path(tls.ca_certs).read_text())
+    return {
+        "serverCnxnFactory": "org.apache.zookeeper.server.NettyServerCnxnFactory",
+        "ssl.keyStore.location": key_store,
+        "ssl.trustStore.location": trust_store,
+        "ssl.clientAuth": "need" if tls.client_auth else "none",
+    }
+
+
+def write_users(directory: Path, passwords: Mapping[str, str]) -> str:
+    """Write who may log in; the flag that tells Java."""
+    users = "".join(f" user_{name}={_quoted(password)}" for name, password in passwords.items())
+    module = "org.apache.zookeeper.server.auth.DigestLoginModule"
+    (directory / "jaas.conf").write_text(f"Server {{ {module} required{users}; }};\n")
+    return f"-Djava.security.auth.login.config={directory / 'jaas.conf'}"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,90 @@
+"""Authorities, certificates and keys, made for a test: good ones, and those that nobody should accept."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+from collections.abc import Sequence
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from zkcoord.testing import Tls
+
+DAY = datetime.timedelta(days=1)
+USAGES = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+
+
+class Authority:
+    """One who vouches for hosts. Its certificate is in the file `path`."""
+
+    def __init__(self, directory: Path, name: str = "authority") -> None:
+        self._directory = directory
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self.path = directory / f"{name}.pem"
+        certificate = self._certificate(self._name, self._key, (), is_authority=True)
+        self.path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+    def issue(
+        self,
+        name: str,
+        hosts: Sequence[str] = ("127.0.0.1", "localhost"),
+        *,
+        days: tuple[int, int] = (-1, 1),
+        self_signed: bool = False,
+        password: str | None = None,
+    ) -> tuple[Path, Path]:
+        """Make a certificate that is valid for `days`, counted from now, and a key; the files they are in."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate = self._certificate(subject, key, hosts, days=days, self_signed=self_signed)
+        certfile, keyfile = self._directory / f"{name}.crt", self._directory / f"{name}.key"
+        certfile.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        encryption = (
+            serialization.BestAvailableEncryption(password.encode()) if password else serialization.NoEncryption()
+        )
+        keyfile.write_bytes(
+            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+        )
+        return certfile, keyfile
+
+    def server(self, name: str = "server", *, client_auth: bool = False, **certificate: object) -> Tls:
+        """Make what the servers of an ensemble show; they accept the clients that this authority vouches for."""
+        return Tls(*self.issue(name, **certificate), self.path, client_auth)
+
+    def _certificate(
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        hosts: Sequence[str],
+        *,
+        days: tuple[int, int] = (-1, 1),
+        is_authority: bool = False,
+        self_signed: bool = False,
+    ) -> x509.Certificate:
+        now = datetime.datetime.now(datetime.timezone.utc)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(subject if self_signed else self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now + days[0] * DAY)
+            .not_valid_after(now + days[1] * DAY)
+            .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+        )
+        if not is_authority:
+            names = x509.SubjectAlternativeName([_name(host) for host in hosts])
+            builder = builder.add_extension(names, critical=False)
+            builder = builder.add_extension(x509.ExtendedKeyUsage(USAGES), critical=False)
+        return builder.sign(key if self_signed else self._key, hashes.SHA256())
+
+
+def _name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
