@@ -156,33 +156,31 @@ impl Session {
                 Some(material) => connector.with_tls(material.options()?).secure_connect(&servers).await,
                 None => connector.connect(&servers).await,
             };
-            let known = match opened {
-                Ok(client) if !identity.credentials.as_ref().is_some_and(Credentials::is_sasl) => Ok((client, true)),
-                // A server that does not do SASL lets everybody in, as nobody.
-                Ok(client) => client.list_auth_users().await.map(|users| {
-                    let is_known = users.iter().any(|user| user.scheme() == "sasl");
-                    (client, is_known)
-                }),
+            let checked = match opened {
+                Ok(client) => Self { client, identity: identity.clone() }.checked().await,
                 Err(error) => Err(error),
             };
-            match known {
-                Ok((client, true)) => return Ok(Self { client, identity: identity.clone() }),
-                Ok((_, false)) => {
-                    return Err(auth_failed(
-                        identity,
-                        path,
-                        "it knows no such user: SASL is off there, or lets in those who fail",
-                    ))
-                }
-                Err(zk::Error::AuthFailed) => return Err(auth_failed(identity, path, CHECK)),
+            let refused = |reason| Err(auth_failed(identity, path, reason));
+            match checked {
+                Ok(Some(session)) => return Ok(session),
+                Ok(None) => return refused("it knows no such user: SASL is off there, or lets in those who fail"),
+                Err(zk::Error::AuthFailed) => return refused(CHECK),
                 Err(zk::Error::Unimplemented) => {
-                    let reason = "SASL needs ZooKeeper 3.7 or newer, which can tell who is logged in";
-                    return Err(auth_failed(identity, path, reason));
+                    return refused("SASL needs ZooKeeper 3.7 or newer, which can tell who is logged in")
                 }
                 Err(zk::Error::BadArguments(why)) => return Err(Error::argument("zk_hosts", why.to_string())),
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
         }
+    }
+
+    /// The session, if it belongs to whom it should: a server that does not do SASL lets everybody in, as nobody.
+    async fn checked(self) -> std::result::Result<Option<Self>, zk::Error> {
+        if !self.identity.credentials.as_ref().is_some_and(Credentials::is_sasl) {
+            return Ok(Some(self));
+        }
+        let users = self.client.list_auth_users().await?;
+        Ok(users.iter().any(|user| user.scheme() == "sasl").then_some(self))
     }
 
     pub(crate) fn client(&self) -> &zk::Client {
