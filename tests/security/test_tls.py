@@ -227,6 +227,13 @@ class TestACertificateThatCannotBeAccepted:
         assert text.endswith(f"the certificate was issued by none of the authorities in {stranger.path}")
         assert text.count("certificate") == 1, "what is the same for all servers is said once"
 
+    def test_that_was_revoked_is_one_and_others_are_not(self, secure, tls, authority, root):
+        path = authority.revoke(authority.path.with_name("server.crt"))
+        text = message(zkcoord.lock_holders, "/p", secure.secure_hosts, **{**tls, "ca_certs": path})
+        assert text.endswith("the certificate was revoked")
+        path = authority.revoke(authority.path.with_name("client.crt"))
+        assert zkcoord.lock(root, secure.secure_hosts, identifier="a", **{**tls, "ca_certs": path})
+
     def test_of_the_client_is_one(self, secure, tls, stranger):
         certfile, keyfile = stranger.issue("client")
         mine = {**tls, "certfile": certfile, "keyfile": keyfile}

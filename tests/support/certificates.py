@@ -55,6 +55,19 @@ class Authority:
         """Make what the servers of an ensemble show; they accept the clients that this authority vouches for."""
         return Tls(*self.issue(name, **certificate), self.path, client_auth)
 
+    def revoke(self, certfile: Path) -> Path:
+        """Make a file with this authority's certificate and a list that revokes one of those that it issued."""
+        now = datetime.datetime.now(datetime.timezone.utc)
+        serial = x509.load_pem_x509_certificate(certfile.read_bytes()).serial_number
+        revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now - DAY).build()
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self._name).add_revoked_certificate(revoked)
+        builder = builder.last_update(now - DAY).next_update(now + DAY)
+        builder = builder.add_extension(x509.CRLNumber(1), critical=False)
+        listed = builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        path = self._directory / f"without-{certfile.stem}.pem"
+        path.write_bytes(self.path.read_bytes() + listed)
+        return path
+
     def _certificate(
         self,
         subject: x509.Name,
