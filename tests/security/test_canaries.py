@@ -232,11 +232,11 @@ def everything_written(fleet: ExampleCluster) -> dict[Path, str]:
 
 def test_jobs_events_and_the_runner_tell_no_secret_of_a_profile(fleet, root):
     said = []
-    for fun, args in salt_calls(f"{root}/minion", "fine"):
-        answer = fleet.salt("m1", fun, *args).answer(150)
-        said += [answer.stdout, answer.stderr]
+    started = [fleet.salt("m1", fun, *args) for fun, args in salt_calls(f"{root}/minion", "fine")]
     for fun in ("lock", "status", "doctor", "lock_holders", "unlock"):
-        answer = fleet.runner(f"zk_concurrency.{fun}", f"{root}/minion", profile="fine").answer()
+        started.append(fleet.runner(f"zk_concurrency.{fun}", f"{root}/runner", profile="fine"))
+    for command in started:
+        answer = command.answer(150)
         said += [answer.stdout, answer.stderr]
     assert [event for event in fleet.events("zk_concurrency/") if "acquired" in str(event["tag"])], "the bus was heard"
     assert leaks("".join(said)) == []
