@@ -32,6 +32,7 @@ const TRIES_A_PASS: usize = 12;
 
 /// Why credentials may have been refused.
 const CHECK: &str = "check username, password and scheme";
+const UNKNOWN: &str = "it knows no such user: SASL is off there, or lets in those who fail";
 
 /// What a call that only reads has left behind when it is cut short.
 pub(crate) const UNCHANGED: &str = "nothing was changed";
@@ -163,7 +164,7 @@ impl Session {
             let refused = |reason| Err(auth_failed(identity, path, reason));
             match checked {
                 Ok(Some(session)) => return Ok(session),
-                Ok(None) => return refused("it knows no such user: SASL is off there, or lets in those who fail"),
+                Ok(None) => return refused(UNKNOWN),
                 Err(zk::Error::AuthFailed) => return refused(CHECK),
                 Err(zk::Error::Unimplemented) => {
                     return refused("SASL needs ZooKeeper 3.7 or newer, which can tell who is logged in")
@@ -360,8 +361,14 @@ impl Ensemble {
                     None => held.insert(Session::open(&self.identity, path, &findings).await?).clone(),
                 };
                 drop(held);
-                if session.connected().await {
-                    return Ok(session);
+                if !session.connected().await {
+                    continue;
+                }
+                // It may have moved to a server that does not do SASL since it was opened.
+                match session.checked().await {
+                    Ok(Some(session)) => return Ok(session),
+                    Ok(None) => return Err(auth_failed(&self.identity, path, UNKNOWN)),
+                    Err(_) => tokio::time::sleep(PAUSE).await,
                 }
             }
         };

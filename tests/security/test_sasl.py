@@ -116,6 +116,24 @@ class TestServersThatDoNot:
         assert len(lenient.sessions() - before) == 2, "who gave no credentials has a session of his own"
 
 
+def test_a_session_that_comes_to_a_server_without_sasl_is_not_used(root):
+    with Ensemble(1, sasl=USERS) as ensemble:
+        at = {"zk_hosts": ensemble.hosts, "config_get": PATIENCE, **SASL}
+        assert zkcoord.lock(root, identifier="a", ephemeral_lease=True, **at)
+        (server,) = ensemble.servers
+        with_sasl = server._java
+        server.stop()
+        server._java = tuple(flag for flag in with_sasl if "login.config" not in flag)
+        server.start()
+        ensemble.wait_ready()
+        assert "SASL is off there" in refusal(ensemble.hosts, **SASL)
+        server.stop()
+        server._java = with_sasl
+        server.start()
+        ensemble.wait_ready()
+        assert zkcoord.lock_holders(root, **at) == ["a"], "it was the same session all the time"
+
+
 class TestArguments:
     @pytest.mark.parametrize(
         ("who", "argument"),
