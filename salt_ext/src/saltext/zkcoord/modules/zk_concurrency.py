@@ -491,10 +491,9 @@ def _function(fun, args, fun_kwargs, kwargs):
 
 def _with_retcode(answer):
     """
-    Make ``salt-call`` exit with 1 when the answer is ``False``.
-
-    Not in a state run, which sets its own code: there Salt would take this one for the result of every later
-    ``onlyif`` and ``unless`` with ``fun``. A state run's context is a copy with a file client in it.
+    Make ``salt-call`` exit with 1 when the answer is ``False``. Not in a state run, which sets its own code: there
+    Salt would take this one for the result of every later ``onlyif`` and ``unless`` with ``fun``. A state run's context
+    is a copy with a file client in it.
     """
     if not answer and "fileclient" not in __context__:
         __context__["retcode"] = 1

@@ -202,8 +202,7 @@ def exists(path, profile=None, hosts=None, scheme=None, username=None, password=
         The znode.
 
     profile, hosts, scheme, username, password, default_acl, security
-        Where, and as whom: as for all functions here, see the manual. What is not given is read from
-        ``zookeeper:PROFILE``, or ``zookeeper``, in the configuration.
+        Where, and as whom. What is not given is read from ``zookeeper:PROFILE``, or ``zookeeper``.
 
     Returns ``True`` or ``False``; the exit code is 0 for both.
 
@@ -225,8 +224,7 @@ def get(path, profile=None, hosts=None, scheme=None, username=None, password=Non
         The znode.
 
     profile, hosts, scheme, username, password, default_acl, security
-        Where, and as whom: as for all functions here, see the manual. What is not given is read from
-        ``zookeeper:PROFILE``, or ``zookeeper``, in the configuration.
+        Where, and as whom. What is not given is read from ``zookeeper:PROFILE``, or ``zookeeper``.
 
     Returns text; what is not UTF-8 is shown with replacement characters. Raises ``CommandExecutionError`` when
     there is no such znode.
@@ -252,8 +250,7 @@ def get_children(
         The znode.
 
     profile, hosts, scheme, username, password, default_acl, security
-        Where, and as whom: as for all functions here, see the manual. What is not given is read from
-        ``zookeeper:PROFILE``, or ``zookeeper``, in the configuration.
+        Where, and as whom. What is not given is read from ``zookeeper:PROFILE``, or ``zookeeper``.
 
     Returns a list, in no promised order. Raises ``CommandExecutionError`` when there is no such znode.
 
@@ -292,8 +289,7 @@ def set(
         The version at which the data must be; ``-1`` for any.
 
     profile, hosts, scheme, username, password, default_acl, security
-        Where, and as whom: as for all functions here, see the manual. What is not given is read from
-        ``zookeeper:PROFILE``, or ``zookeeper``, in the configuration.
+        Where, and as whom. What is not given is read from ``zookeeper:PROFILE``, or ``zookeeper``.
 
     Returns the znode's stat after that: czxid, mzxid, ctime, mtime, version, cversion, aversion,
     ephemeralOwner, dataLength, numChildren and pzxid. Raises ``CommandExecutionError`` when there is no such
@@ -319,8 +315,7 @@ def get_acls(path, profile=None, hosts=None, scheme=None, username=None, passwor
         The znode.
 
     profile, hosts, scheme, username, password, default_acl, security
-        Where, and as whom: as for all functions here, see the manual. What is not given is read from
-        ``zookeeper:PROFILE``, or ``zookeeper``, in the configuration.
+        Where, and as whom. What is not given is read from ``zookeeper:PROFILE``, or ``zookeeper``.
 
     Returns a list of entries, as ``make_digest_acl`` does one. To a user without the ``admin`` permission the
     servers show ``x`` for every digest. Raises ``CommandExecutionError`` when there is no such znode.
@@ -363,8 +358,7 @@ def set_acls(
         The version at which the ACL (not the data) must be; ``-1`` for any.
 
     profile, hosts, scheme, username, password, default_acl, security
-        Where, and as whom: as for all functions here, see the manual. What is not given is read from
-        ``zookeeper:PROFILE``, or ``zookeeper``, in the configuration.
+        Where, and as whom. What is not given is read from ``zookeeper:PROFILE``, or ``zookeeper``.
 
     Returns the znode's stat, as ``set`` does. Raises ``CommandExecutionError`` when there is no such znode, and
     when its ACL is at another version.
@@ -405,8 +399,7 @@ def delete(
         Delete all that is below it, too.
 
     profile, hosts, scheme, username, password, default_acl, security
-        Where, and as whom: as for all functions here, see the manual. What is not given is read from
-        ``zookeeper:PROFILE``, or ``zookeeper``, in the configuration.
+        Where, and as whom. What is not given is read from ``zookeeper:PROFILE``, or ``zookeeper``.
 
     Returns ``True``. Raises ``CommandExecutionError`` when there is no such znode, when it is at another
     version, and when it has children and ``recursive`` is not given.
@@ -451,18 +444,10 @@ def make_digest_acl(
 
         salt minion zookeeper.make_digest_acl username=daniel password=mypass allperms=True
     """
-    keywords = {
-        "username": username,
-        "password": password,
-        "read": read,
-        "write": write,
-        "create": create,
-        "delete": delete,
-        "admin": admin,
-        "allperms": allperms,
-    }
+    permissions = {"read": read, "write": write, "create": create, "delete": delete, "admin": admin}
     with salt_errors():
-        return _acl(znode.digest_acl(keywords))
+        who = {"username": username, "password": password}
+        return _acl(znode.digest_acl({**who, **permissions, "allperms": allperms}))
 
 
 def make_acl(scheme, perms, id=None):
@@ -492,7 +477,7 @@ def make_acl(scheme, perms, id=None):
 
 def _connection(profile, hosts, scheme, username, password, default_acl, **security):
     """
-    Name the six arguments of a connection as the core does, and say how it fits into Salt.
+    Name the arguments of a connection as the core does, and say how it fits into Salt.
     """
     return {
         "profile": profile,
