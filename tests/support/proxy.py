@@ -141,6 +141,10 @@ class Proxy:
         """
         self._run(self._doom(self._doomed_replies, opcode, count))
 
+    def heal(self) -> None:
+        """End all faults, those too that have yet to strike."""
+        self._run(self._heal())
+
     def close(self) -> None:
         """Reset all connections and free the port. May be repeated."""
         if self._loop.is_closed():
@@ -188,6 +192,12 @@ class Proxy:
 
     async def _doom(self, doomed: Counter[int], opcode: int, count: int) -> None:
         doomed[opcode] += count
+
+    async def _heal(self) -> None:
+        self._doomed_requests.clear()
+        self._doomed_replies.clear()
+        await self._set(stalled=False, delay=0.0)
+        await self._accept()
 
     async def _finish(self) -> None:
         await self._refuse()
@@ -340,7 +350,7 @@ def proxied(ensemble: Ensemble) -> Iterator[Proxies]:
 
 
 def _bind(port: int) -> socket.socket:
-    # Where the protocol is not named, asyncio leaves Nagle's algorithm on, and the second of two replies late by 40 ms.
+    # asyncio turns Nagle's algorithm off, which adds 40 ms, only for sockets that say that they are TCP.
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     bound.bind((_HOST, port))

@@ -1,0 +1,77 @@
+"""`python -m faults`: the long run, the same with Salt's stock module, and a day of a minion's jobs."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import signal
+import sys
+from pathlib import Path
+
+from faults import report
+from faults.run import Outcome, Plan, run
+from faults.soak import soak
+
+OURS = {"ours": 18, "minion": 2, "kazoo": 2}
+SHOWN = 20
+
+
+def main() -> int:
+    """Do what was asked for; 1 if a promise was broken."""
+    options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is ended on the way out
+    seeds = options.seed or [str(random.SystemRandom().randrange(10**6))]
+    print(f"seed {' '.join(seeds)}; the same again: python -m faults --seed {' '.join(seeds)}", flush=True)
+    outcomes: dict[str, Outcome] = {}
+    for number, seed in enumerate(seeds, 1):
+        if options.seconds:
+            name = "zkcoord" if len(seeds) == 1 else f"zkcoord {number}"
+            outcomes[name] = run(Plan(seed, options.seconds, OURS))
+            _show(name, outcomes[name])
+    if options.stock_seconds:
+        outcomes["stock"] = run(Plan(seeds[0], options.stock_seconds, {"stock": sum(OURS.values())}))
+        _show("stock", outcomes["stock"])
+    parts = [report.of_runs(outcomes), report.of_faults(outcomes)] if outcomes else []
+    soaked = soak(options.jobs) if options.jobs else None
+    if soaked:
+        rate = soaked.jobs / soaked.seconds
+        parts += [f"{soaked.jobs:,} jobs, {soaked.failed} failed, {rate:.0f} a second.", report.of_soak(soaked)]
+    text = "\n\n".join(parts) + "\n"
+    print(text, flush=True)
+    if options.figures:
+        options.figures.write_text(text)
+    bad = [it for name, outcome in outcomes.items() if name != "stock" for it in report.broken(outcome)]
+    hung = [it for name, outcome in outcomes.items() if name != "stock" for it in _ours(outcome.hangs)]
+    grown = soaked.growth if soaked else {}
+    failed = soaked.failed if soaked else 0
+    print(f"{len(bad)} violations, {len(hung)} hangs, {failed} failed jobs, grown: {grown or 'nothing'}")
+    return 1 if bad or hung or failed or grown else 0
+
+
+def _ours(names: list[str]) -> list[str]:
+    return [name for name in names if name.partition("-")[0] in report.OURS]
+
+
+def _show(name: str, outcome: Outcome) -> None:
+    """Say at once what is wrong, in case that the rest does not come to its end."""
+    print(
+        f"{name}: {len(outcome.calls):,} calls, {len(outcome.violations):,} violations, "
+        f"{len(outcome.hangs)} hangs {outcome.hangs[:SHOWN]}, deaths {dict(outcome.deaths)}"
+    )
+    for it in outcome.violations[:SHOWN]:
+        print(f"  {it.rule}: {it.identifier} at {it.pool} {it.zxid:#x}: {it.what}")
+    sys.stdout.flush()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m faults", description=__doc__)
+    parser.add_argument("--seed", nargs="+", help="one run for each; a random one if none is given")
+    parser.add_argument("--seconds", type=float, default=240, help="of each run of ours; 0 for none")
+    parser.add_argument("--stock-seconds", type=float, default=240, help="of the run with the stock module; 0 for none")
+    parser.add_argument("--jobs", type=int, default=20_000, help="of the minion; 0 for none")
+    parser.add_argument("--figures", type=Path, help="write the tables into this file too")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
