@@ -16,6 +16,9 @@ from faults.txnlog import Change, Transaction
 
 QUEUE = "-__lock__"
 
+# Changes that a session makes while a place is still being tidied away behind a caller who has given up.
+TIDYING = 5
+
 LIMIT = "limit"
 ANSWER = "answer"
 ORDER = "order"
@@ -82,6 +85,8 @@ class World:
     grants: list[Grant] = field(default_factory=list)
     ends: dict[int, int] = field(default_factory=dict)
     """When each session ended."""
+    acts: defaultdict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    """When each session changed something in the pools."""
     expired: int = 0
     """How many sessions of contenders were ended by the servers and not by their clients."""
     last: int = 0
@@ -107,6 +112,8 @@ class _Replay:
                 first = self._waiting[pool][0][1] if self._waiting[pool] else None
                 state = (len(self._leases[pool]), self._alive[first] if first else None, pool not in self._queues)
                 before.setdefault(pool, state)
+        if any(it.path in self._homes or _parent(it.path) in self._homes for it in step.changes):
+            self.world.acts[step.session].append(step.zxid)
         created = [lease for change in step.changes if (lease := self._change(step, change))]
         for lease in created:
             count, first, founded = before[lease.pool]
@@ -199,6 +206,11 @@ class _Asked:
                 later = (it.end for it in calls[at + 1 :] if it.op == "unlock" and it.answer in {TRUE, FALSE})
                 until = next(later, None)
             yield call, until
+
+    def answered(self, place: Znode) -> int | None:
+        """When the call was answered by which, or after which, `place` was made; None: it was not."""
+        before = [call for call, _ in self._locks.get((place.identifier, place.pool), []) if call.begin < place.created]
+        return before[-1].end if before else None
 
     def lock(self, znode: Znode) -> Call | None:
         """The call in whose course `znode` was made, if there is one."""
@@ -294,10 +306,15 @@ def nothing_left(world: World, asked: _Asked) -> Iterator[Violation]:
             what = f"a place outlived its session, which ended at {end:#x}"
         elif place.deleted is None:
             what = "a place is left at the end"
-        else:
-            call = asked.lock(place)
-            if call and call.answer == TRUE and call.end and place.alive(call.end):
-                what = "a place was left by one who was told True"
+        elif (call := asked.lock(place)) and call.answer == TRUE and call.end and place.alive(call.end):
+            what = "a place was left by one who was told True"
+        elif place.with_session:
+            # A caller who gave up may leave the tidying to the background: it is done within a request or two.
+            answered = asked.answered(place)
+            acts = world.acts[place.session]
+            since = len(acts) - bisect_left(acts, max(answered, place.created) + 1) if answered else 0
+            if since > TIDYING:
+                what = f"a place nobody waits at was left for as long as its session lived, {since} changes on"
         if what:
             yield Violation(LEFTOVER, place.identifier, place.pool, place.created, what)
     for lease in world.leases:

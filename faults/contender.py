@@ -38,7 +38,7 @@ class Spec:
     """Who contends, how, and for what."""
 
     kind: str
-    """ours, kazoo, stock; minion, which forks its jobs; or one of those that break a promise: see `MUTANTS`."""
+    """ours, kazoo, stock; minion, which forks its jobs; or one of those that break a promise on purpose."""
     name: str
     seed: str
     hosts: str
@@ -61,6 +61,7 @@ class Contender:
     """One identifier and its turns. What differs between kinds is in `_lock`, `_unlock` and `_token`."""
 
     def __init__(self, spec: Spec) -> None:
+        """Begin a history. No session is opened before the first turn."""
         self.spec = spec
         self.random = random.Random(f"{spec.seed}/{spec.name}")
         self.board = Board(Path(spec.directory) / "board")
@@ -144,6 +145,7 @@ class Ours(Contender):
     """zkcoord."""
 
     def __init__(self, spec: Spec) -> None:
+        """Import it."""
         super().__init__(spec)
         self.zkcoord, self.znode = importlib.import_module("zkcoord"), importlib.import_module("zkcoord.znode")
         settings = {"zookeeper:session_timeout": spec.session_timeout}
@@ -172,6 +174,7 @@ class Kazoo(Contender):
     """Kazoo's own Semaphore. After an error it ends its session, and with that whatever it may hold."""
 
     def __init__(self, spec: Spec) -> None:
+        """Begin without a session."""
         super().__init__(spec)
         self.client = None
 
@@ -195,6 +198,7 @@ class Kazoo(Contender):
             raise
 
     def unlock(self, pool, ephemeral):
+        """Release it."""
         super().unlock(pool, ephemeral)
         return TRUE  # or else its session is being ended
 
@@ -219,6 +223,7 @@ class Stock(Contender):
     """Salt's stock module, as its loader hands it out."""
 
     def __init__(self, spec: Spec) -> None:
+        """Import it, and put in place what it expects of the loader."""
         super().__init__(spec)
         self.module = importlib.import_module("salt.modules.zk_concurrency")
         self.module.__salt__ = {"config.get": lambda key, default=None: default}
@@ -227,9 +232,10 @@ class Stock(Contender):
             raise RuntimeError("the stock module does not load")
 
     def lock(self, *args):
+        """Ask for a slot; an error ends this process, as it would a job, with a traceback."""
         answer = super().lock(*args)
         if answer not in {TRUE, FALSE, "LockTimeout"}:
-            raise Stuck  # as a job would end, with a traceback
+            raise Stuck
         return answer
 
     def _lock(self, pool, timeout, ephemeral, force):
@@ -239,6 +245,7 @@ class Stock(Contender):
         )
 
     def unlock(self, *args):
+        """Give the slot back; an error ends this process."""
         answer = super().unlock(*args)
         if answer != TRUE:
             raise Stuck
@@ -257,6 +264,7 @@ class Minion(Ours):
     """Forks a job for most turns, as a minion does, with a session of its own open meanwhile."""
 
     def __init__(self, spec: Spec) -> None:
+        """Begin without jobs."""
         super().__init__(spec)
         self.jobs = 0
 
@@ -283,6 +291,7 @@ class Behind(Ours):
     """Breaks a promise: now and then makes a lease behind the protocol's back."""
 
     def turn(self, last: bool = False) -> None:
+        """Take a turn, and then what is not given."""
         super().turn(last)
         pool = self.random.choice(list(self.spec.pools))
         lease = f"{pool}/{uuid.uuid4().hex}"
@@ -302,21 +311,22 @@ class Liar(Ours):
         return not super()._lock(pool, timeout, ephemeral, force)
 
     def turn(self, last: bool = False) -> None:
+        """Take a turn, and give back what was concealed."""
         super().turn(last)
         for pool in self.spec.pools:
             self._unlock(pool, False)
 
 
 class Squatter(Ours):
-    """Breaks a promise: puts a place into a queue that does not end with its session, and leaves it there."""
+    """Breaks a promise: at the end, puts a place into a queue that does not end with its session."""
 
     def turn(self, last: bool = False) -> None:
-        super().turn(last)
-        if not last:
+        """Squat, and take a turn."""
+        if last:
             pool = next(iter(self.spec.pools))
             place = f"{pool}-__lock__/{uuid.uuid4().hex}__lock__"
-            with contextlib.suppress(Exception):
-                self.znode.create(place, self.spec.name, sequence=True, timeout=10, **self.at)
+            self.znode.create(place, self.spec.name, sequence=True, timeout=10, **self.at)
+        super().turn(last)
 
 
 KINDS = {

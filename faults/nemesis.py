@@ -85,11 +85,11 @@ class Victim(Protocol):
 
 
 def schedule(seed: str, seconds: float, pace: float) -> list[Fault]:
-    """Every fault of a run, `pace` of them a second on average. The same seed gives the same schedule."""
+    """Every fault of a run, `pace` of them a second on average, 0 for none. A seed gives the same one again."""
     rng = random.Random(f"{seed}/nemesis")
     names, weights = list(KINDS), [kind.weight for kind in KINDS.values()]
     faults, at = [], 1.0
-    while at < seconds:
+    while pace and at < seconds:
         name = rng.choices(names, weights)[0]
         lasts = rng.uniform(KINDS[name].shortest, KINDS[name].longest)
         faults.append(Fault(at, name, lasts, rng.random(), rng.random()))

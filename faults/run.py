@@ -37,7 +37,7 @@ WEDGED = 20.0
 BOUND = 45.0
 STOCK_SESSION = 10.0  # seconds: kazoo's default, which the stock module offers no way to change
 # Every transaction stays in the log of every server, whoever is sent what after an absence.
-LOG_EVERYTHING = {"snapshotSizeFactor": 1000, "commitLogCount": 5000}
+LOG_EVERYTHING = {"snapshotSizeFactor": 1000, "commitLogCount": 5000, "preAllocSize": 1024}
 DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
@@ -86,8 +86,10 @@ class Process:
     def __init__(self, spec: Spec, preload: Path) -> None:
         """Start it."""
         self.spec = spec
-        self.skew = Path(spec.directory) / f"{spec.name}.skew"
-        self.skew.write_bytes(bytes(8))
+        # A host keeps its clock, whatever becomes of its processes.
+        self.skew = Path(spec.directory) / f"{spec.slot}.skew"
+        if not self.skew.exists():
+            self.skew.write_bytes(bytes(8))
         self.doubtful_until = 0.0
         """Until when nothing can be concluded from its silence."""
         self.log = (Path(spec.directory) / f"{spec.name}.log").open("wb")
