@@ -39,6 +39,10 @@ bench: .make/installed ## what a lock costs, beside kazoo, Salt's stock module a
 fuzz: ## the properties of the pure parts, many more times than in `make test`: about a minute
 	PROPTEST_CASES=$${PROPTEST_CASES:-10000} cargo test --no-default-features --test pure
 
+.PHONY: faults
+faults: .make/installed ## contenders under faults, beside the stock module, and 20,000 jobs; 15 minutes; ARGS="--seed 7"
+	PATH="$(VENV)/bin:$$PATH" $(VENV)/bin/python -m faults $(ARGS)
+
 .PHONY: lint
 lint: .make/venv ## format and lint, Rust and Python
 	@for component in fmt clippy; do cargo $$component --version >/dev/null 2>&1 || \

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from faults import report
 from faults.run import Outcome, Plan, run
-from faults.soak import soak
+from faults.soak import Soaked, soak
 
 OURS = {"ours": 18, "minion": 2, "kazoo": 2}
 SHOWN = 20
@@ -23,20 +23,18 @@ def main() -> int:
     seeds = options.seed or [str(random.SystemRandom().randrange(10**6))]
     print(f"seed {' '.join(seeds)}; the same again: python -m faults --seed {' '.join(seeds)}", flush=True)
     outcomes: dict[str, Outcome] = {}
-    for number, seed in enumerate(seeds, 1):
-        if options.seconds:
-            name = "zkcoord" if len(seeds) == 1 else f"zkcoord {number}"
-            outcomes[name] = run(Plan(seed, options.seconds, OURS))
-            _show(name, outcomes[name])
+    soaked: Soaked | None = None
+    for number, seed in enumerate(seeds if options.seconds else [], 1):
+        name = "zkcoord" if len(seeds) == 1 else f"zkcoord {number}"
+        outcomes[name] = run(Plan(seed, options.seconds, OURS))
+        _show(name, outcomes[name])
+    if options.jobs:
+        soaked = soak(options.jobs)
+        print(f"{soaked.jobs:,} jobs, {soaked.failed} failed", flush=True)
     if options.stock_seconds:
         outcomes["stock"] = run(Plan(seeds[0], options.stock_seconds, {"stock": sum(OURS.values())}))
         _show("stock", outcomes["stock"])
-    parts = [report.of_runs(outcomes), report.of_faults(outcomes)] if outcomes else []
-    soaked = soak(options.jobs) if options.jobs else None
-    if soaked:
-        rate = soaked.jobs / soaked.seconds
-        parts += [f"{soaked.jobs:,} jobs, {soaked.failed} failed, {rate:.0f} a second.", report.of_soak(soaked)]
-    text = "\n\n".join(parts) + "\n"
+    text = _figures(outcomes, soaked)
     print(text, flush=True)
     if options.figures:
         options.figures.write_text(text)
@@ -46,6 +44,14 @@ def main() -> int:
     failed = soaked.failed if soaked else 0
     print(f"{len(bad)} violations, {len(hung)} hangs, {failed} failed jobs, grown: {grown or 'nothing'}")
     return 1 if bad or hung or failed or grown else 0
+
+
+def _figures(outcomes: dict[str, Outcome], soaked: Soaked | None) -> str:
+    parts = [report.of_runs(outcomes), report.of_faults(outcomes)] if outcomes else []
+    if soaked:
+        rate = soaked.jobs / soaked.seconds
+        parts += [f"{soaked.jobs:,} jobs, {soaked.failed} failed, {rate:.0f} a second.", report.of_soak(soaked)]
+    return "\n\n".join(parts) + "\n"
 
 
 def _ours(names: list[str]) -> list[str]:
