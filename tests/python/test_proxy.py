@@ -237,6 +237,27 @@ def test_a_delay_that_shrinks_does_not_change_the_order() -> None:
         assert server.recv(16) + server.recv(16) == frame(1, 1, 1) + frame(2, 2, 2)
 
 
+def test_healing_ends_every_fault_those_to_come_too(proxy: Proxy, client: KazooClient, path: str) -> None:
+    proxy.drop_reply(Op.CREATE)
+    proxy.drop_request(Op.CREATE)
+    proxy.delay(30)
+    proxy.stall()
+    proxy.refuse()
+    proxy.heal()
+    client.retry(client.create, path)
+    assert proxy.dropped.total() == 0
+
+
+def test_small_answers_are_not_held_back() -> None:
+    """Nagle's algorithm would, until the client acknowledges the one before, up to 40 ms later."""
+    with both_ends() as (proxy, client, server):
+        client.sendall(frame(1))
+        server.recv(8)
+        sockets = [side.get_extra_info("socket") for it in proxy._connections for side in (it._client, it._server)]
+        assert len(sockets) == 2
+        assert all(it.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for it in sockets)
+
+
 def test_a_client_of_a_server_that_is_down_is_reset() -> None:
     with socket.socket() as down:
         down.bind(("127.0.0.1", 0))
