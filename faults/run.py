@@ -168,7 +168,8 @@ class Run:
         choice = nemesis.random.Random(f"{self.plan.seed}/{name}/spec")
         # Half of them go straight to the servers, half through what may stall and break.
         hosts = self.proxies.hosts if at % 2 else self.ensemble.hosts
-        turns = choice.choice((1, 5, 50, 10**9, 10**9))
+        # Kazoo leaves places behind that last as long as its session, so that none of its lives long.
+        turns = choice.choice((1, 5, 20) if kind == "kazoo" else (1, 5, 50, 10**9, 10**9))
         own = {"hosts": hosts, "direct": self.ensemble.hosts, "pools": self.pools, "directory": str(self.directory)}
         timeout = STOCK_SESSION if kind == "stock" else choice.uniform(2, 4)
         return Spec(

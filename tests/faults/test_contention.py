@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -80,3 +81,18 @@ def test_figures_of_a_run(outcome):
     )
     assert [it.what for it in report.broken(worse)] == ["planted"]
     assert "cut connections" in report.of_faults({"zkcoord": outcome})
+
+
+def test_a_run_that_is_interrupted_ends_all_that_it_started(wait_until):
+    command = [sys.executable, "-m", "faults", "--seconds", "60", "--stock-seconds", "0", "--jobs", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(
+            lambda: any("faults.contender" in it for it in marked(os.environ[MARK]).values()), "they contend", 60
+        )
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) != 0
+    finally:
+        process.kill()
+        process.wait()
+    wait_until(lambda: marked(os.environ[MARK]) == {}, "all processes have ended")
