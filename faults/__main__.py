@@ -38,12 +38,14 @@ def main() -> int:
     print(text, flush=True)
     if options.figures:
         options.figures.write_text(text)
-    bad = [it for name, outcome in outcomes.items() if name != "stock" for it in report.broken(outcome)]
-    hung = [it for name, outcome in outcomes.items() if name != "stock" for it in _ours(outcome.hangs)]
+    ours = [outcome for name, outcome in outcomes.items() if name != "stock"]
+    bad = sum(len(report.broken(it)) for it in ours)
+    hung = sum(report.hung(it, report.OURS) for it in ours)
+    errors = sum(report.errors(it, report.OURS) for it in ours)
     grown = soaked.growth if soaked else {}
     failed = soaked.failed if soaked else 0
-    print(f"{len(bad)} violations, {len(hung)} hangs, {failed} failed jobs, grown: {grown or 'nothing'}")
-    return 1 if bad or hung or failed or grown else 0
+    print(f"{bad} violations, {hung} hangs, {errors} errors, {failed} failed jobs, grown: {grown or 'nothing'}")
+    return 1 if bad or hung or errors or failed or grown else 0
 
 
 def _figures(outcomes: dict[str, Outcome], soaked: Soaked | None) -> str:
@@ -52,10 +54,6 @@ def _figures(outcomes: dict[str, Outcome], soaked: Soaked | None) -> str:
         rate = soaked.jobs / soaked.seconds
         parts += [f"{soaked.jobs:,} jobs, {soaked.failed} failed, {rate:.0f} a second.", report.of_soak(soaked)]
     return "\n\n".join(parts) + "\n"
-
-
-def _ours(names: list[str]) -> list[str]:
-    return [name for name in names if name.partition("-")[0] in report.OURS]
 
 
 def _show(name: str, outcome: Outcome) -> None:

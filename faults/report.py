@@ -78,8 +78,8 @@ def of_runs(outcomes: dict[str, Outcome]) -> str:
         row("requests and replies lost", [it.dropped for it in columns]),
         row("greatest skew of a wall clock", [f"{it.skew / 3600:.1f} h" for it in columns]),
         row("answers in doubt (ConnectionLost)", [answers(it)[IN_DOUBT] for it in columns]),
-        row("calls that hung, and were ended", [len(it.hangs) for it in columns]),
-        row("processes that ended by an error", [_errors(it) for it in columns]),
+        row("calls that hung, and were ended", [hung(it, OURS | {"stock"}) for it in columns]),
+        row("processes that ended by an error", [errors(it, OURS | {"stock"}) for it in columns]),
         row("longest wait after a fault", [f"{max(waits(it).values(), default=0):.1f} s" for it in columns]),
         row("ensemble at a standstill by itself", [it.wedged for it in columns]),
     ]
@@ -117,5 +117,15 @@ def _violations(outcome: Outcome, rule: str, alone: set[str]) -> str:
     return ", ".join(others) if others and not ours else ", ".join([f"{ours:,}", *others])
 
 
-def _errors(outcome: Outcome) -> int:
-    return sum(count for how, count in outcome.deaths.items() if how not in {"killed", "hung"})
+def errors(outcome: Outcome, kinds: set[str]) -> int:
+    """How many processes of these kinds have ended by an error of their own."""
+    return sum(
+        count
+        for how, count in outcome.deaths.items()
+        if how.partition(" ")[0] in kinds and not how.endswith(("killed", "hung"))
+    )
+
+
+def hung(outcome: Outcome, kinds: set[str]) -> int:
+    """How many processes of these kinds were ended because a call of theirs had not."""
+    return sum(name.partition("-")[0] in kinds for name in outcome.hangs)

@@ -70,7 +70,7 @@ class Outcome:
     hangs: list[str]
     """Calls that had to be ended by killing their process."""
     deaths: Counter[str]
-    """How contenders' processes ended, other than in peace."""
+    """How contenders' processes ended, other than in peace: their kind, and how."""
     skew: float
     """The greatest difference, in seconds, between a contender's wall clock and the true one."""
     wedged: int
@@ -210,7 +210,7 @@ class Run:
         if code == 0:
             return
         how = {-signal.SIGKILL: "killed", "hung": "hung", 3: "gave up"}.get(code, f"ended with {code}")
-        self.deaths[how] += 1
+        self.deaths[f"{process.spec.kind} {how}"] += 1
         self.operators.submit(self._operate, process.spec)
 
     def _operate(self, spec: Spec) -> None:
