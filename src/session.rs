@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::{join_all, BoxFuture};
+use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 use zookeeper_client as zk;
 
@@ -114,6 +115,10 @@ pub(crate) enum Failure {
 pub(crate) struct Session {
     client: zk::Client,
     identity: Arc<Identity>,
+    /// The leases that were taken, by pool and owner.
+    leases: Arc<Mutex<HashMap<(String, String), String>>>,
+    /// Ends what runs in the background, and would keep the session open.
+    closing: CancellationToken,
 }
 
 impl Session {
@@ -158,7 +163,7 @@ impl Session {
                 None => connector.connect(&servers).await,
             };
             let checked = match opened {
-                Ok(client) => Self { client, identity: identity.clone() }.checked().await,
+                Ok(client) => Self::new(client, identity.clone()).checked().await,
                 Err(error) => Err(error),
             };
             let refused = |reason| Err(auth_failed(identity, path, reason));
@@ -182,6 +187,34 @@ impl Session {
         }
         let users = self.client.list_auth_users().await?;
         Ok(users.iter().any(|user| user.scheme() == "sasl").then_some(self))
+    }
+
+    fn new(client: zk::Client, identity: Arc<Identity>) -> Self {
+        Self { client, identity, leases: Arc::default(), closing: CancellationToken::new() }
+    }
+
+    /// What ends when the session is about to be closed.
+    pub(crate) fn closing(&self) -> CancellationToken {
+        self.closing.clone()
+    }
+
+    /// How long the servers keep the session without a word.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.client.session_timeout()
+    }
+
+    /// Notes the lease that an owner has taken in a pool, so that nobody has to look for it; `None`: it is gone.
+    pub(crate) fn note(&self, pool: &str, owner: String, lease: Option<String>) {
+        let (mut leases, key) = (self.leases.lock().unwrap_or_else(PoisonError::into_inner), (pool.to_owned(), owner));
+        match lease {
+            Some(lease) => leases.insert(key, lease),
+            None => leases.remove(&key),
+        };
+    }
+
+    /// The lease that an owner has taken in this session.
+    pub(crate) fn noted(&self, pool: &str, owner: String) -> Option<String> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner).get(&(pool.to_owned(), owner)).cloned()
     }
 
     pub(crate) fn client(&self) -> &zk::Client {
@@ -215,6 +248,7 @@ impl Session {
     /// Ends the session, and waits until the server has been told.
     async fn close(self) {
         let mut watcher = self.client.state_watcher();
+        self.closing.cancel();
         drop(self);
         while !watcher.peek_state().is_terminated() {
             watcher.changed().await;

@@ -84,7 +84,7 @@ pub(super) fn lock<'py>(
         let connect_timeout = settings.connect_timeout;
         let ensemble = Ensemble::new(registry, settings);
         if force {
-            semaphore::force(&ensemble, &claim, &Budget::answer(patience, connect_timeout, cancel)).await
+            semaphore::force(&ensemble, claim, &Budget::answer(patience, connect_timeout, cancel)).await
         } else {
             let budget = Budget::waiting(patience, connect_timeout, cancel);
             semaphore::acquire(&ensemble, claim, &budget, positions).await

@@ -1,5 +1,7 @@
 //! The leases of a pool: reading them, and finding those of one identifier.
 
+use std::sync::{Mutex, PoisonError};
+
 use futures::future::try_join_all;
 use zookeeper_client as zk;
 
@@ -26,8 +28,8 @@ pub(super) enum Own {
 
 /// What the `leases` of the claim's pool say about the claim's identifier.
 pub(super) async fn own(session: &Session, claim: &Claim, leases: &[String]) -> Attempt<Own> {
-    let (persistent, wanted) = (names::persistent_lease(&claim.identifier), claim.lease_name(session.id()));
-    if leases.iter().any(|name| *name == persistent || *name == wanted) {
+    let owners = [names::persistent_owner(&claim.identifier), claim.owner(session.id())];
+    if leases.iter().any(|name| owners.iter().any(|owner| names::is_of(name, owner))) {
         return Ok(Own::Held);
     }
     let mut outlived = Vec::new();
@@ -40,21 +42,31 @@ pub(super) async fn own(session: &Session, claim: &Claim, leases: &[String]) -> 
     Ok(if outlived.is_empty() { Own::Nothing } else { Own::Outlived(outlived) })
 }
 
-/// Removes every lease of the claim's identifier: `true` when there was one.
-pub(super) async fn remove(session: &Session, claim: &Claim, doubt: &Doubt) -> Attempt<bool> {
-    if delete(session, &claim.pool, &claim.lease_name(session.id()), doubt).await? {
-        return Ok(true);
+/// What an unlock is about to delete: once chosen it stays, so that a repetition after a lost reply takes
+/// nothing away that was taken since.
+pub(super) type Chosen = Mutex<Option<Vec<String>>>;
+
+/// Removes the claim's lease that this session has taken, or else every lease of the claim's identifier:
+/// `true` when there was one, or may have been before a reply was lost.
+pub(super) async fn remove(session: &Session, claim: &Claim, doubt: &Doubt, chosen: &Chosen) -> Attempt<bool> {
+    let choice = || chosen.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = choice().clone().or_else(|| Some(vec![session.noted(&claim.pool, claim.owner(session.id()))?]));
+    if let Some(names) = before {
+        *choice() = Some(names.clone());
+        let deleted = delete(session, &claim.pool, &names, doubt).await?;
+        session.note(&claim.pool, claim.owner(session.id()), None);
+        if deleted || doubt.is_unanswered() {
+            return Ok(true);
+        }
     }
     let listed = or_missing(session.client().list_children(&claim.pool).await);
     let listed = listed.map_err(|error| session.failure(&error, "read", &claim.pool))?.unwrap_or_default();
-    let persistent = names::persistent_lease(&claim.identifier);
-    let named = listed.contains(&persistent).then_some(persistent);
+    let persistent = names::persistent_owner(&claim.identifier);
+    let named: Vec<_> = listed.iter().filter(|name| names::is_of(name, &persistent)).cloned().collect();
     let read = by_data(session, claim, listed.into_iter()).await?;
-    let mut removed = false;
-    for name in named.into_iter().chain(read.into_iter().map(|(name, _)| name)) {
-        removed |= delete(session, &claim.pool, &name, doubt).await?;
-    }
-    Ok(removed)
+    let names: Vec<_> = named.into_iter().chain(read.into_iter().map(|(name, _)| name)).collect();
+    *choice() = Some(names.clone());
+    Ok(delete(session, &claim.pool, &names, doubt).await? || doubt.is_unanswered())
 }
 
 /// Those of `leases` that carry the claim's identifier in their data, and whose name does not say so.
@@ -73,13 +85,18 @@ async fn by_data(
     Ok(own.collect())
 }
 
-async fn delete(session: &Session, pool: &str, lease: &str, doubt: &Doubt) -> Attempt<bool> {
-    let path = format!("{pool}/{lease}");
-    match doubt.write(session.client().delete(&path, None)).await {
-        Ok(()) => Ok(true),
-        Err(zk::Error::NoNode) => Ok(false),
-        Err(error) => Err(session.failure(&error, "delete", &path)),
+/// Deletes leases: `true` when one was there.
+async fn delete(session: &Session, pool: &str, leases: &[String], doubt: &Doubt) -> Attempt<bool> {
+    let mut deleted = false;
+    for lease in leases {
+        let path = format!("{pool}/{lease}");
+        match doubt.write(session.client().delete(&path, None)).await {
+            Ok(()) => deleted = true,
+            Err(zk::Error::NoNode) => {}
+            Err(error) => return Err(session.failure(&error, "delete", &path)),
+        }
     }
+    Ok(deleted)
 }
 
 /// Reads children of `parent`, all in one round trip whatever their number.

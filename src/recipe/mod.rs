@@ -16,6 +16,7 @@ pub mod party;
 mod place;
 pub mod semaphore;
 pub mod status;
+mod sweep;
 mod view;
 
 use zookeeper_client::Error;

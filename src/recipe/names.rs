@@ -9,10 +9,11 @@
 //! <party>/<32 hex>-<identifier>            a member, its identifier in the name
 //! ```
 //!
-//! Kazoo's leases are random UUIDs (version 4). Ours are derived, so that a listing alone tells
-//! whether an identifier holds a lease: version 5 from the identifier for a persistent lease, version
-//! 8 from the identifier and the session for an ephemeral one. Any version 5 name other than one's
-//! own is therefore somebody else's; all others have to be read.
+//! Kazoo's leases are random UUIDs (version 4). The first half of ours is derived, so that a listing
+//! alone tells whether an identifier holds a lease: as in version 5 from the identifier for a persistent
+//! lease, as in version 8 from the identifier and the session for an ephemeral one. Any version 5 name
+//! of another owner is therefore somebody else's; all others have to be read. The second half is random:
+//! a delete that a server carries out late, after its lease was taken anew, finds another name there.
 
 use uuid::Uuid;
 
@@ -21,6 +22,8 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x9f6a_1d0c_5c1e_4f6b_a2d4_7b6f_3e0a_91c
 const QUEUE_MARK: &str = "__lock__";
 const MEMBER_MARK: &str = "__party__";
 const HEX: usize = 32;
+/// How much of a lease's name tells its owner.
+const OWNER: usize = 16;
 
 /// The queue of a pool.
 #[must_use]
@@ -49,18 +52,34 @@ pub fn sequence(name: &str) -> Option<i64> {
     }
 }
 
-/// The name of an identifier's persistent lease.
+/// How the names of an identifier's persistent leases begin.
 #[must_use]
-pub fn persistent_lease(identifier: &str) -> String {
-    Uuid::new_v5(&NAMESPACE, identifier.as_bytes()).simple().to_string()
+pub fn persistent_owner(identifier: &str) -> String {
+    first_half(Uuid::new_v5(&NAMESPACE, identifier.as_bytes()))
 }
 
-/// The name of an identifier's ephemeral lease in one session.
+/// How the names of an identifier's ephemeral leases in one session begin.
 #[must_use]
-pub fn ephemeral_lease(identifier: &str, session: i64) -> String {
+pub fn ephemeral_owner(identifier: &str, session: i64) -> String {
     let owner = Uuid::new_v5(&NAMESPACE, &session.to_be_bytes());
     let hash = Uuid::new_v5(&owner, identifier.as_bytes());
-    Uuid::new_v8(hash.into_bytes()).simple().to_string()
+    first_half(Uuid::new_v8(hash.into_bytes()))
+}
+
+/// A new, unique name for a lease of an owner.
+#[must_use]
+pub fn lease(owner: &str) -> String {
+    format!("{owner}{}", &Uuid::new_v4().simple().to_string()[OWNER..])
+}
+
+/// Whether a lease is one of an owner's.
+#[must_use]
+pub fn is_of(lease: &str, owner: &str) -> bool {
+    lease.len() == HEX && owner.len() == OWNER && lease.starts_with(owner)
+}
+
+fn first_half(uuid: Uuid) -> String {
+    uuid.simple().to_string()[..OWNER].to_owned()
 }
 
 /// Whether a lease's name already says whose it is, so that its data need not be read.

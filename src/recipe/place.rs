@@ -11,8 +11,8 @@
 //!
 //! | step | reply lost | session gone | caller gives up |
 //! | --- | --- | --- | --- |
-//! | enter | sync, then look for the place by its unique prefix; enter again only if it is not there | start over | remove all places with that prefix |
-//! | take | sync, then look for the lease by its derived name | start over; a persistent lease is then found by name | delete(place) decides: gone already means that the lease was taken |
+//! | enter | sync, then look for the place by its unique prefix; if it is not there enter under another, and [`sweep`] | start over | remove all places with that prefix |
+//! | take | sync, then look for the lease by the derived half of its name | start over; a persistent lease is then found by that half | delete(place) decides: gone already means that the lease was taken |
 //! | watch | the client renews the watch | start over | remove the place |
 
 use std::any::Any;
@@ -30,6 +30,7 @@ use crate::path;
 use crate::recipe::found::found;
 use crate::recipe::lease::{self, Own};
 use crate::recipe::semaphore::{Claim, Progress};
+use crate::recipe::sweep::sweep;
 use crate::recipe::view::{self, View};
 use crate::recipe::{names, or_missing, order};
 use crate::record::Limit;
@@ -84,6 +85,8 @@ pub(super) struct Place {
     positions: Option<Positions>,
     /// A reply was lost: what a server knows may be older than what was done.
     stale: bool,
+    /// Whether to take a slot whether there is one or not.
+    pub(super) force: bool,
     /// A watch that did not fire. Dropping it is a request, which must not come before one that somebody waits for.
     unfired: Option<Box<dyn Any + Send + Sync>>,
 }
@@ -99,10 +102,13 @@ impl Place {
             // What an earlier session took has gone with it.
             progress.risked = None;
         }
-        let lease = claim.lease_name(session.id());
+        // A persistent lease that was risked in an earlier session must be told from that of another contender.
+        let known = progress.lease.take().filter(|_| !claim.ephemeral);
+        let lease = known.unwrap_or_else(|| names::lease(&claim.owner(session.id())));
+        progress.lease = Some(lease.clone());
         let queue = names::queue(&claim.pool);
         let (prefix, stage, stale) = (names::place(), Stage::Outside, false);
-        Self { session, claim, queue, prefix, stage, lease, progress, positions, stale, unfired: None }
+        Self { session, claim, queue, prefix, stage, lease, progress, positions, stale, force: false, unfired: None }
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -151,6 +157,9 @@ impl Place {
                 Own::Nothing => self.progress.risked = None,
             }
         }
+        if self.force {
+            return self.take(&view, &[]).await;
+        }
         if !self.progress.admitted {
             self.check_limit(&view)?;
             self.progress.admitted = true;
@@ -187,8 +196,14 @@ impl Place {
         };
         self.stale = false;
         if self.stage == Stage::Entering {
-            let place = order::own_place(&view.queue, &self.prefix);
-            self.stage = place.map_or(Stage::Outside, |name| Stage::Queued(name.to_owned()));
+            self.stage = match order::own_place(&view.queue, &self.prefix) {
+                Some(name) => Stage::Queued(name.to_owned()),
+                None => {
+                    let lost = std::mem::replace(&mut self.prefix, names::place());
+                    sweep(&self.session, &self.queue, lost);
+                    Stage::Outside
+                }
+            };
         }
         Ok(Some(view))
     }
@@ -200,6 +215,7 @@ impl Place {
         match found(&self.session, &self.claim, &self.queue, &self.lease).await {
             Ok(true) => {
                 self.progress.risked = None;
+                self.note_lease();
                 return Ok(Some(Outcome::Taken));
             }
             Ok(false) => self.progress.risked = before,
@@ -316,6 +332,7 @@ impl Place {
             Ok(_) => {
                 self.stage = Stage::Outside;
                 self.progress.risked = None;
+                self.note_lease();
                 Ok(Some(Outcome::Taken))
             }
             Err(zk::MultiWriteError::OperationFailed { index, source }) => match source {
@@ -325,6 +342,11 @@ impl Place {
             },
             Err(zk::MultiWriteError::RequestFailed { source }) => Err(self.failure(&source, "create", &lease)),
         }
+    }
+
+    fn note_lease(&self) {
+        let owner = self.claim.owner(self.session.id());
+        self.session.note(&self.claim.pool, owner, Some(self.lease.clone()));
     }
 
     async fn watch_predecessor(&self, path: &str) -> Attempt<()> {
@@ -431,6 +453,9 @@ impl Place {
                 queue.into_iter().filter(|name| name.starts_with(&self.prefix)).collect()
             }
         };
+        if places.is_empty() && self.stage == Stage::Entering {
+            sweep(&self.session, &self.queue, self.prefix.clone());
+        }
         for name in places {
             let place = format!("{}/{name}", self.queue);
             match client.delete(&place, None).await {

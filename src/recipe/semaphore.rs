@@ -17,7 +17,7 @@ use crate::acl;
 use crate::deadline::{Deadline, Patience};
 use crate::error::{Error, Result};
 use crate::path;
-use crate::recipe::lease::{self, Own};
+use crate::recipe::lease;
 pub use crate::recipe::place::Positions;
 use crate::recipe::place::{Left, Outcome, Place};
 use crate::recipe::{names, or_missing};
@@ -90,11 +90,12 @@ impl Claim {
         mode.with_acls(self.acls())
     }
 
-    pub(super) fn lease_name(&self, session: i64) -> String {
+    /// How the names of the leases begin that are as good as the one claimed, in a session.
+    pub(super) fn owner(&self, session: i64) -> String {
         if self.ephemeral {
-            names::ephemeral_lease(&self.identifier, session)
+            names::ephemeral_owner(&self.identifier, session)
         } else {
-            names::persistent_lease(&self.identifier)
+            names::persistent_owner(&self.identifier)
         }
     }
 }
@@ -104,6 +105,8 @@ impl Claim {
 pub(super) struct Progress {
     /// The place named in a transaction for the lease that was sent and whose outcome is not known.
     pub(super) risked: Option<String>,
+    /// The name that the lease gets, in whichever session it is taken.
+    pub(super) lease: Option<String>,
     /// The limit asked for was the pool's when the wait began; a change since then is obeyed.
     pub(super) admitted: bool,
 }
@@ -144,6 +147,16 @@ pub async fn acquire(
     budget: &Budget,
     positions: Option<Positions>,
 ) -> Result<Acquired> {
+    contend(ensemble, claim, budget, positions, false).await
+}
+
+async fn contend(
+    ensemble: &Ensemble,
+    claim: Claim,
+    budget: &Budget,
+    positions: Option<Positions>,
+    force: bool,
+) -> Result<Acquired> {
     let claim = Arc::new(claim);
     let mut progress = Progress::default();
     let in_doubt = || ensemble.connection_lost(&claim.pool, "a slot may be held; unlock, or ask lock_holders");
@@ -154,6 +167,7 @@ pub async fn acquire(
             opened => opened?,
         };
         let mut place = Place::new(session.clone(), claim.clone(), progress, positions.clone());
+        place.force = force;
         let end = budget.race(Deadline::NEVER, place.contend(budget.patience())).await;
         progress = place.progress();
         if matches!(end, Ok(Err(Failure::Gone))) {
@@ -196,60 +210,33 @@ pub async fn give_back(ensemble: &Ensemble, claim: &Claim) -> Result<bool> {
     release(ensemble, claim, &Budget::answer(Patience::For(GRACE), GRACE, Cancel::default())).await
 }
 
-/// Takes a slot at once, whatever the count, whoever waits, and whatever number the pool stores.
+/// Takes a slot at once, whatever the count, whoever waits, and whatever number the pool stores. It goes by
+/// way of a place in the queue all the same: a request that comes late finds that gone, and does nothing.
 ///
 /// # Errors
-/// As [`acquire`], without the mismatch; [`Error::ConnectionLost`] where the reply is missing.
-pub async fn force(ensemble: &Ensemble, claim: &Claim, budget: &Budget) -> Result<Acquired> {
-    let doubt = Doubt::new("a slot may be held; unlock, or ask lock_holders");
-    ensemble.write(budget, &claim.pool, &doubt, |session| force_on(session, claim, &doubt)).await
-}
-
-async fn force_on(session: Session, claim: &Claim, doubt: &Doubt) -> Attempt<Acquired> {
-    let client = session.client();
-    let listed = or_missing(client.list_children(&claim.pool).await);
-    let listed = listed.map_err(|error| session.failure(&error, "read", &claim.pool))?;
-    if listed.is_none() {
-        claim.make_pool(&session).await?;
-    }
-    let old = match lease::own(&session, claim, &listed.unwrap_or_default()).await? {
-        // It may be this very call's, under a reply that was lost.
-        Own::Held if doubt.is_unanswered() => return Ok(Acquired::Taken),
-        Own::Held => return Ok(Acquired::Already),
-        Own::Outlived(old) => old,
-        Own::Nothing => Vec::new(),
-    };
-    let path = format!("{}/{}", claim.pool, claim.lease_name(session.id()));
-    let refused = |error| session.failure(&error, "create", &path);
-    let mut writer = client.new_multi_writer();
-    for name in old {
-        writer.add_delete(&format!("{}/{name}", claim.pool), None).map_err(refused)?;
-    }
-    writer.add_create(&path, claim.identifier.as_bytes(), &claim.lease_options()).map_err(refused)?;
-    let commit = writer.commit();
-    match doubt.write(async { commit.await.map_err(zk::Error::from) }).await {
-        Ok(_) => Ok(Acquired::Taken),
-        // Somebody else was faster: another process of the same identifier, or one that removed the
-        // pool or a lease to be replaced. Look again.
-        Err(zk::Error::NodeExists | zk::Error::NoNode) => Err(Failure::Lost),
-        Err(error) => Err(refused(error)),
+/// As [`acquire`], without the mismatch; [`Error::Unreachable`] also where the servers took too long.
+pub async fn force(ensemble: &Ensemble, claim: Claim, budget: &Budget) -> Result<Acquired> {
+    match contend(ensemble, claim, budget, None, true).await? {
+        Acquired::No => Err(ensemble.unreachable(budget.spent())),
+        acquired => Ok(acquired),
     }
 }
 
 /// Releases the identifier's slot: `true` when it held one, `false` when not. Nothing is created.
 ///
-/// Its own lease has a known name and goes with one write; if that is not there, every lease with the
-/// identifier in its data goes, kazoo's and those of other sessions. After a lost reply the delete is
-/// repeated, and a lease that is gone by then counts as released.
+/// A lease that was taken in this session goes with one write; if there is none, all leases of the
+/// identifier are looked for, kazoo's and those of other sessions. After a lost reply the same leases are
+/// deleted again, and those that are gone by then count as released.
 ///
 /// # Errors
 /// [`Error::NoAuth`], [`Error::AuthFailed`], [`Error::Unreachable`], [`Error::Cancelled`],
 /// [`Error::Server`].
 pub async fn release(ensemble: &Ensemble, claim: &Claim, budget: &Budget) -> Result<bool> {
     let doubt = Doubt::new("the slot may have been given back, or not; ask lock_holders");
+    let chosen = lease::Chosen::default();
     let attempt = |session: Session| {
-        let doubt = &doubt;
-        async move { Ok(lease::remove(&session, claim, doubt).await? || doubt.is_unanswered()) }
+        let (doubt, chosen) = (&doubt, &chosen);
+        async move { lease::remove(&session, claim, doubt, chosen).await }
     };
     ensemble.write(budget, &claim.pool, &doubt, attempt).await
 }

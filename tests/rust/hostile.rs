@@ -8,6 +8,8 @@ use proptest::prelude::*;
 use zkcoord::path;
 use zkcoord::recipe::{names, order};
 use zkcoord::record::{self, Limit};
+use zkcoord::secret::Secret;
+use zkcoord::security::UserSource;
 use zkcoord::settings::{Settings, Source};
 use zkcoord::Error;
 
@@ -75,11 +77,11 @@ proptest! {
 
     #[test]
     fn any_settings_are_taken_or_refused(
-        scheme in prop::option::of("\\PC*"), username in prop::option::of(".*"), password in prop::option::of(".*"),
+        scheme in prop::option::of("\\PC*"), mechanism in prop::option::of("\\PC*"), username in prop::option::of(".*"), password in prop::option::of(".*"),
         session in prop::option::of(any::<u64>()), connect in prop::option::of(any::<u64>()),
     ) {
         let source = Source {
-            scheme, username, password,
+            user: UserSource { scheme, mechanism, username, password: password.map(Secret::from) },
             session_timeout: session.map(Duration::from_millis),
             connect_timeout: connect.map(Duration::from_millis),
             ..Source::default()
@@ -133,9 +135,10 @@ proptest! {
 
     #[test]
     fn a_derived_name_tells_its_identifier_and_no_other(one in ".*", other in ".*", session in any::<i64>()) {
-        prop_assert!(names::tells_identifier(&names::persistent_lease(&one)));
-        prop_assert!(!names::tells_identifier(&names::ephemeral_lease(&one, session)));
-        prop_assert_eq!(one == other, names::persistent_lease(&one) == names::persistent_lease(&other));
+        let lease = names::lease(&names::persistent_owner(&one));
+        prop_assert!(names::tells_identifier(&lease));
+        prop_assert!(!names::tells_identifier(&names::lease(&names::ephemeral_owner(&one, session))));
+        prop_assert_eq!(one == other, names::is_of(&lease, &names::persistent_owner(&other)));
     }
 
     #[test]

@@ -54,10 +54,10 @@ fn room_is_below_the_limit_and_never_below_none() {
 
 #[test]
 fn the_lease_names_tell_their_kind() {
-    let persistent = names::persistent_lease("web1");
-    assert_eq!(persistent, "aeacadf085c85f03bb181b5cf7b90204", "what is on disk never changes");
-    assert!(names::tells_identifier(&persistent));
-    assert!(!names::tells_identifier(&names::ephemeral_lease("web1", 7)));
+    let owner = names::persistent_owner("web1");
+    assert_eq!(owner, "aeacadf085c85f03", "what is on disk never changes");
+    assert!(names::tells_identifier(&names::lease(&owner)));
+    assert!(!names::tells_identifier(&names::lease(&names::ephemeral_owner("web1", 7))));
     assert!(!names::tells_identifier(&uuid::Uuid::new_v4().simple().to_string()), "kazoo's have to be read");
     assert!(!names::tells_identifier("a-foreign-child") && !names::tells_identifier(""));
 }
@@ -113,14 +113,17 @@ proptest! {
 
     #[test]
     fn lease_names_are_kazoos_in_form_and_distinct(a in ".{0,20}", b in ".{0,20}", session in any::<i64>()) {
-        let names = [names::persistent_lease(&a), names::ephemeral_lease(&a, session)];
-        for name in &names {
+        let owners = [names::persistent_owner(&a), names::ephemeral_owner(&a, session)];
+        for owner in &owners {
+            let name = names::lease(owner);
             prop_assert_eq!(name.len(), 32);
+            prop_assert!(names::is_of(&name, owner));
+            prop_assert_ne!(&name, &names::lease(owner), "no two leases have one name");
             prop_assert!(name.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase()));
         }
-        prop_assert_eq!(a == b, names[0] == names::persistent_lease(&b));
-        prop_assert_eq!(a == b, names[1] == names::ephemeral_lease(&b, session));
-        prop_assert_ne!(&names[1], &names::ephemeral_lease(&a, session.wrapping_add(1)));
+        prop_assert_eq!(a == b, owners[0] == names::persistent_owner(&b));
+        prop_assert_eq!(a == b, owners[1] == names::ephemeral_owner(&b, session));
+        prop_assert_ne!(&owners[1], &names::ephemeral_owner(&a, session.wrapping_add(1)));
     }
 
     #[test]
