@@ -124,7 +124,6 @@ def test_a_fleet_half_stock_and_half_ours_never_exceeds_the_limit(
 
 def test_stock_adopts_our_lease_by_its_identifier_and_gives_it_back(stock, catch_up, hosts, root, pool):
     assert zkcoord.lock(root, hosts, "web1", timeout=20)
-    leases = pool.leases()
     catch_up()
     # It remembers the first identifier of a path until `unlock`.
     assert stock.lock_holders(root, hosts, "web1") == ["web1"]
@@ -132,6 +131,7 @@ def test_stock_adopts_our_lease_by_its_identifier_and_gives_it_back(stock, catch
     assert pool.leases() == []
 
     assert zkcoord.lock(root, hosts, "web1", timeout=0)
+    leases = pool.leases()
     catch_up()
     assert stock.lock(root, hosts, "web1", timeout=5) is True
     assert pool.leases() == leases

@@ -209,7 +209,7 @@ class TestAcl:
         assert caught.value.path == root
         with pytest.raises(errors.NoAuth, match=rf"{root}-__lock__ as digest:eve"):
             lock(root, hosts, identifier="e", **credentials("eve"))
-        with pytest.raises(errors.NoAuth, match="delete"):
+        with pytest.raises(errors.NoAuth, match=rf"read {root} as digest:eve"):
             unlock(root, hosts, identifier="a", **credentials("eve"))
 
     def test_sessions_are_not_shared_between_users(self, hosts, root, ensemble):

@@ -194,8 +194,8 @@ def test_a_bad_entry_is_refused_and_not_echoed(hosts, acl):
 
 CALLS = {
     "lock": (lambda it: lock(identifier="b", timeout=5, **it), "create", "{pool}-__lock__"),
-    "force": (lambda it: lock(identifier="b", force=True, **it), "read", "{pool}"),
-    "unlock": (lambda it: unlock(identifier="a", **it), "delete", "{pool}/[0-9a-f]{{32}}"),
+    "force": (lambda it: lock(identifier="b", force=True, **it), "create", "{pool}-__lock__"),
+    "unlock": (lambda it: unlock(identifier="a", **it), "read", "{pool}"),
     "lock_holders": (lambda it: lock_holders(**it), "read", "{pool}"),
     "party_members": (lambda it: party_members(**it), "read", "{pool}"),
     "status": (lambda it: status(**it), "read", "{pool}"),

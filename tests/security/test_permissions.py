@@ -111,8 +111,8 @@ class TestTheThreeRoles:
 # What a call needs on the pool and on its queue: with it, it succeeds, and without any one of it, it does not.
 NEEDS = {
     "lock": ("cr", "crd", lambda path, **it: lock(path, identifier="a", max_concurrency=5, timeout=5, **it)),
-    "unlock": ("d", "", lambda path, **it: unlock(path, identifier="held", **it)),
-    "force": ("cr", "", lambda path, **it: lock(path, identifier="a", force=True, **it)),
+    "unlock": ("dr", "", lambda path, **it: unlock(path, identifier="held", **it)),
+    "force": ("cr", "crd", lambda path, **it: lock(path, identifier="a", force=True, **it)),
     "lock_holders": ("r", "", lock_holders),
     "status": ("r", "r", status),
     "set_max": ("rw", "", lambda path, **it: set_max(path, 7, **it)),
