@@ -108,6 +108,7 @@ def told(process: subprocess.Popen[str]) -> object:
 def test_the_parameters_are_those_of_the_stock_functions_in_their_order_with_their_defaults():
     own = told(python("ours", TELL_SIGNATURES))
     stock = {kind: {name: text.replace(", **security)", ")") for name, text in it.items()} for kind, it in own.items()}
+    assert stock["modules"].pop("make_acl") == "(scheme, perms, id=None)", "an addition"
     assert stock == SIGNATURES
 
 
@@ -240,6 +241,17 @@ def part(answer: object, of: object) -> object:
     return {key: answer.get(key) for key in of} if isinstance(answer, dict) and isinstance(of, dict) else answer
 
 
+def hidden(answer: object) -> object:
+    """An answer with its digests as our states show them."""
+    if isinstance(answer, list):
+        return [hidden(item) for item in answer]
+    if not isinstance(answer, dict):
+        return answer
+    if answer.get("type") == "Id" and answer["scheme"] == "digest":
+        return {**answer, "id": answer["id"].partition(":")[0] + ":x"}
+    return {key: hidden(value) for key, value in answer.items()}
+
+
 @pytest.mark.parametrize("script", [CALLS, STATES], ids=["functions", "states"])
 def test_the_answers_are_those_of_the_stock_functions_but_for_what_we_mend(hosts, root, zk, script):
     config = {"zookeeper": {"hosts": hosts}, "zookeeper:hosts": hosts}
@@ -253,8 +265,11 @@ def test_the_answers_are_those_of_the_stock_functions_but_for_what_we_mend(hosts
     }
     for call, stock, ours in zip(script, answers["stock"], answers["ours"], strict=True):
         if len(call) == 4:
-            assert ours == stock, call
+            assert ours == (hidden(stock) if script is STATES else stock), call
             assert not isinstance(stock, str) or "Error" not in stock, f"both fail: {call}"
         else:
             mended = call[4]
-            assert (part(stock, mended.stock), part(ours, mended.ours)) == (mended.stock, mended.ours), call
+            assert (part(stock, mended.stock), part(ours, mended.ours)) == (
+                mended.stock,
+                hidden(mended.ours) if script is STATES else mended.ours,
+            ), call

@@ -322,8 +322,13 @@ def _same(what, found, wanted):
 
 def _hidden(entry):
     """Show an entry of an ACL as the servers do to users without ``admin``."""
-    perms, (scheme, identity) = entry
-    return perms, (scheme, identity.partition(":")[0] + ":x" if scheme == "digest" else identity)
+    perms, who = entry
+    scheme, identity = who
+    if scheme != "digest":
+        return entry
+    # Named as they are, if they are.
+    shown = getattr(type(who), "_make", tuple)((scheme, identity.partition(":")[0] + ":x"))
+    return getattr(type(entry), "_make", tuple)((perms, shown))
 
 
 def _all_hidden(acl):
