@@ -455,6 +455,7 @@ impl Place {
         };
         if places.is_empty() && self.stage == Stage::Entering {
             sweep(&self.session, &self.queue, self.prefix.clone());
+            self.stage = Stage::Outside;
         }
         for name in places {
             let place = format!("{}/{name}", self.queue);
