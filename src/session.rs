@@ -356,8 +356,12 @@ impl Ensemble {
     }
 
     pub(crate) fn unreachable(&self, waited: Duration) -> Error {
-        let advice = "check the addresses, and that a majority of the ensemble runs".to_owned();
-        Error::Unreachable { hosts: self.identity.hosts(), waited, advice }
+        self.unreachable_for(waited, None)
+    }
+
+    fn unreachable_for(&self, waited: Duration, known: Option<String>) -> Error {
+        let general = || "check the addresses, and that a majority of the ensemble runs".to_owned();
+        Error::Unreachable { hosts: self.identity.hosts(), waited, advice: known.unwrap_or_else(general) }
     }
 
     pub(crate) fn connection_lost(&self, path: &str, consequence: &'static str) -> Error {
@@ -408,12 +412,10 @@ impl Ensemble {
         };
         match budget.race(limit, opening).await {
             Ok(outcome) => outcome,
-            Err(Cut::TimedOut) => match findings.into_inner().unwrap_or_else(PoisonError::into_inner) {
-                None => Err(self.unreachable(started.elapsed())),
-                Some(advice) => {
-                    Err(Error::Unreachable { hosts: self.identity.hosts(), waited: started.elapsed(), advice })
-                }
-            },
+            Err(Cut::TimedOut) => {
+                let known = findings.into_inner().unwrap_or_else(PoisonError::into_inner);
+                Err(self.unreachable_for(started.elapsed(), known))
+            }
             Err(Cut::Cancelled) => Err(self.cancelled(budget, path, UNCHANGED)),
         }
     }
