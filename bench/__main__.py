@@ -56,7 +56,7 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 140)
     try:
         etcd = etcd_version()  # before anything that takes long
-        with Ensemble(3) as ensemble:
+        with Ensemble(3, fast_start=False) as ensemble:
             results["machine"] = _machine(ensemble) | {"etcd": etcd}
             for name in names:
                 function, limit = WORK[name]

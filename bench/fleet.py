@@ -33,7 +33,7 @@ def run(_: Ensemble, quick: bool) -> Report:
     """Open the sessions, leave them idle, have them work, and have some of them wait."""
     each, idle_for, work_for, waiting = (10, 4, 2, 2) if quick else (500, 12, 15, 50)
     minions = PROCESSES * each
-    with Ensemble(SERVERS, tick_ms=2000) as ensemble:
+    with Ensemble(SERVERS, tick_ms=2000, fast_start=False) as ensemble:
         observer = KazooClient(ensemble.hosts, timeout=60)
         observer.start(timeout=30)
         observer.ensure_path("/fleet")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -30,8 +30,35 @@ class Config(dict[str, object]):
 
     def look_up(self, key: str, default: object = "") -> object:
         self.asked.append(key)
-        is_section = any(known.startswith(f"{key}:") for known in self)
-        return self.get(key, {} if is_section else default)
+        return self.get(key, default)
+
+    def dunders(self) -> dict[str, object]:
+        """What the loader puts into a module that has this configuration in its pillar."""
+        found_in = {"__opts__": {"id": "probe", "file_client": "local"}, "__grains__": {}, "__pillar__": Section(self)}
+        return {"__salt__": {"config.get": self.look_up}, **found_in}
+
+
+class Section(Mapping[str, object]):
+    """A configuration as it is now, as a tree: what begins with a prefix."""
+
+    def __init__(self, config: Config, prefix: str = "") -> None:
+        self._config = config
+        self._prefix = prefix
+
+    def __getitem__(self, name: str) -> object:
+        key = f"{self._prefix}{name}"
+        if key in self._config:
+            return self._config[key]
+        if any(known.startswith(f"{key}:") for known in self._config):
+            return Section(self._config, f"{key}:")
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        begun = (key.removeprefix(self._prefix) for key in self._config if key.startswith(self._prefix))
+        return iter({key.partition(":")[0] for key in begun})
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 @pytest.fixture
@@ -51,9 +78,8 @@ def shim(monkeypatch: pytest.MonkeyPatch, config: Config, context: dict[str, obj
     from saltext.zkcoord.modules import zk_concurrency
 
     shutdown_temp_handler()  # keeps warnings for the end of the process, when pytest does not listen any more
-    monkeypatch.setattr(zk_concurrency, "__salt__", {"config.get": config.look_up}, raising=False)
-    monkeypatch.setattr(zk_concurrency, "__opts__", {"id": "probe", "file_client": "local"}, raising=False)
-    monkeypatch.setattr(zk_concurrency, "__context__", context, raising=False)
+    for name, value in {**config.dunders(), "__context__": context}.items():
+        monkeypatch.setattr(zk_concurrency, name, value, raising=False)
     return zk_concurrency
 
 

@@ -48,7 +48,8 @@ def runner(monkeypatch, shim, config, hosts, present):
 
     config["zookeeper:hosts"] = hosts
     functions = {"config.get": config.look_up, "manage.up": up}
-    dunders = {"__salt__": functions, "__opts__": {"id": "the_master", "__role": "master"}, "__context__": {}}
+    opts = {"id": "the_master", "__role": "master", "zookeeper": {"hosts": hosts}}
+    dunders = {"__salt__": functions, "__opts__": opts, "__context__": {}}
     for name, value in dunders.items():
         monkeypatch.setattr(zk_concurrency, name, value, raising=False)
     monkeypatch.setattr(salt.key, "get_key", Key)

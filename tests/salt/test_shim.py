@@ -27,27 +27,31 @@ every_function = pytest.mark.parametrize("function", FUNCTIONS)
 
 class TestConfiguration:
     def test_without_a_profile_every_setting_is_looked_up_below_zookeeper(self, shim, config, hosts, root):
-        config["zookeeper:hosts"] = hosts
+        config.update({**{f"zookeeper:{key}": None for key in KEYS}, "zookeeper:hosts": hosts})
         assert shim.lock_holders(root) == []
-        assert sorted(config.asked) == sorted(["zookeeper", *(f"zookeeper:{key}" for key in KEYS)])
+        assert sorted(config.asked) == sorted(f"zookeeper:{key}" for key in KEYS)
 
     @every_function
     def test_with_a_profile_every_setting_is_looked_up_below_that(self, shim, config, hosts, root, function):
-        config["zookeeper:blue:hosts"] = hosts.split(",")
+        config.update({**{f"zookeeper:blue:{key}": None for key in KEYS}, "zookeeper:blue:hosts": hosts.split(",")})
         getattr(shim, function)(root, profile="blue")
-        assert sorted(config.asked) == sorted(["zookeeper:blue", *(f"zookeeper:blue:{key}" for key in KEYS)])
+        assert sorted(config.asked) == sorted(f"zookeeper:blue:{key}" for key in KEYS)
 
     def test_what_only_matters_with_tls_or_sasl_is_looked_up_with_them(self, shim, config, root, invocation_error):
+        keys = (*KEYS, *TLS_KEYS, "mechanism")
+        config.update({f"zookeeper:{key}": None for key in keys})
         config.update({"zookeeper:ca_certs": "/nowhere/ca.pem", "zookeeper:use_ssl": True, "zookeeper:scheme": "sasl"})
         with pytest.raises(invocation_error, match=r"^username: "):
             shim.lock_holders(root)
-        expected = ["zookeeper", *(f"zookeeper:{key}" for key in (*KEYS, *TLS_KEYS, "mechanism"))]
-        assert sorted(config.asked) == sorted(expected)
+        assert sorted(config.asked) == sorted(f"zookeeper:{key}" for key in keys)
 
     @every_function
-    def test_where_nothing_is_configured_nothing_more_is_looked_up(self, shim, config, hosts, root, function):
+    def test_only_what_is_configured_is_looked_up(self, shim, config, hosts, root, function):
         getattr(shim, function)(root, hosts)
-        assert config.asked == ["zookeeper"]
+        assert config.asked == []
+        config["zookeeper:connect_timeout"] = 10
+        getattr(shim, function)(root, hosts)
+        assert config.asked == ["zookeeper:connect_timeout"]
 
     @every_function
     def test_an_argument_wins_over_the_profile(self, shim, config, hosts, root, function):

@@ -48,7 +48,8 @@ def bare(monkeypatch, config):
     """Salt's module in this process, with a configuration in which there is nothing."""
     from saltext.zkcoord.modules import zookeeper
 
-    monkeypatch.setattr(zookeeper, "__salt__", {"config.get": config.look_up}, raising=False)
+    for name, value in config.dunders().items():
+        monkeypatch.setattr(zookeeper, name, value, raising=False)
     return zookeeper
 
 
@@ -378,10 +379,10 @@ class TestConnection:
     @every_function
     def test_every_setting_is_looked_up_below_the_profile(self, bare, config, hosts, zk, root, function):
         zk.create(root)
-        config["zookeeper:blue:hosts"] = hosts.split(",")
+        config.update({**{f"zookeeper:blue:{key}": None for key in KEYS}, "zookeeper:blue:hosts": hosts.split(",")})
         path = f"{root}/new" if function == "create" else root
         getattr(bare, function)(path, profile="blue", **CALLS[function])
-        assert {*config.asked} == {"zookeeper:blue", *(f"zookeeper:blue:{key}" for key in KEYS)}
+        assert {*config.asked} == {f"zookeeper:blue:{key}" for key in KEYS}
 
     def test_each_call_is_made_as_its_own_user_and_to_its_own_ensemble(
         self, bare, config, hosts, root, zk, execution_error

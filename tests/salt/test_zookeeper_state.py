@@ -36,7 +36,8 @@ def functions(monkeypatch, config, hosts):
     from saltext.zkcoord.modules import zookeeper
 
     config.update({"zookeeper:hosts": hosts, "zookeeper:username": "salt", "zookeeper:password": SECRET})
-    monkeypatch.setattr(zookeeper, "__salt__", {"config.get": config.look_up}, raising=False)
+    for name, value in config.dunders().items():
+        monkeypatch.setattr(zookeeper, name, value, raising=False)
     return {f"zookeeper.{name}": getattr(zookeeper, name) for name in MODULE}
 
 

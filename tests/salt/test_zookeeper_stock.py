@@ -56,6 +56,8 @@ print(json.dumps({"modules": tell(modules), "states": tell(states)}))
 PLAY = """
 config, script = json.load(sys.stdin)
 modules.__salt__ = {"config.get": config.get}
+modules.__opts__, modules.__grains__ = {}, {}
+modules.__pillar__ = config
 states.__salt__ = {f"zookeeper.{name}": function for name, function in public(modules).items()}
 
 def shown(answer):

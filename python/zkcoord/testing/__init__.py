@@ -231,6 +231,7 @@ class Ensemble:
         *,
         tick_ms: int = 500,
         fsync: bool = False,
+        fast_start: bool = True,
         tls: Tls | None = None,
         sasl: Mapping[str, str] | None = None,
         config: Mapping[str, object] | None = None,
@@ -243,6 +244,8 @@ class Ensemble:
             the servers grant, and the step in which they expire sessions. Ten ticks without an answer, and
             a follower and its leader give each other up.
         :param fsync: write transactions through to the disk, as real servers must and tests need not
+        :param fast_start: Java that starts in half the time, and never runs at full speed; not for servers that are
+            measured
         :param tls: what a secure port of each server is made with, beside the port that speaks plain text
         :param sasl: passwords by name of the users that SASL, DIGEST-MD5, is done with. Who does not do it is let
             in all the same, unless `config` has ``enforce.auth.enabled`` and ``enforce.auth.schemes``.
@@ -272,6 +275,7 @@ class Ensemble:
             **(SASL_SETTINGS if sasl else {}),
             **(config or {}),
         }
+        self._fast_start = fast_start
         self._tls = tls
         self._sasl = sasl
         self._base_dir = base_dir
@@ -311,7 +315,7 @@ class Ensemble:
         """
         if self._spawner:
             return
-        java = java_command(bool(self._tls))
+        java = java_command(bool(self._tls), self._fast_start)
         for attempt in range(1, _START_ATTEMPTS + 1):
             try:
                 self._start(java)

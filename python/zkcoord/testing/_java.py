@@ -13,9 +13,9 @@ _NETTY_JARS = (
     *(f"netty-{name}" for name in ("buffer", "codec", "common", "handler", "resolver", "transport")),
     *("netty-transport-native-epoll", "netty-transport-native-unix-common"),
 )
+_FAST_START = ("-XX:TieredStopAtLevel=1", "-Xms16m")
 _JVM_FLAGS = (
-    *("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-XX:-UsePerfData"),  # start fast
-    *("-Xms16m", "-Xmx256m", "-Djava.net.preferIPv4Stack=true"),
+    *("-XX:+UseSerialGC", "-Xshare:auto", "-XX:-UsePerfData", "-Xmx256m", "-Djava.net.preferIPv4Stack=true"),
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
     # Else every four letter word is logged.
@@ -27,7 +27,7 @@ class EnsembleError(RuntimeError):
     """An ensemble cannot be started, or is not in the state that was asked for."""
 
 
-def java_command(with_tls: bool) -> tuple[str, ...]:
+def java_command(with_tls: bool, fast_start: bool) -> tuple[str, ...]:
     """Return the command that runs Java with ZooKeeper's class path, up to what differs between servers."""
     jars = [_JAR_DIR / f"{name}.jar" for name in (_JARS + _NETTY_JARS if with_tls else _JARS)]
     class_path = os.environ.get("ZKCOORD_ZOOKEEPER_CLASSPATH")
@@ -36,4 +36,5 @@ def java_command(with_tls: bool) -> tuple[str, ...]:
         missing += [str(jar) for jar in jars if not jar.exists()]
     if missing:
         raise EnsembleError(f"ZooKeeper needs {', '.join(missing)}; on Debian: apt-get install {_DEBIAN_PACKAGES}")
-    return ("java", *_JVM_FLAGS, "-cp", class_path or ":".join(map(str, jars)))
+    flags = (*_JVM_FLAGS, *(_FAST_START if fast_start else ()))
+    return ("java", *flags, "-cp", class_path or ":".join(map(str, jars)))

@@ -7,7 +7,6 @@ from typing import Any
 import zkcoord
 from salt.exceptions import SaltException
 from salt.utils.args import clean_kwargs
-from saltext.zkcoord.config import by_section
 from saltext.zkcoord.errors import salt_errors
 from saltext.zkcoord.events import Events, text_of
 from zkcoord import znode
@@ -26,13 +25,13 @@ class Client:
         self,
         salt: Mapping[str, Callable[..., Any]],
         opts: Mapping[str, Any],
+        config_get: Callable[[str, object], object],
         **connection: Any,
     ) -> None:
-        """Take the functions and the options of the calling module, and the connection's arguments."""
+        """Take what the calling module has: functions, options, configuration; and the connection's arguments."""
         self._salt = salt
         self._opts = opts
         self._profile = connection.get("profile")
-        config_get = by_section(salt["config.get"])
         self._connection = {**clean_kwargs(**connection), "config_get": config_get, "raise_on_signal": True}
 
     def lock(

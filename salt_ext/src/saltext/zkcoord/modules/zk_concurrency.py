@@ -43,6 +43,7 @@ import logging
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 try:
+    from saltext.zkcoord import config
     from saltext.zkcoord.client import SECURITY, Client
 except ImportError as err:
     _missing = f"zkcoord, its native core, cannot be imported ({err}); Salt's own Python needs the package"
@@ -463,13 +464,12 @@ def run(path, fun, *args, **kwargs):
 
 def _client(zk_hosts, profile, scheme, username, password, default_acl, **security):
     who = {"scheme": scheme, "username": username, "password": password, "default_acl": default_acl}
-    return Client(__salt__, __opts__, zk_hosts=zk_hosts, profile=profile, **who, **security)
+    config_get = config.of_minion(__salt__, __opts__, __grains__, __pillar__)
+    return Client(__salt__, __opts__, config_get, zk_hosts=zk_hosts, profile=profile, **who, **security)
 
 
 def _function(fun, args, fun_kwargs, kwargs):
-    """
-    Find a function, and the keywords for it: its own, and what Salt tells of the job to those that take it.
-    """
+    """Find a function, and the keywords for it: its own, and what Salt tells of the job to those that take it."""
     published = {key: value for key, value in kwargs.items() if key.startswith("__pub_")}
     if unknown := sorted(kwargs.keys() - published.keys()):
         raise SaltInvocationError(f"{', '.join(unknown)}: not known; keywords of {fun} go into fun_kwargs")

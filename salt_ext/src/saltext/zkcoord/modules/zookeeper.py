@@ -72,7 +72,7 @@ from contextlib import suppress
 from salt.utils.args import clean_kwargs
 
 try:
-    from saltext.zkcoord.config import by_section
+    from saltext.zkcoord import config
     from saltext.zkcoord.errors import salt_errors
     from zkcoord import znode
     from zkcoord.errors import NodeExists
@@ -487,7 +487,7 @@ def _connection(profile, hosts, scheme, username, password, default_acl, **secur
         "password": password,
         "default_acl": default_acl,
         **clean_kwargs(**security),
-        "config_get": by_section(__salt__["config.get"]),
+        "config_get": config.of_minion(__salt__, __opts__, __grains__, __pillar__),
         "raise_on_signal": True,
     }
 

@@ -25,6 +25,7 @@ import salt.key
 from salt.exceptions import CommandExecutionError, SaltClientError, SaltInvocationError
 
 try:
+    from saltext.zkcoord import config
     from saltext.zkcoord.client import Client
     from saltext.zkcoord.doctor import Examination
     from saltext.zkcoord.errors import runner_errors
@@ -302,7 +303,8 @@ def doctor(
 
 def _client(zk_hosts, profile, scheme, username, password, default_acl, **security):
     who = {"scheme": scheme, "username": username, "password": password, "default_acl": default_acl}
-    return Client(__salt__, __opts__, zk_hosts=zk_hosts, profile=profile, **who, **security)
+    config_get = config.among(__salt__["config.get"], __opts__)
+    return Client(__salt__, __opts__, config_get, zk_hosts=zk_hosts, profile=profile, **who, **security)
 
 
 def _own(identifier):
