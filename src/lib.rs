@@ -27,6 +27,7 @@ pub mod path;
 mod py;
 pub mod recipe;
 pub mod record;
+pub mod registry;
 pub mod secret;
 pub mod security;
 pub mod session;

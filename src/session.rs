@@ -1,7 +1,7 @@
 //! The live sessions of a process. The only file that opens `zookeeper-client`.
 //!
 //! A session is the server-side lifetime that ephemeral znodes belong to; a connection is the TCP
-//! link under it. Callers with the same hosts, chroot, credentials and timeout share one session.
+//! link under it. Which callers share one is in `registry`.
 //! A lost connection is mended underneath, by the client; an expired session is replaced by the
 //! next caller who asks.
 
@@ -19,6 +19,7 @@ use zookeeper_client as zk;
 use crate::deadline::Deadline;
 use crate::diagnosis::{certain_failure, Findings};
 use crate::error::{Error, Result};
+use crate::registry::{Registry, Room};
 use crate::security::Credentials;
 use crate::settings::{Identity, Settings};
 use crate::tls::Material;
@@ -246,7 +247,7 @@ impl Session {
     }
 
     /// Ends the session, and waits until the server has been told.
-    async fn close(self) {
+    pub(crate) async fn close(self) {
         let mut watcher = self.client.state_watcher();
         self.closing.cancel();
         drop(self);
@@ -273,6 +274,11 @@ impl Session {
         })
     }
 
+    /// A write that may have been done, or not, and this is all that can be told.
+    pub(crate) fn in_doubt(&self, path: &str, doubt: &Doubt) -> Error {
+        connection_lost(&self.identity, path, doubt.consequence())
+    }
+
     /// What an error of the client means for one who wanted to `action` the znode at `path`.
     pub(crate) fn failure(&self, error: &zk::Error, action: &'static str, path: &str) -> Failure {
         use zk::Error as E;
@@ -293,6 +299,10 @@ impl Session {
     }
 }
 
+fn connection_lost(identity: &Identity, path: &str, consequence: &'static str) -> Error {
+    Error::ConnectionLost { hosts: identity.hosts(), path: path.to_owned(), consequence }
+}
+
 fn auth_failed(identity: &Identity, path: &str, reason: &'static str) -> Error {
     Error::AuthFailed { hosts: identity.hosts(), path: path.to_owned(), user: identity.user(), reason }
 }
@@ -306,39 +316,13 @@ pub(crate) fn acls(acl: &[zk::Acl]) -> zk::Acls<'_> {
     }
 }
 
-type Slot = Arc<tokio::sync::Mutex<Option<Session>>>;
-
-/// The sessions of one process. It must not be used across a fork: a child makes its own.
-#[derive(Debug, Default)]
-pub struct Registry {
-    slots: Mutex<HashMap<Arc<Identity>, Slot>>,
-}
-
-impl Registry {
-    fn slot(&self, identity: &Arc<Identity>) -> Slot {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.entry(identity.clone()).or_default().clone()
-    }
-
-    /// Ends all sessions, so that their ephemeral znodes go now and not with a timeout. Servers that
-    /// cannot be told within `limit` find out by themselves.
-    pub async fn close(&self, limit: Duration) {
-        let slots = std::mem::take(&mut *self.slots.lock().unwrap_or_else(PoisonError::into_inner));
-        let closing = slots.into_values().map(|slot| async move {
-            if let Some(session) = slot.lock().await.take() {
-                session.close().await;
-            }
-        });
-        let _ = tokio::time::timeout(limit, join_all(closing)).await;
-    }
-}
-
 /// An ensemble as one caller sees it: the sessions to share, and the caller's settings.
 #[derive(Clone, Debug)]
 pub struct Ensemble {
     registry: Arc<Registry>,
     settings: Settings,
     identity: Arc<Identity>,
+    room: Option<Arc<Room>>,
 }
 
 impl Ensemble {
@@ -346,7 +330,12 @@ impl Ensemble {
     #[must_use]
     pub fn new(registry: Arc<Registry>, settings: Settings) -> Self {
         let identity = Arc::new(settings.identity.clone());
-        Self { registry, settings, identity }
+        Self { registry, settings, identity, room: None }
+    }
+
+    /// The same ensemble for one who watches paths of so many bytes at a time: perhaps by way of another session.
+    pub(crate) fn with_room(&self, bytes: usize) -> Self {
+        Self { room: Some(Arc::new(self.registry.room(&self.identity, bytes))), ..self.clone() }
     }
 
     /// The caller's settings.
@@ -365,7 +354,7 @@ impl Ensemble {
     }
 
     pub(crate) fn connection_lost(&self, path: &str, consequence: &'static str) -> Error {
-        Error::ConnectionLost { hosts: self.identity.hosts(), path: path.to_owned(), consequence }
+        connection_lost(&self.identity, path, consequence)
     }
 
     pub(crate) fn cancelled(&self, budget: &Budget, path: &str, consequence: &'static str) -> Error {
@@ -389,7 +378,7 @@ impl Ensemble {
 
     async fn session_within(&self, limit: Deadline, budget: &Budget, path: &str) -> Result<Session> {
         let started = Instant::now();
-        let slot = self.registry.slot(&self.identity);
+        let slot = self.registry.slot(&self.identity, self.room.as_ref().map_or(0, |room| room.number));
         let findings = Findings::default();
         let opening = async {
             loop {
@@ -439,7 +428,12 @@ impl Ensemble {
     {
         let work = async {
             loop {
-                let session = self.session(budget, path).await?;
+                let session = match self.session(budget, path).await {
+                    Err(error) if doubt.is_unanswered() && !matches!(error, Error::Cancelled { .. }) => {
+                        return Err(self.connection_lost(path, doubt.consequence()));
+                    }
+                    session => session?,
+                };
                 match attempt(session).await {
                     Ok(answer) => return Ok(answer),
                     Err(Failure::Final(error)) => return Err(error),
@@ -449,9 +443,7 @@ impl Ensemble {
             }
         };
         match budget.race(Deadline::NEVER, work).await {
-            Ok(Err(Error::Unreachable { .. })) | Err(Cut::TimedOut) if doubt.is_unanswered() => {
-                Err(self.connection_lost(path, doubt.consequence()))
-            }
+            Err(Cut::TimedOut) if doubt.is_unanswered() => Err(self.connection_lost(path, doubt.consequence())),
             Ok(Err(Error::Cancelled { .. })) | Err(Cut::Cancelled) => {
                 Err(self.cancelled(budget, path, doubt.consequence()))
             }

@@ -3,15 +3,13 @@
 //! A write whose reply was lost is not repeated blindly. Where the outcome can be told from what is
 //! there it is; where it cannot (a sequential name, a version) the error says so.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use futures::future::{join, join_all};
 use zookeeper_client as zk;
 
 use crate::acl;
 use crate::error::{Error, Result};
 use crate::path;
-use crate::session::{self, Ensemble, Failure, Session};
+use crate::session::{self, Doubt, Ensemble, Failure, Session};
 use crate::wait::Budget;
 
 /// Bytes of a request, which is the servers' own `jute.maxbuffer` unless they were told otherwise. On a longer one
@@ -77,20 +75,16 @@ fn check_size(path: &str, data: &[u8], acl: &[zk::Acl]) -> Result<()> {
 /// whose name was lost; [`Error::NoAuth`], [`Error::Unreachable`], [`Error::Cancelled`], and so on.
 pub async fn create(ensemble: &Ensemble, new: &New, budget: &Budget) -> Result<String> {
     check_size(&new.path, &new.data, &new.acls())?;
-    let lost = AtomicBool::new(false);
+    let doubt = Doubt::new(UNKNOWN);
     let attempt = |session: Session| {
-        let lost = &lost;
+        let doubt = &doubt;
         async move {
-            let made = create_on(&session, new).await;
+            let made = create_on(&session, new, doubt).await;
             match made {
                 Err(Failure::Lost | Failure::Gone) if new.sequence => {
                     Err(Failure::Final(ensemble.connection_lost(&new.path, UNKNOWN)))
                 }
-                Err(Failure::Lost | Failure::Gone) => {
-                    lost.store(true, Ordering::Relaxed);
-                    made
-                }
-                Err(Failure::Final(Error::NodeExists { .. })) if lost.load(Ordering::Relaxed) => {
+                Err(Failure::Final(Error::NodeExists { .. })) if doubt.is_unanswered() => {
                     // Ours, if it is what was to be made.
                     match session.client().get_data(&new.path).await {
                         Ok((data, _)) if data == new.data => Ok(new.path.clone()),
@@ -101,16 +95,16 @@ pub async fn create(ensemble: &Ensemble, new: &New, budget: &Budget) -> Result<S
             }
         }
     };
-    ensemble.answer(budget, &new.path, attempt).await
+    ensemble.write(budget, &new.path, &doubt, attempt).await
 }
 
-async fn create_on(session: &Session, new: &New) -> Attempt<String> {
+async fn create_on(session: &Session, new: &New, doubt: &Doubt) -> Attempt<String> {
     let options = new.mode().with_acls(new.acls());
-    let created = session.client().create(&new.path, &new.data, &options).await;
+    let created = doubt.write(session.client().create(&new.path, &new.data, &options)).await;
     let created = match created {
         Err(zk::Error::NoNode) if new.parents => {
             let cause = session.make_parents(path::parents(&new.path), new.acls()).await;
-            match session.client().create(&new.path, &new.data, &options).await {
+            match doubt.write(session.client().create(&new.path, &new.data, &options)).await {
                 Err(zk::Error::NoNode) => Err(cause.unwrap_or(zk::Error::NoNode)),
                 created => created,
             }
@@ -219,25 +213,21 @@ pub async fn set_acl(
 /// [`Error::NoNode`], [`Error::BadVersion`], [`Error::Server`] where it has children, and those of
 /// [`exists`]. A recursive delete that fails may have removed a part.
 pub async fn delete(ensemble: &Ensemble, path: &str, version: i32, recursive: bool, budget: &Budget) -> Result<()> {
-    let lost = AtomicBool::new(false);
+    let doubt = Doubt::new(UNKNOWN);
     let attempt = |session: Session| {
-        let lost = &lost;
+        let doubt = &doubt;
         async move {
-            let deleted = delete_on(&session, path, version, recursive).await;
-            match deleted {
-                Err(Failure::Final(Error::NoNode { .. })) if lost.load(Ordering::Relaxed) => Ok(()),
-                Err(Failure::Lost | Failure::Gone) => {
-                    lost.store(true, Ordering::Relaxed);
-                    deleted
-                }
+            match delete_on(&session, path, version, recursive, doubt).await {
+                Err(Failure::Final(Error::NoNode { .. })) if doubt.is_unanswered() => Ok(()),
+                Err(failure) if doubt.is_unanswered() => Err(once(ensemble, failure, version, path)),
                 deleted => deleted,
             }
         }
     };
-    ensemble.answer(budget, path, attempt).await
+    ensemble.write(budget, path, &doubt, attempt).await
 }
 
-async fn delete_on(session: &Session, path: &str, version: i32, recursive: bool) -> Attempt<()> {
+async fn delete_on(session: &Session, path: &str, version: i32, recursive: bool, doubt: &Doubt) -> Attempt<()> {
     if recursive {
         match session.client().check_stat(path).await {
             Ok(None) => return Ok(()),
@@ -266,7 +256,8 @@ async fn delete_on(session: &Session, path: &str, version: i32, recursive: bool)
             found.append(&mut below);
         }
         for below in found[1..].rchunks(AT_ONCE) {
-            let deleted = join_all(below.iter().rev().map(|path| session.client().delete(path, None))).await;
+            let deleting = below.iter().rev().map(|path| session.client().delete(path, None));
+            let deleted = join_all(deleting.map(|delete| doubt.write(delete))).await;
             for (path, deleted) in below.iter().rev().zip(deleted) {
                 match deleted {
                     Ok(()) | Err(zk::Error::NoNode) => {}
@@ -275,7 +266,7 @@ async fn delete_on(session: &Session, path: &str, version: i32, recursive: bool)
             }
         }
     }
-    let deleted = session.client().delete(path, wanted(version)).await;
+    let deleted = doubt.write(session.client().delete(path, wanted(version))).await;
     deleted.map_err(|error| failure(session, &error, "delete", path, version))
 }
 

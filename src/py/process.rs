@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use crate::error::{Error, Result};
-use crate::session::Registry;
+use crate::registry::Registry;
 use crate::wait::Cancel;
 
 /// How long an ending process waits for the calls that it has cancelled.

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::process::Process;
 use super::signals::Signals;
 use crate::error::{Error, Result};
-use crate::session::Registry;
+use crate::registry::Registry;
 use crate::wait::Cancel;
 
 /// Between two looks for signals.
@@ -52,8 +52,8 @@ impl Listener {
     }
 }
 
-/// Undoes what a call has done for a caller who cannot be told of it.
-pub(super) type Undo = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Undoes what a call has done for a caller who cannot be told of it; what the caller is told instead.
+pub(super) type Undo = Pin<Box<dyn Future<Output = Error> + Send>>;
 
 /// Runs a call of the core to its end, and answers signals meanwhile.
 pub(super) fn call<T, F>(
@@ -75,7 +75,7 @@ pub(super) fn call_with<T, F>(
     raise_on_signal: bool,
     mut listener: Option<Listener>,
     start: impl FnOnce(Arc<Registry>, Cancel) -> F,
-    undo: impl FnOnce(&T, Arc<Registry>) -> Option<(Undo, Error)>,
+    undo: impl FnOnce(&T, Arc<Registry>) -> Option<Undo>,
 ) -> PyResult<T>
 where
     T: Send + 'static,
@@ -89,7 +89,7 @@ where
     let mut raised = None;
     // Off the main thread, and with nobody to tell, there is nothing to wake up for.
     let tick = (signals.is_some() || listener.is_some()).then_some(TICK);
-    let result = loop {
+    let mut result = loop {
         if let Some(result) = py.detach(|| answer.wait(tick)) {
             break result;
         }
@@ -109,14 +109,16 @@ where
         raised.get_or_insert(error);
     }
     let came = signals.as_ref().is_some_and(|signals| signals.names().next().is_some());
-    let mut result = result.map_err(PyErr::from);
     if came || raised.is_some() {
-        if let Some((undoing, error)) = result.as_ref().ok().and_then(|value| undo(value, process.registry.clone())) {
-            py.detach(|| process.runtime.block_on(undoing));
-            result = Err(error.into());
+        if let Some(undoing) = result.as_ref().ok().and_then(|value| undo(value, process.registry.clone())) {
+            result = Err(py.detach(|| process.runtime.block_on(undoing)));
         }
     }
     if let Some(error) = raised {
+        // What was not undone has to be told as well.
+        if let Err(doubt @ Error::ConnectionLost { .. }) = result {
+            error.set_cause(py, Some(doubt.into()));
+        }
         return Err(error);
     }
     if let Some(signals) = signals.filter(|_| came && !raise_on_signal) {
@@ -126,5 +128,5 @@ where
         }
         signals.deliver(py)?;
     }
-    result
+    result.map_err(PyErr::from)
 }

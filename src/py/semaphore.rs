@@ -6,7 +6,7 @@ use pyo3::types::PyDict;
 use super::convert::{count, flag, identifier, patience, text, Connection, Given};
 use super::runtime::{call, call_with, Listener, Undo};
 use super::security::Security;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::recipe::semaphore::{self, Acquired, Claim};
 use crate::session::Ensemble;
 use crate::settings::Settings;
@@ -70,14 +70,8 @@ pub(super) fn lock<'py>(
     let (undo_settings, undo_claim) = (settings.clone(), claim.clone());
     let undo = |acquired: &Acquired, registry| {
         (*acquired == Acquired::Taken).then(|| {
-            let path = undo_claim.pool.clone();
-            let error =
-                Error::Cancelled { path, by: "a signal", consequence: "the slot that was taken was given back" };
-            let undoing = async move {
-                let ensemble = Ensemble::new(registry, undo_settings);
-                let _ = semaphore::give_back(&ensemble, &undo_claim).await;
-            };
-            (Box::pin(undoing) as Undo, error)
+            let undoing = async move { semaphore::undo(&Ensemble::new(registry, undo_settings), &undo_claim).await };
+            Box::pin(undoing) as Undo
         })
     };
     let start = |registry, cancel| async move {

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use futures::future::try_join_all;
+use futures::future::{join, try_join_all};
 use zookeeper_client as zk;
 
 use crate::recipe::semaphore::Claim;
@@ -42,31 +42,88 @@ pub(super) async fn own(session: &Session, claim: &Claim, leases: &[String]) -> 
     Ok(if outlived.is_empty() { Own::Nothing } else { Own::Outlived(outlived) })
 }
 
-/// What an unlock is about to delete: once chosen it stays, so that a repetition after a lost reply takes
-/// nothing away that was taken since.
-pub(super) type Chosen = Mutex<Option<Vec<String>>>;
+/// Of leases of one identifier that were taken by force in the same instant, only the eldest stays.
+pub(super) async fn leave_one(session: &Session, claim: &Claim) -> Attempt<()> {
+    let listed = or_missing(session.client().list_children(&claim.pool).await);
+    let listed = listed.map_err(|error| session.failure(&error, "read", &claim.pool))?.unwrap_or_default();
+    let owner = claim.owner(session.id());
+    let own: Vec<_> = listed.into_iter().filter(|name| names::is_of(name, &owner)).collect();
+    if own.len() < 2 {
+        return Ok(());
+    }
+    let read = read(session, &claim.pool, own).await?.into_iter();
+    let mut there: Vec<_> = read.filter_map(|(name, read)| Some((read.ok()?.1.czxid, name))).collect();
+    there.sort_unstable();
+    let younger: Vec<_> = there.into_iter().skip(1).map(|(_, name)| Named { name, czxid: None }).collect();
+    delete(session, &claim.pool, &younger, &Doubt::new("")).await.map(drop)
+}
+
+/// A lease that an unlock is about to delete.
+#[derive(Clone, Debug)]
+pub(super) struct Named {
+    name: String,
+    /// What tells it from a later one, if its name does not.
+    czxid: Option<i64>,
+}
+
+/// What an unlock is about to delete, and whether it was seen to be there: once chosen it stays, so that a
+/// repetition after a lost reply takes nothing away that was taken since.
+pub(super) type Chosen = Mutex<Option<(Vec<Named>, bool)>>;
 
 /// Removes the claim's lease that this session has taken, or else every lease of the claim's identifier:
 /// `true` when there was one, or may have been before a reply was lost.
 pub(super) async fn remove(session: &Session, claim: &Claim, doubt: &Doubt, chosen: &Chosen) -> Attempt<bool> {
+    let pool = &claim.pool;
     let choice = || chosen.lock().unwrap_or_else(PoisonError::into_inner);
-    let before = choice().clone().or_else(|| Some(vec![session.noted(&claim.pool, claim.owner(session.id()))?]));
-    if let Some(names) = before {
-        *choice() = Some(names.clone());
-        let deleted = delete(session, &claim.pool, &names, doubt).await?;
-        session.note(&claim.pool, claim.owner(session.id()), None);
-        if deleted || doubt.is_unanswered() {
+    let owner = claim.owner(session.id());
+    let before = choice().clone();
+    if let Some((leases, seen)) = before {
+        let leases = still_there(session, pool, leases).await?;
+        let deleted = delete(session, pool, &leases, doubt).await?;
+        session.note(pool, owner, None);
+        return if deleted || seen || find(session, claim).await?.is_empty() {
+            Ok(deleted || doubt.is_unanswered())
+        } else {
+            // Either that one was there before and the noted one was not, or it was taken since.
+            Err(Failure::Final(session.in_doubt(pool, doubt)))
+        };
+    }
+    if let Some(name) = session.noted(pool, owner.clone()) {
+        let noted = vec![Named { name, czxid: None }];
+        *choice() = Some((noted.clone(), false));
+        let deleted = delete(session, pool, &noted, doubt).await?;
+        session.note(pool, owner, None);
+        if deleted {
             return Ok(true);
         }
     }
-    let listed = or_missing(session.client().list_children(&claim.pool).await);
-    let listed = listed.map_err(|error| session.failure(&error, "read", &claim.pool))?.unwrap_or_default();
+    let found = find(session, claim).await?;
+    *choice() = Some((found.clone(), true));
+    delete(session, pool, &found, doubt).await
+}
+
+/// All leases of the claim's identifier.
+async fn find(session: &Session, claim: &Claim) -> Attempt<Vec<Named>> {
+    // The sync makes a server that lags show what others were told before.
+    let (synced, listed) = join(session.client().sync(&claim.pool), session.client().list_children(&claim.pool)).await;
+    let refused = |error| session.failure(&error, "read", &claim.pool);
+    synced.map_err(refused)?;
+    let listed = or_missing(listed).map_err(refused)?.unwrap_or_default();
     let persistent = names::persistent_owner(&claim.identifier);
-    let named: Vec<_> = listed.iter().filter(|name| names::is_of(name, &persistent)).cloned().collect();
-    let read = by_data(session, claim, listed.into_iter()).await?;
-    let names: Vec<_> = named.into_iter().chain(read.into_iter().map(|(name, _)| name)).collect();
-    *choice() = Some(names.clone());
-    Ok(delete(session, &claim.pool, &names, doubt).await? || doubt.is_unanswered())
+    let named = listed.iter().filter(|name| names::is_of(name, &persistent)).cloned();
+    let mut found: Vec<_> = named.map(|name| Named { name, czxid: None }).collect();
+    let read = by_data(session, claim, listed.into_iter()).await?.into_iter();
+    found.extend(read.map(|(name, stat)| Named { name, czxid: Some(stat.czxid) }));
+    Ok(found)
+}
+
+/// Those of `leases` that are not known to have gone: kazoo takes its next lease under the same name.
+async fn still_there(session: &Session, pool: &str, leases: Vec<Named>) -> Attempt<Vec<Named>> {
+    let (reused, mut rest): (Vec<_>, Vec<_>) = leases.into_iter().partition(|lease| lease.czxid.is_some());
+    let names = reused.iter().map(|lease| lease.name.clone()).collect();
+    let now = read(session, pool, names).await?.into_iter().zip(reused);
+    rest.extend(now.filter_map(|((_, read), lease)| (Some(read.ok()?.1.czxid) == lease.czxid).then_some(lease)));
+    Ok(rest)
 }
 
 /// Those of `leases` that carry the claim's identifier in their data, and whose name does not say so.
@@ -86,10 +143,10 @@ async fn by_data(
 }
 
 /// Deletes leases: `true` when one was there.
-async fn delete(session: &Session, pool: &str, leases: &[String], doubt: &Doubt) -> Attempt<bool> {
+async fn delete(session: &Session, pool: &str, leases: &[Named], doubt: &Doubt) -> Attempt<bool> {
     let mut deleted = false;
     for lease in leases {
-        let path = format!("{pool}/{lease}");
+        let path = format!("{pool}/{}", lease.name);
         match doubt.write(session.client().delete(&path, None)).await {
             Ok(()) => deleted = true,
             Err(zk::Error::NoNode) => {}

@@ -25,6 +25,9 @@ const HEX: usize = 32;
 /// How much of a lease's name tells its owner.
 const OWNER: usize = 16;
 
+/// Bytes that a place's path is longer than its pool's.
+pub(crate) const PLACE_SUFFIX: usize = 60;
+
 /// The queue of a pool.
 #[must_use]
 pub fn queue(pool: &str) -> String {
@@ -50,6 +53,13 @@ pub fn sequence(name: &str) -> Option<i64> {
     } else {
         None
     }
+}
+
+/// Whether a place still has a number of its own. At its greatest number the counter of a queue stays, or turns
+/// negative, by the version of the servers.
+#[must_use]
+pub fn is_in_order(place: &str) -> bool {
+    sequence(place).is_some_and(|sequence| (0..i64::from(i32::MAX)).contains(&sequence))
 }
 
 /// How the names of an identifier's persistent leases begin.

@@ -13,15 +13,15 @@
 //! | --- | --- | --- | --- |
 //! | enter | sync, then look for the place by its unique prefix; if it is not there enter under another, and [`sweep`] | start over | remove all places with that prefix |
 //! | take | sync, then look for the lease by the derived half of its name | start over; a persistent lease is then found by that half | delete(place) decides: gone already means that the lease was taken |
-//! | watch | the client renews the watch | start over | remove the place |
+//! | [`watch`] | the client renews the watch | start over | remove the place |
+
+mod watch;
 
 use std::any::Any;
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures::future::{join, join3, select, Either, OptionFuture};
+use futures::future::{join, join3, OptionFuture};
 use zookeeper_client as zk;
 
 use crate::deadline::Patience;
@@ -36,11 +36,11 @@ use crate::recipe::{names, or_missing, order};
 use crate::record::Limit;
 use crate::session::{Failure, Session, PAUSE};
 
-/// How often a waiter whose position somebody wants to know looks at the queue.
-const TELL_EVERY: Duration = Duration::from_secs(1);
-
 /// Where a waiter's position in the queue goes: 1 is next, 0 is not in it yet.
 pub type Positions = tokio::sync::watch::Sender<usize>;
+
+/// What is risked where a pool is founded: no place whose removal would prove that there is no lease.
+const FOUNDING: &str = "";
 
 type Attempt<T> = std::result::Result<T, Failure>;
 
@@ -148,13 +148,23 @@ impl Place {
             self.stage = Stage::Outside;
             return Ok(None);
         }
+        if !names::is_in_order(mine) {
+            let reason = "its counter is used up: delete it while nobody waits there".to_owned();
+            return Err(Failure::Final(Error::Server { action: "enter", path: self.queue.clone(), reason }));
+        }
         let first = standing == order::Standing::First;
         if first || !self.progress.admitted || self.progress.is_unsure() {
             match lease::own(&self.session, &self.claim, &view.leases).await? {
-                Own::Held if self.progress.is_unsure() => return Ok(Some(Outcome::Taken)),
+                Own::Held if self.progress.is_unsure() => {
+                    if view.leases.contains(&self.lease) {
+                        self.note_lease();
+                    }
+                    return Ok(Some(Outcome::Taken));
+                }
                 Own::Held => return Ok(Some(Outcome::Already)),
                 Own::Outlived(old) => return self.take(&view, &old).await,
-                Own::Nothing => self.progress.risked = None,
+                // While the place is there the transaction may still come.
+                Own::Nothing => drop(self.progress.risked.take_if(|place| !view.queue.contains(place))),
             }
         }
         if self.force {
@@ -210,8 +220,7 @@ impl Place {
 
     /// Makes the pool with the lease in it, or, where others have begun to, what is missing for a queue.
     async fn found(&mut self) -> Attempt<Option<Outcome>> {
-        // No place is at stake, and so none whose removal would prove that there is no lease.
-        let before = self.progress.risked.replace(String::new());
+        let before = self.progress.risked.replace(FOUNDING.to_owned());
         match found(&self.session, &self.claim, &self.queue, &self.lease).await {
             Ok(true) => {
                 self.progress.risked = None;
@@ -303,7 +312,8 @@ impl Place {
         let lease = format!("{}/{}", claim.pool, self.lease);
         let limit = Limit::encode(claim.limit);
         let persistent = zk::CreateMode::Persistent.with_acls(claim.acls());
-        let last = old.len() + 1 + usize::from(view.pool.as_ref().is_none_or(|(data, _)| data.is_empty()));
+        // The transaction is: the pool, the old leases, the lease, the place.
+        let (for_lease, for_place) = (old.len() + 1, old.len() + 2);
         let result = {
             let mut writer = self.session.client().new_multi_writer();
             let written = (|| {
@@ -312,7 +322,8 @@ impl Place {
                     Some((data, stat)) if data.is_empty() => {
                         writer.add_set_data(&claim.pool, limit.as_bytes(), Some(stat.version))?;
                     }
-                    Some(_) => {}
+                    // A limit that was changed meanwhile is a reason to look again.
+                    Some((_, stat)) => writer.add_check_version(&claim.pool, stat.version)?,
                 }
                 for name in old {
                     writer.add_delete(&format!("{}/{name}", claim.pool), None)?;
@@ -323,8 +334,12 @@ impl Place {
             written.map_err(|error| self.failure(&error, "create", &lease))?;
             let before = self.progress.risked.replace(mine.clone());
             let result = writer.commit().await;
-            if matches!(result, Err(zk::MultiWriteError::OperationFailed { .. })) {
-                self.progress.risked = before;
+            match &result {
+                // No other has that name: an earlier transaction has come after all.
+                Err(zk::MultiWriteError::OperationFailed { index, source: zk::Error::NodeExists })
+                    if *index == for_lease => {}
+                Err(zk::MultiWriteError::OperationFailed { .. }) => self.progress.risked = before,
+                _ => {}
             }
             result
         };
@@ -337,7 +352,7 @@ impl Place {
             }
             Err(zk::MultiWriteError::OperationFailed { index, source }) => match source {
                 zk::Error::NoNode | zk::Error::NodeExists | zk::Error::BadVersion => Ok(None),
-                zk::Error::NoAuth if index == last => Err(self.failure(&source, "delete", &place)),
+                zk::Error::NoAuth if index == for_place => Err(self.failure(&source, "delete", &place)),
                 error => Err(self.failure(&error, "create", &lease)),
             },
             Err(zk::MultiWriteError::RequestFailed { source }) => Err(self.failure(&source, "create", &lease)),
@@ -349,81 +364,9 @@ impl Place {
         self.session.note(&self.claim.pool, owner, Some(self.lease.clone()));
     }
 
-    async fn watch_predecessor(&self, path: &str) -> Attempt<()> {
-        match self.session.client().get_and_watch_data(path).await {
-            Ok((_, _, watcher)) => {
-                let gone = pin!(watcher.changed());
-                match select(gone, pin!(self.keep_telling())).await {
-                    Either::Left((event, _)) => self.event(&event),
-                    Either::Right((told, _)) => told,
-                }
-            }
-            Err(zk::Error::NoNode) => Ok(()),
-            // Not ours to read; that it is there may be asked by anybody.
-            Err(zk::Error::NoAuth) => match self.session.client().check_and_watch_stat(path).await {
-                Ok((Some(_), watcher)) => self.event(&watcher.changed().await),
-                Ok((None, _)) => Ok(()),
-                Err(error) => Err(self.failure(&error, "read", path)),
-            },
-            Err(error) => Err(self.failure(&error, "read", path)),
-        }
-    }
-
-    /// Tells the position as it changes. Who is further ahead is not watched, so that nobody's leaving
-    /// wakes them all; the queue is looked at now and then instead, and only if somebody listens.
-    async fn keep_telling(&self) -> Attempt<()> {
-        let Stage::Queued(mine) = &self.stage else {
-            return std::future::pending().await;
-        };
-        if self.positions.is_none() {
-            return std::future::pending().await;
-        }
-        loop {
-            tokio::time::sleep(TELL_EVERY).await;
-            match self.session.client().list_children(&self.queue).await {
-                Ok(queue) => self.tell(&queue, mine),
-                Err(zk::Error::NoNode) => return Ok(()),
-                Err(error) => return Err(self.failure(&error, "read", &self.queue)),
-            }
-        }
-    }
-
-    fn tell(&self, queue: &[String], mine: &str) {
-        if let (Some(positions), Some(position)) = (&self.positions, order::position(queue, mine)) {
-            positions.send_if_modified(|told| std::mem::replace(told, position) != position);
-        }
-    }
-
-    /// Waits for a slot, as the first: for a lease to go, or for the limit to change.
-    async fn watch_pool(&mut self) -> Attempt<()> {
-        let client = self.session.client();
-        let (data, leases) =
-            join(client.get_and_watch_data(&self.claim.pool), client.list_and_watch_children(&self.claim.pool)).await;
-        let refused = |error| self.failure(&error, "read", &self.claim.pool);
-        let (Some((data, stat, limit_changed)), Some((leases, lease_gone))) =
-            (or_missing(data).map_err(refused)?, or_missing(leases).map_err(refused)?)
-        else {
-            return Ok(());
-        };
-        let view = View { pool: Some((data, stat)), leases, ..View::default() };
-        if view.has_room(0, self.claim.limit) {
-            return Ok(());
-        }
-        let (Either::Left((event, other)) | Either::Right((event, other))) =
-            select(Box::pin(limit_changed.changed()), Box::pin(lease_gone.changed())).await;
-        self.unfired = Some(Box::new(other));
-        self.event(&event)
-    }
-
-    fn event(&self, event: &zk::WatchedEvent) -> Attempt<()> {
-        match event.event_type {
-            zk::EventType::Session => Err(self.failure(&zk::Error::SessionExpired, "watch", &self.claim.pool)),
-            _ => Ok(()),
-        }
-    }
-
     /// Gives the place up, and finds out what there is left of it. Waits for a connection, until the
-    /// session is over: then the server removes the place, and only a lease in doubt may remain.
+    /// session is over: then the server removes the place, and only a lease in doubt may remain. Then, and
+    /// where a pool that was being founded may still come, the failure says that it cannot be told.
     pub(super) async fn leave(mut self) -> Attempt<Left> {
         let left = loop {
             match self.try_leave().await {
@@ -473,7 +416,14 @@ impl Place {
         let (synced, stat) = join(client.sync(&lease), client.check_stat(&lease)).await;
         let refused = |error| self.failure(&error, "read", &lease);
         synced.map_err(refused)?;
-        Ok(if stat.map_err(refused)?.is_some() { Left::Lease } else { Left::Nothing })
+        match stat.map_err(refused)? {
+            Some(_) => {
+                self.note_lease();
+                Ok(Left::Lease)
+            }
+            None if self.progress.risked.as_deref() == Some(FOUNDING) => Err(Failure::Gone),
+            None => Ok(Left::Nothing),
+        }
     }
 
     fn failure(&self, error: &zk::Error, action: &'static str, path: &str) -> Failure {

@@ -31,6 +31,9 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// What a caller who gave up is left with.
 const UNTAKEN: &str = "this call took no slot, and left no place in the queue";
+const UNTIDIED: &str =
+    "this call took no slot; its place in the queue goes when there is a connection, or with the session";
+const IN_DOUBT: &str = "a slot may be held; unlock, or ask lock_holders";
 /// Bytes. A server hangs up on a request beyond 1 MiB, and does not say why.
 const IDENTIFIER_LIMIT: usize = 64 * 1024;
 
@@ -157,9 +160,11 @@ async fn contend(
     positions: Option<Positions>,
     force: bool,
 ) -> Result<Acquired> {
+    // The place before one's own, or, as the first, the pool and its children.
+    let ensemble = &ensemble.with_room(2 * claim.pool.len() + names::PLACE_SUFFIX);
     let claim = Arc::new(claim);
     let mut progress = Progress::default();
-    let in_doubt = || ensemble.connection_lost(&claim.pool, "a slot may be held; unlock, or ask lock_holders");
+    let in_doubt = || ensemble.connection_lost(&claim.pool, IN_DOUBT);
     let mut opened = ensemble.session(budget, &claim.pool).await;
     loop {
         let session = match opened {
@@ -174,7 +179,16 @@ async fn contend(
             opened = ensemble.session_again(budget, &claim.pool).await;
             continue;
         }
-        let left = leave(place, &session).await;
+        let left = match leave(place, &session).await {
+            Some(Err(error)) if !progress.is_unsure() && !matches!(end, Ok(Err(_) | Ok(Outcome::Already))) => {
+                return Err(error);
+            }
+            left => left.and_then(Result::ok),
+        };
+        if force && matches!(end, Ok(Ok(Outcome::Taken))) {
+            // The slot is held, whatever becomes of this.
+            let _ = tokio::time::timeout(GRACE, lease::leave_one(&session, &claim)).await;
+        }
         if left == Some(Left::Lease) && !matches!(end, Ok(Ok(_)) | Err(Cut::TimedOut)) {
             give_back(ensemble, &claim).await.map_err(|_| in_doubt())?;
         }
@@ -184,6 +198,7 @@ async fn contend(
             (_, None) if progress.is_unsure() => Err(in_doubt()),
             (Ok(Ok(Outcome::Full)), _) => Ok(Acquired::No),
             (Ok(Err(Failure::Final(error))), _) => Err(error),
+            (Err(Cut::Cancelled), None) => Err(ensemble.cancelled(budget, &claim.pool, UNTIDIED)),
             (Err(Cut::Cancelled), _) => Err(ensemble.cancelled(budget, &claim.pool, UNTAKEN)),
             (Err(Cut::TimedOut), Some(Left::Nothing)) if session.is_connected() => Ok(Acquired::No),
             _ => Err(ensemble.unreachable(budget.spent())),
@@ -192,22 +207,37 @@ async fn contend(
 }
 
 /// Leaves the queue: in the background where that takes longer than the grace, or where there is no
-/// connection to wait for; then `None`.
-async fn leave(place: Place, session: &Session) -> Option<Left> {
+/// connection to wait for; then, and where a lease may still come, `None`. The error: a place that may not be removed.
+async fn leave(place: Place, session: &Session) -> Option<Result<Left>> {
     if place.is_left() {
-        return Some(Left::Nothing);
+        return Some(Ok(Left::Nothing));
     }
     let grace = if session.is_connected() { GRACE } else { Duration::ZERO };
     let leaving = tokio::spawn(place.leave());
-    tokio::time::timeout(grace, leaving).await.ok()?.ok()?.ok()
+    match tokio::time::timeout(grace, leaving).await.ok()?.ok()? {
+        Ok(left) => Some(Ok(left)),
+        Err(Failure::Final(error)) => Some(Err(error)),
+        Err(Failure::Lost | Failure::Gone) => None,
+    }
 }
 
 /// Gives back a slot that was taken for a caller who has given up.
 ///
 /// # Errors
 /// As [`release`], within a second.
-pub async fn give_back(ensemble: &Ensemble, claim: &Claim) -> Result<bool> {
+async fn give_back(ensemble: &Ensemble, claim: &Claim) -> Result<bool> {
     release(ensemble, claim, &Budget::answer(Patience::For(GRACE), GRACE, Cancel::default())).await
+}
+
+/// Gives back a slot that was taken for a caller who was interrupted at that moment; what to tell instead.
+pub async fn undo(ensemble: &Ensemble, claim: &Claim) -> Error {
+    match give_back(ensemble, claim).await {
+        Ok(_) => {
+            let consequence = "the slot that was taken was given back";
+            Error::Cancelled { path: claim.pool.clone(), by: "a signal", consequence }
+        }
+        Err(_) => ensemble.connection_lost(&claim.pool, IN_DOUBT),
+    }
 }
 
 /// Takes a slot at once, whatever the count, whoever waits, and whatever number the pool stores. It goes by

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures::future::{join, join4};
+use futures::future::{join, join3, join4};
 use serde::Serialize;
 use zookeeper_client as zk;
 
@@ -78,9 +78,10 @@ pub async fn status(ensemble: &Ensemble, pool: &str, budget: &Budget) -> Result<
 async fn look(session: &Session, pool: &str) -> Attempt<Status> {
     let (client, queue) = (session.client(), names::queue(pool));
     let refused = |error| session.failure(&error, "read", pool);
+    // The queue comes first: who leaves it with a lease meanwhile is seen twice, and not nowhere.
     let flight =
-        join4(client.sync(pool), client.get_data(pool), client.list_children(pool), client.list_children(&queue));
-    let (synced, data, leases, places) = flight.await;
+        join4(client.sync(pool), client.list_children(&queue), client.get_data(pool), client.list_children(pool));
+    let (synced, places, data, leases) = flight.await;
     synced.map_err(refused)?;
     let data = or_missing(data).map_err(refused)?.map(|(data, _)| data).unwrap_or_default();
     let leases = or_missing(leases).map_err(refused)?.unwrap_or_default();
@@ -174,7 +175,8 @@ pub async fn set_max(ensemble: &Ensemble, claim: &Claim, budget: &Budget) -> Res
 async fn set(session: &Session, claim: &Claim, doubt: &Doubt) -> Attempt<Change> {
     let client = session.client();
     let pool = &claim.pool;
-    let (data, leases) = join(client.get_data(pool), client.list_children(pool)).await;
+    let (synced, data, leases) = join3(client.sync(pool), client.get_data(pool), client.list_children(pool)).await;
+    synced.map_err(|error| session.failure(&error, "read", pool))?;
     let data = or_missing(data).map_err(|error| session.failure(&error, "read", pool))?;
     let holders = or_missing(leases).map_err(|error| session.failure(&error, "read", pool))?.unwrap_or_default().len();
     let mut old = None;

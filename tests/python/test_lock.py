@@ -88,6 +88,15 @@ def test_force_takes_a_slot_whatever_the_count_and_whoever_waits(hosts, root, zk
     assert waiter.result() is True
 
 
+def test_who_forces_twice_at_once_holds_one_slot(hosts, root, zk):
+    lock(root, hosts, identifier="a")
+    for _ in range(30):
+        calls = [Waiting(lock, root, hosts, identifier="b", force=True) for _ in range(3)]
+        assert [call.result() for call in calls] == [True] * 3
+        assert sorted(lock_holders(root, hosts)) == ["a", "b"]
+        assert unlock(root, hosts, identifier="b") is True
+
+
 def test_force_on_a_fresh_path_makes_a_pool_that_others_can_use(hosts, root):
     assert lock(f"{root}/deep/pool", hosts, identifier="a", force=True, max_concurrency=2)
     assert lock(f"{root}/deep/pool", hosts, identifier="b", max_concurrency=2, timeout=5)

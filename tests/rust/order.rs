@@ -33,6 +33,14 @@ fn sequences_are_ten_digits_after_the_last_mark() {
 }
 
 #[test]
+fn a_counter_that_is_used_up_gives_no_order() {
+    let numbered = |number: &str| names::is_in_order(&format!("abc__lock__{number}"));
+    assert!(numbered("0000000000") && numbered("2147483646"));
+    assert!(!numbered("2147483647"), "3.8 gives it again and again");
+    assert!(!numbered("-2147483648") && !numbered("-000000001"), "older servers go on below zero");
+}
+
+#[test]
 fn who_is_not_in_the_queue_is_absent() {
     let queue = [place(1), place(2)];
     assert_eq!(standing(&queue, &place(3)), Standing::Absent);

@@ -251,5 +251,9 @@ class TestRefusals:
         most = make_digest_acl("bob", "bob-pw", read=True, create=True)
         ann.create(root, b"1", acl=[*ENTRIES, make_digest_acl("bob", "bob-pw", all=True)])
         ann.create(f"{root}-__lock__", b"", acl=[make_digest_acl("ann", "ann-pw", all=True), most])
-        with pytest.raises(errors.NoAuth, match=rf"delete {root}-__lock__/\w+ as digest:bob: the ACL of its parent"):
+        told = rf"delete {root}-__lock__/\w+ as digest:bob: the ACL of its parent"
+        with pytest.raises(errors.NoAuth, match=told):
             lock(root, hosts, identifier="b", timeout=5, **BOB)
+        ann.create(f"{root}/lease", b"a")
+        with pytest.raises(errors.NoAuth, match=told):  # there is no slot, but that is not all there is to say
+            lock(root, hosts, identifier="b", timeout=0, **BOB)

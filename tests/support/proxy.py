@@ -27,6 +27,7 @@ from typing import Any
 from zkcoord.testing import Ensemble
 
 _HOST = "127.0.0.1"
+_INJECTED = 1 << 30  # the xids of what a client did not send itself
 _MAX_LENGTH = 1 << 26  # a greater one is the letters of a four letter word, or of the answer to it
 
 
@@ -71,8 +72,11 @@ class Proxy:
         self.counts: Counter[int] = Counter()
         """How many requests of each opcode went to the server."""
         self.dropped: Counter[int] = Counter()
-        """How many requests of each opcode were lost to `drop_request`, or their replies to `drop_reply`."""
+        """How many requests of each opcode were lost to `drop_request` or held, or their replies lost."""
         self._doomed_requests: Counter[int] = Counter()
+        self._to_hold: Counter[int] = Counter()
+        self._held: list[bytes] = []
+        self._release_before: int | None = None
         self._doomed_replies: Counter[int] = Counter()
         self._delay = 0.0
         self._stalled = False
@@ -141,6 +145,22 @@ class Proxy:
         """
         self._run(self._doom(self._doomed_replies, opcode, count))
 
+    def hold_request(self, opcode: int, count: int = 1) -> None:
+        """As `drop_request`, but keep the request for `send_held`."""
+        self._run(self._doom(self._to_hold, opcode, count))
+
+    def send_held(self) -> int:
+        """Send what was held to the server, in the name of the client that has connected last; how much it was.
+
+        So a request comes late: a server may carry out what it got by an earlier connection once the client has come
+        back to it. The client does not see the replies.
+        """
+        return asyncio.run_coroutine_threadsafe(self._send_held(), self._loop).result()
+
+    def send_held_before(self, opcode: int) -> None:
+        """As `send_held`, right before the next request with `opcode`."""
+        self._run(self._set_release_before(opcode))
+
     def heal(self) -> None:
         """End all faults, those too that have yet to strike."""
         self._run(self._heal())
@@ -193,8 +213,19 @@ class Proxy:
     async def _doom(self, doomed: Counter[int], opcode: int, count: int) -> None:
         doomed[opcode] += count
 
+    async def _send_held(self) -> int:
+        (connection,) = self._connections
+        held, self._held = self._held, []
+        for frame in held:
+            connection.inject(frame)
+        return len(held)
+
+    async def _set_release_before(self, opcode: int) -> None:
+        self._release_before = opcode
+
     async def _heal(self) -> None:
         self._doomed_requests.clear()
+        self._to_hold.clear()
         self._doomed_replies.clear()
         await self._set(stalled=False, delay=0.0)
         await self._accept()
@@ -217,6 +248,7 @@ class _Connection:
         self._server: asyncio.StreamWriter | None = None
         self._requests, self._replies = _DelayLine(proxy), _DelayLine(proxy)
         self._doomed: dict[int | None, int] = {}  # opcodes of requests whose reply is to be lost, by xid
+        self._injected = 0
         self._closed = False
         proxy._connections.add(self)
 
@@ -238,6 +270,12 @@ class _Connection:
     def run(self) -> None:
         self._requests.run()
         self._replies.run()
+
+    def inject(self, frame: bytes) -> None:
+        """Send a request that the client does not know of."""
+        assert self._server is not None
+        self._injected += 1
+        self._server.write(frame[:4] + struct.pack(">i", _INJECTED + self._injected) + frame[8:])
 
     def close(self, reset: bool) -> None:
         """End both sides, with what was written to them delivered or, for a reset, perhaps not."""
@@ -277,6 +315,11 @@ class _Connection:
     def _request(self, frame: bytes, first: bool) -> None:
         xid, opcode = (None, Op.CREATE_SESSION) if first else struct.unpack_from(">ii", frame, 4)
         proxy = self._proxy
+        if proxy._to_hold[opcode] > 0:
+            proxy._to_hold[opcode] -= 1
+            proxy._held.append(frame)
+            self._drop(opcode)
+            return
         if proxy._doomed_requests[opcode] > 0:
             proxy._doomed_requests[opcode] -= 1
             self._drop(opcode)
@@ -284,6 +327,10 @@ class _Connection:
         if proxy._doomed_replies[opcode] > 0:
             proxy._doomed_replies[opcode] -= 1
             self._doomed[xid] = opcode
+        if opcode == proxy._release_before and proxy._held:
+            held, proxy._held = proxy._held, []
+            for late in held:
+                self.inject(late)
         proxy.counts[opcode] += 1
         assert self._server is not None
         self._server.write(frame)
@@ -292,7 +339,7 @@ class _Connection:
         xid = None if first else struct.unpack_from(">i", frame, 4)[0]
         if xid in self._doomed:
             self._drop(self._doomed[xid])
-        else:
+        elif xid is None or xid <= _INJECTED:
             assert self._client is not None
             self._client.write(frame)
 
