@@ -35,6 +35,24 @@ const ALERT: u8 = 21;
 /// What is known against the servers, for a wait that runs out of time.
 pub(crate) type Findings = Mutex<Option<String>>;
 
+/// Why credentials may have been refused.
+pub(crate) fn why_refused(identity: &Identity) -> &'static str {
+    if identity.has_ticket() {
+        "check the clocks, and that the servers' keytab has the newest key of the principal named as the hosts are"
+    } else {
+        "check username, password and scheme"
+    }
+}
+
+/// Why no server may have answered. One that does SASL by another mechanism does not say so.
+pub(crate) fn why_silent(identity: &Identity) -> &'static str {
+    if identity.has_ticket() {
+        "check the addresses, that a majority of the ensemble runs, and that its SASL is Kerberos, not DIGEST-MD5"
+    } else {
+        "check the addresses, and that a majority of the ensemble runs"
+    }
+}
+
 /// Looks at all servers while a client tries to connect, until something is certain against each of them.
 pub(crate) async fn certain_failure(
     identity: &Identity,
@@ -48,19 +66,23 @@ pub(crate) async fn certain_failure(
         let looks = identity.servers.iter().map(|server| examine(server, material));
         let found: Vec<_> = join_all(looks).await;
         let is_certain = found.iter().all(Option::is_some);
-        let mut reasons: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-        for (server, finding) in identity.servers.iter().zip(found) {
-            if let Some(finding) = finding {
-                reasons.entry(finding).or_default().push(server);
-            }
-        }
-        let reasons = reasons.into_iter().map(|(finding, servers)| format!("{}: {finding}", servers.join(", ")));
-        let reason = reasons.collect::<Vec<_>>().join("; ");
+        let servers = identity.servers.iter().cloned().zip(found);
+        let reason = grouped(servers.filter_map(|(server, finding)| Some((server, finding?))));
         if is_certain {
             return Err(Error::Tls { reason });
         }
         *findings.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason).filter(|it| !it.is_empty());
     }
+}
+
+/// Findings about servers as one line, in which each is told once.
+pub(crate) fn grouped(findings: impl Iterator<Item = (String, String)>) -> String {
+    let mut reasons: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (server, finding) in findings {
+        reasons.entry(finding).or_default().push(server);
+    }
+    let reasons = reasons.into_iter().map(|(finding, servers)| format!("{}: {finding}", servers.join(", ")));
+    reasons.collect::<Vec<_>>().join("; ")
 }
 
 /// What is certain against a server.

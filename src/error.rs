@@ -59,6 +59,16 @@ pub enum Error {
         /// What to check.
         reason: &'static str,
     },
+    /// There is no Kerberos ticket to show to any server, and waiting will not change that.
+    #[error("{hosts} cannot be asked for {path}: no Kerberos ticket for {reason}")]
+    NoTicket {
+        /// The connect string.
+        hosts: String,
+        /// The znode that was asked for.
+        path: String,
+        /// What Kerberos says of each server, and what to do.
+        reason: String,
+    },
     /// No server can be used, and waiting will not change that: its certificate, ours, or TLS to a port without.
     #[error("no server can be used: {reason}")]
     Tls {
@@ -148,14 +158,14 @@ fn whose(permission: &'static str) -> &'static str {
 }
 
 impl Error {
-    /// A machine-readable name from a closed set, one per variant.
+    /// A machine-readable name from a closed set: one per variant, but for who is not let in.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Argument { .. } => "argument",
             Self::LimitMismatch { .. } => "limit_mismatch",
             Self::NoAuth { .. } => "no_auth",
-            Self::AuthFailed { .. } => "auth_failed",
+            Self::AuthFailed { .. } | Self::NoTicket { .. } => "auth_failed",
             Self::Tls { .. } => "tls",
             Self::Unreachable { .. } => "unreachable",
             Self::ConnectionLost { .. } => "connection_lost",
@@ -175,6 +185,7 @@ impl Error {
             Self::LimitMismatch { path, .. }
             | Self::NoAuth { path, .. }
             | Self::AuthFailed { path, .. }
+            | Self::NoTicket { path, .. }
             | Self::ConnectionLost { path, .. }
             | Self::Cancelled { path, .. }
             | Self::NoNode { path }

@@ -11,6 +11,7 @@
 //! | [`settings`] | which ensemble, as whom, for how long (pure) |
 //! | [`wait`] | how a wait ends: answer, time, or the caller |
 //! | `tls`, `diagnosis` | the certificates in files, and why a server cannot be used |
+//! | `kerberos` | the tickets for the servers, or why there are none, behind the feature `gssapi` |
 //! | [`session`] | the live sessions of a process, and what a failure of one means |
 //! | [`recipe`] | the primitives: semaphore and party |
 //! | [`znode`] | single znodes: create, read, write, delete |
@@ -22,6 +23,8 @@ pub mod acl;
 pub mod deadline;
 mod diagnosis;
 pub mod error;
+#[cfg(feature = "gssapi")]
+mod kerberos;
 pub mod path;
 #[cfg(feature = "python")]
 mod py;

@@ -99,9 +99,14 @@ impl Tls {
     }
 }
 
-/// The host in `host:port`, without brackets, as a name that a certificate can have.
+/// The host in `host:port`, without brackets.
+pub(crate) fn host(server: &str) -> &str {
+    server.rsplit_once(':').map_or(server, |(host, _)| host).trim_matches(['[', ']'])
+}
+
+/// The same as a name that a certificate can have.
 pub(crate) fn server_name(server: &str) -> Result<ServerName<'static>> {
-    let host = server.rsplit_once(':').map_or(server, |(host, _)| host).trim_matches(['[', ']']);
+    let host = host(server);
     ServerName::try_from(host.to_owned())
         .map_err(|_| Error::argument("zk_hosts", format!("{host:?} is no name that a certificate can have")))
 }
@@ -199,6 +204,15 @@ impl Credentials {
             Self::DigestMd5 { username, .. } => format!("sasl:{username}"),
             #[cfg(feature = "gssapi")]
             Self::Gssapi => "sasl:GSSAPI".to_owned(),
+        }
+    }
+
+    /// Whether it is a Kerberos ticket that says who it is.
+    pub(crate) fn is_ticket(&self) -> bool {
+        match self {
+            Self::Digest { .. } | Self::DigestMd5 { .. } => false,
+            #[cfg(feature = "gssapi")]
+            Self::Gssapi => true,
         }
     }
 

@@ -17,8 +17,10 @@ use zeroize::Zeroizing;
 use zookeeper_client as zk;
 
 use crate::deadline::Deadline;
-use crate::diagnosis::{certain_failure, Findings};
+use crate::diagnosis::{certain_failure, why_refused, why_silent, Findings};
 use crate::error::{Error, Result};
+#[cfg(feature = "gssapi")]
+use crate::kerberos::{note_lack, tickets};
 use crate::registry::{Registry, Room};
 use crate::security::Credentials;
 use crate::settings::{Identity, Settings};
@@ -32,8 +34,7 @@ pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 /// How many addresses the client is given, by naming each as often as it takes.
 const TRIES_A_PASS: usize = 12;
 
-/// Why credentials may have been refused.
-const CHECK: &str = "check username, password and scheme";
+/// Why credentials may have come to nothing.
 const UNKNOWN: &str = "it knows no such user: SASL is off there, or lets in those who fail";
 
 /// What a call that only reads has left behind when it is cut short.
@@ -132,6 +133,10 @@ impl Session {
                 Some(loading.await.map_err(|error| Error::Internal(error.to_string()))??)
             }
         };
+        #[cfg(feature = "gssapi")]
+        if identity.has_ticket() {
+            tickets(identity, path, findings).await?;
+        }
         tokio::select! {
             opened = Self::connect(identity, material.as_ref(), path) => opened,
             failure = certain_failure(identity, material.as_ref(), findings) => failure.map(|never| match never {}),
@@ -171,7 +176,7 @@ impl Session {
             match checked {
                 Ok(Some(session)) => return Ok(session),
                 Ok(None) => return refused(UNKNOWN),
-                Err(zk::Error::AuthFailed) => return refused(CHECK),
+                Err(zk::Error::AuthFailed) => return refused(why_refused(identity)),
                 Err(zk::Error::Unimplemented) => {
                     return refused("SASL needs ZooKeeper 3.7 or newer, which can tell who is logged in")
                 }
@@ -284,7 +289,7 @@ impl Session {
         use zk::Error as E;
         match error {
             E::NoAuth => Failure::Final(Error::NoAuth { action, path: path.to_owned(), user: self.identity.user() }),
-            E::AuthFailed => Failure::Final(auth_failed(&self.identity, path, CHECK)),
+            E::AuthFailed => Failure::Final(auth_failed(&self.identity, path, why_refused(&self.identity))),
             E::SessionExpired | E::ClientClosed => Failure::Gone,
             E::InvalidAcl => {
                 let reason = "the servers do not take its ACL: they have no such scheme, or its scheme no such id";
@@ -349,7 +354,7 @@ impl Ensemble {
     }
 
     fn unreachable_for(&self, waited: Duration, known: Option<String>) -> Error {
-        let general = || "check the addresses, and that a majority of the ensemble runs".to_owned();
+        let general = || why_silent(&self.identity).to_owned();
         Error::Unreachable { hosts: self.identity.hosts(), waited, advice: known.unwrap_or_else(general) }
     }
 
@@ -388,7 +393,7 @@ impl Ensemble {
                     None => held.insert(Session::open(&self.identity, path, &findings).await?).clone(),
                 };
                 drop(held);
-                if !session.connected().await {
+                if !self.connected(&session, &findings).await {
                     continue;
                 }
                 // It may have moved to a server that does not do SASL since it was opened.
@@ -407,6 +412,19 @@ impl Ensemble {
             }
             Err(Cut::Cancelled) => Err(self.cancelled(budget, path, UNCHANGED)),
         }
+    }
+
+    /// As [`Session::connected`]. What the client lacks to connect again is noted: it only tries on.
+    async fn connected(&self, session: &Session, findings: &Findings) -> bool {
+        #[cfg(feature = "gssapi")]
+        if self.identity.has_ticket() {
+            return tokio::select! {
+                connected = session.connected() => connected,
+                never = note_lack(&self.identity, findings) => match never {},
+            };
+        }
+        let _ = findings;
+        session.connected().await
     }
 
     /// Runs an attempt that only reads, until it has an answer: on the same session while that lives,

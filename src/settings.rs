@@ -81,6 +81,11 @@ impl Identity {
         self.credentials.is_some() || self.tls.as_ref().is_some_and(|tls| tls.client.is_some())
     }
 
+    /// Whether it is a Kerberos ticket that says who the caller is.
+    pub(crate) fn has_ticket(&self) -> bool {
+        self.credentials.as_ref().is_some_and(Credentials::is_ticket)
+    }
+
     /// `scheme:user`, or `anonymous`.
     #[must_use]
     pub fn user(&self) -> String {

@@ -53,7 +53,7 @@ class NoAuth(Error):
 
 
 class AuthFailed(Error):
-    """The ensemble refused the credentials."""
+    """The ensemble refused the credentials, or there are none to show: no Kerberos ticket."""
 
     kind = "auth_failed"
 

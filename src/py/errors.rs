@@ -26,7 +26,7 @@ impl From<Error> for PyErr {
             Error::Argument { .. } => ArgumentError::new_err(arguments),
             Error::LimitMismatch { .. } => LimitMismatch::new_err(arguments),
             Error::NoAuth { .. } => NoAuth::new_err(arguments),
-            Error::AuthFailed { .. } => AuthFailed::new_err(arguments),
+            Error::AuthFailed { .. } | Error::NoTicket { .. } => AuthFailed::new_err(arguments),
             Error::Tls { .. } => TlsFailed::new_err(arguments),
             Error::Unreachable { .. } => Unreachable::new_err(arguments),
             Error::ConnectionLost { .. } => ConnectionLost::new_err(arguments),
