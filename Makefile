@@ -11,6 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 VENV := $(CURDIR)/.venv
 VENV_3006 := $(CURDIR)/.venv-3006
+VENV_GSSAPI := $(CURDIR)/.venv-gssapi
 SOURCES := $(wildcard Cargo.lock) Cargo.toml pyproject.toml README.md \
   $(shell find src compat python salt_ext -type f -not -name '*.pyc' -not -name '*.so')
 
@@ -29,6 +30,13 @@ demo: .make/installed ## the main job through real salt-call, on a real ZooKeepe
 test: .make/installed .make/installed-3006 ## every test; ARGS="-k fork" goes to pytest
 	cargo test --no-default-features --workspace
 	PATH="$(VENV)/bin:$$PATH" ZKCOORD_SALT_3006="$(VENV_3006)/bin" $(VENV)/bin/python -m pytest $(ARGS)
+
+# Its tests have a conftest.py of their own, and `make test` does not collect them: tests/conftest.py says so.
+.PHONY: gssapi
+gssapi: .make/installed-gssapi ## the build with Kerberos, on a realm of its own; one minute; ARGS="-k fork" goes to pytest
+	cargo clippy --all-targets --no-default-features --features gssapi -- -D warnings
+	cargo test --no-default-features --features gssapi --test pure security
+	$(VENV_GSSAPI)/bin/python -m pytest --confcutdir tests/gssapi tests/gssapi $(ARGS)
 
 .PHONY: bench
 bench: .make/installed ## what a lock costs, beside kazoo, Salt's stock module and etcd; takes five minutes
@@ -65,7 +73,7 @@ dist: .make/wheels ## both wheels and the native source distribution, in dist/
 
 .PHONY: clean
 clean: ## remove all that was built here
-	rm -rf .make .venv .venv-3006 dist target docs/_build .pytest_cache .ruff_cache
+	rm -rf .make .venv .venv-3006 .venv-gssapi dist target docs/_build .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -r {} +
 
 .PHONY: prerequisites
@@ -91,6 +99,23 @@ prerequisites:
 
 .make/installed: .make/wheels
 	$(VENV)/bin/pip install --quiet --no-deps --force-reinstall .make/dist/*.whl
+	touch $@
+
+.PHONY: prerequisites-gssapi
+prerequisites-gssapi:
+	@tools/prerequisites gssapi >/dev/null
+
+.make/venv-gssapi: requirements-dev.txt | prerequisites-gssapi
+	"$$(tools/prerequisites)" -m venv --clear $(VENV_GSSAPI)
+	$(VENV_GSSAPI)/bin/pip install --quiet --constraint $< maturin pytest pytest-timeout
+	mkdir -p .make && touch $@
+
+# Without `--auditwheel skip` the wheel has a copy of the Kerberos libraries, which is not that of the host.
+.make/installed-gssapi: $(SOURCES) .make/venv-gssapi
+	rm -rf .make/dist-gssapi
+	$(VENV_GSSAPI)/bin/maturin build --release --features gssapi --auditwheel skip \
+	  --interpreter $(VENV_GSSAPI)/bin/python --out .make/dist-gssapi
+	$(VENV_GSSAPI)/bin/pip install --quiet --no-deps --force-reinstall .make/dist-gssapi/*.whl
 	touch $@
 
 .make/installed-3006: .make/wheels .make/venv-3006

@@ -39,9 +39,9 @@ from types import TracebackType
 from typing import Literal, cast
 
 from zkcoord.testing._java import EnsembleError, java_command
-from zkcoord.testing._security import SASL_SETTINGS, Tls, write_stores, write_users
+from zkcoord.testing._security import SASL_SETTINGS, Kerberos, Tls, write_logins, write_stores
 
-__all__ = ["Ensemble", "EnsembleError", "Mode", "Server", "Tls"]
+__all__ = ["Ensemble", "EnsembleError", "Kerberos", "Mode", "Server", "Tls"]
 
 Mode = Literal["leader", "follower", "standalone"]
 
@@ -233,7 +233,7 @@ class Ensemble:
         fsync: bool = False,
         fast_start: bool = True,
         tls: Tls | None = None,
-        sasl: Mapping[str, str] | None = None,
+        sasl: Mapping[str, str] | Kerberos | None = None,
         config: Mapping[str, object] | None = None,
         base_dir: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -247,8 +247,9 @@ class Ensemble:
         :param fast_start: Java that starts in half the time, and never runs at full speed; not for servers that are
             measured
         :param tls: what a secure port of each server is made with, beside the port that speaks plain text
-        :param sasl: passwords by name of the users that SASL, DIGEST-MD5, is done with. Who does not do it is let
-            in all the same, unless `config` has ``enforce.auth.enabled`` and ``enforce.auth.schemes``.
+        :param sasl: passwords by name of the users that SASL, DIGEST-MD5, is done with; or who the servers are in
+            a Kerberos realm, for GSSAPI. Who does not do it is let in all the same, unless `config` has
+            ``enforce.auth.enabled`` and ``enforce.auth.schemes``.
         :param config: more settings for ``zoo.cfg``, which win over those made here
         :param base_dir: where the ensemble's temporary directory is made, instead of the system's default
         :raises ValueError: `size` is less than 1
@@ -440,7 +441,7 @@ class Ensemble:
         if self._tls:
             config = {**write_stores(self.directory, self._tls), **config}
         if self._sasl:
-            java = (*java, write_users(self.directory, self._sasl))
+            java = (*java, *write_logins(self.directory, self._sasl))
         if self.size > 1:
             for number, peer_ports in enumerate(zip(quorum_ports, election_ports, strict=True), 1):
                 config[f"server.{number}"] = ":".join((_HOST, *map(str, peer_ports)))

@@ -23,6 +23,17 @@ class Tls(NamedTuple):
     """Whether clients must show a certificate."""
 
 
+class Kerberos(NamedTuple):
+    """Who the servers of an `Ensemble` are in a Kerberos realm."""
+
+    principal: str
+    """The servers' name, such as ``zookeeper/127.0.0.1@EXAMPLE.COM``; that of clients to whom they are 127.0.0.1."""
+    keytab: str | os.PathLike[str]
+    """The file with the key to it."""
+    config: str | os.PathLike[str]
+    """The realm's ``krb5.conf``."""
+
+
 def write_stores(directory: Path, tls: Tls) -> dict[str, object]:
     """Write what the servers show and accept; the settings that say so."""
     key_store, trust_store = directory / "server.pem", directory / "authorities.pem"
@@ -36,12 +47,26 @@ def write_stores(directory: Path, tls: Tls) -> dict[str, object]:
     }
 
 
-def write_users(directory: Path, passwords: Mapping[str, str]) -> str:
-    """Write who may log in; the flag that tells Java."""
-    users = "".join(f" user_{name}={_quoted(password)}" for name, password in passwords.items())
-    module = "org.apache.zookeeper.server.auth.DigestLoginModule"
-    (directory / "jaas.conf").write_text(f"Server {{ {module} required{users}; }};\n")
-    return f"-Djava.security.auth.login.config={directory / 'jaas.conf'}"
+def write_logins(directory: Path, sasl: Mapping[str, str] | Kerberos) -> tuple[str, ...]:
+    """Write who may log in, or how the servers do; the flags that tell Java."""
+    if isinstance(sasl, Kerberos):
+        module, settings = (
+            "com.sun.security.auth.module.Krb5LoginModule",
+            {
+                "useKeyTab": "true",
+                "storeKey": "true",
+                "useTicketCache": "false",
+                "keyTab": os.fspath(sasl.keytab),
+                "principal": sasl.principal,
+            },
+        )
+        flags = (f"-Djava.security.krb5.conf={os.fspath(sasl.config)}",)
+    else:
+        module = "org.apache.zookeeper.server.auth.DigestLoginModule"
+        settings, flags = {f"user_{name}": password for name, password in sasl.items()}, ()
+    options = "".join(f" {name}={_quoted(value)}" for name, value in settings.items())
+    (directory / "jaas.conf").write_text(f"Server {{ {module} required{options}; }};\n")
+    return (f"-Djava.security.auth.login.config={directory / 'jaas.conf'}", *flags)
 
 
 def _quoted(text: str) -> str:
