@@ -22,6 +22,7 @@
 pub mod acl;
 pub mod deadline;
 mod diagnosis;
+pub mod ensemble;
 pub mod error;
 #[cfg(feature = "gssapi")]
 mod kerberos;

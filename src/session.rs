@@ -1,31 +1,27 @@
-//! The live sessions of a process. The only file that opens `zookeeper-client`.
+//! A session, and what an error in it means. The only file that opens `zookeeper-client`.
 //!
-//! A session is the server-side lifetime that ephemeral znodes belong to; a connection is the TCP
-//! link under it. Which callers share one is in `registry`.
-//! A lost connection is mended underneath, by the client; an expired session is replaced by the
-//! next caller who asks.
+//! A session is the server-side lifetime that ephemeral znodes belong to; a connection is the TCP link under it.
+//! A lost connection is mended underneath, by the client; an expired session is replaced, in `ensemble`, by the next
+//! caller who asks. Which callers share one is in `registry`.
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::{join_all, BoxFuture};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 use zookeeper_client as zk;
 
-use crate::deadline::Deadline;
-use crate::diagnosis::{certain_failure, why_refused, why_silent, Findings};
+use crate::diagnosis::{certain_failure, why_refused, Findings};
 use crate::error::{Error, Result};
 #[cfg(feature = "gssapi")]
-use crate::kerberos::{note_lack, tickets};
-use crate::registry::{Registry, Room};
+use crate::kerberos::tickets;
 use crate::security::Credentials;
-use crate::settings::{Identity, Settings};
+use crate::settings::Identity;
 use crate::tls::Material;
-use crate::wait::{Budget, Cut};
 
 /// Between a lost connection and the next try on it: a server that answers every request by hanging
 /// up must not be asked in a tight loop.
@@ -35,7 +31,7 @@ pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 const TRIES_A_PASS: usize = 12;
 
 /// Why credentials may have come to nothing.
-const UNKNOWN: &str = "it knows no such user: SASL is off there, or lets in those who fail";
+pub(crate) const UNKNOWN: &str = "it knows no such user: SASL is off there, or lets in those who fail";
 
 /// What a call that only reads has left behind when it is cut short.
 pub(crate) const UNCHANGED: &str = "nothing was changed";
@@ -71,7 +67,7 @@ impl Doubt {
         self.unanswered.load(Ordering::Relaxed)
     }
 
-    fn consequence(&self) -> &'static str {
+    pub(crate) fn consequence(&self) -> &'static str {
         if self.is_unanswered() {
             self.consequence
         } else {
@@ -125,7 +121,7 @@ pub(crate) struct Session {
 
 impl Session {
     /// Opens a session, however long it takes, unless it is certain that none of the servers can be used.
-    async fn open(identity: &Arc<Identity>, path: &str, findings: &Findings) -> Result<Self> {
+    pub(crate) async fn open(identity: &Arc<Identity>, path: &str, findings: &Findings) -> Result<Self> {
         let material = match identity.tls.clone() {
             None => None,
             Some(tls) => {
@@ -187,7 +183,7 @@ impl Session {
     }
 
     /// The session, if it belongs to whom it should: a server that does not do SASL lets everybody in, as nobody.
-    async fn checked(self) -> std::result::Result<Option<Self>, zk::Error> {
+    pub(crate) async fn checked(self) -> std::result::Result<Option<Self>, zk::Error> {
         if !self.identity.credentials.as_ref().is_some_and(Credentials::is_sasl) {
             return Ok(Some(self));
         }
@@ -235,12 +231,12 @@ impl Session {
         matches!(self.client.state(), zk::SessionState::SyncConnected)
     }
 
-    fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.client.state().is_terminated()
     }
 
     /// Waits until there is a connection: `true`; or the session is over: `false`.
-    async fn connected(&self) -> bool {
+    pub(crate) async fn connected(&self) -> bool {
         let mut watcher = self.client.state_watcher();
         while !self.is_connected() {
             if self.is_over() {
@@ -304,11 +300,11 @@ impl Session {
     }
 }
 
-fn connection_lost(identity: &Identity, path: &str, consequence: &'static str) -> Error {
+pub(crate) fn connection_lost(identity: &Identity, path: &str, consequence: &'static str) -> Error {
     Error::ConnectionLost { hosts: identity.hosts(), path: path.to_owned(), consequence }
 }
 
-fn auth_failed(identity: &Identity, path: &str, reason: &'static str) -> Error {
+pub(crate) fn auth_failed(identity: &Identity, path: &str, reason: &'static str) -> Error {
     Error::AuthFailed { hosts: identity.hosts(), path: path.to_owned(), user: identity.user(), reason }
 }
 
@@ -318,155 +314,5 @@ pub(crate) fn acls(acl: &[zk::Acl]) -> zk::Acls<'_> {
         zk::Acls::anyone_all()
     } else {
         zk::Acls::new(acl)
-    }
-}
-
-/// An ensemble as one caller sees it: the sessions to share, and the caller's settings.
-#[derive(Clone, Debug)]
-pub struct Ensemble {
-    registry: Arc<Registry>,
-    settings: Settings,
-    identity: Arc<Identity>,
-    room: Option<Arc<Room>>,
-}
-
-impl Ensemble {
-    /// Nothing is opened before it is needed.
-    #[must_use]
-    pub fn new(registry: Arc<Registry>, settings: Settings) -> Self {
-        let identity = Arc::new(settings.identity.clone());
-        Self { registry, settings, identity, room: None }
-    }
-
-    /// The same ensemble for one who watches paths of so many bytes at a time: perhaps by way of another session.
-    pub(crate) fn with_room(&self, bytes: usize) -> Self {
-        Self { room: Some(Arc::new(self.registry.room(&self.identity, bytes))), ..self.clone() }
-    }
-
-    /// The caller's settings.
-    #[must_use]
-    pub fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
-    pub(crate) fn unreachable(&self, waited: Duration) -> Error {
-        self.unreachable_for(waited, None)
-    }
-
-    fn unreachable_for(&self, waited: Duration, known: Option<String>) -> Error {
-        let general = || why_silent(&self.identity).to_owned();
-        Error::Unreachable { hosts: self.identity.hosts(), waited, advice: known.unwrap_or_else(general) }
-    }
-
-    pub(crate) fn connection_lost(&self, path: &str, consequence: &'static str) -> Error {
-        connection_lost(&self.identity, path, consequence)
-    }
-
-    pub(crate) fn cancelled(&self, budget: &Budget, path: &str, consequence: &'static str) -> Error {
-        Error::Cancelled { path: path.to_owned(), by: budget.cancelled_by(), consequence }
-    }
-
-    /// A session that is connected: the shared one, or a new one in its place if that is over.
-    ///
-    /// # Errors
-    /// [`Error::Unreachable`] within the connect timeout or the budget, [`Error::AuthFailed`], [`Error::Tls`],
-    /// [`Error::Cancelled`].
-    pub(crate) async fn session(&self, budget: &Budget, path: &str) -> Result<Session> {
-        self.session_within(Deadline::after(Instant::now(), self.settings.connect_timeout), budget, path).await
-    }
-
-    /// As [`Ensemble::session`], for one who has waited already: an outage ends the wait with the
-    /// budget only.
-    pub(crate) async fn session_again(&self, budget: &Budget, path: &str) -> Result<Session> {
-        self.session_within(Deadline::NEVER, budget, path).await
-    }
-
-    async fn session_within(&self, limit: Deadline, budget: &Budget, path: &str) -> Result<Session> {
-        let started = Instant::now();
-        let slot = self.registry.slot(&self.identity, self.room.as_ref().map_or(0, |room| room.number));
-        let findings = Findings::default();
-        let opening = async {
-            loop {
-                let mut held = slot.lock().await;
-                let session = match held.as_ref().filter(|session| !session.is_over()) {
-                    Some(session) => session.clone(),
-                    None => held.insert(Session::open(&self.identity, path, &findings).await?).clone(),
-                };
-                drop(held);
-                if !self.connected(&session, &findings).await {
-                    continue;
-                }
-                // It may have moved to a server that does not do SASL since it was opened.
-                match session.checked().await {
-                    Ok(Some(session)) => return Ok(session),
-                    Ok(None) => return Err(auth_failed(&self.identity, path, UNKNOWN)),
-                    Err(_) => tokio::time::sleep(PAUSE).await,
-                }
-            }
-        };
-        match budget.race(limit, opening).await {
-            Ok(outcome) => outcome,
-            Err(Cut::TimedOut) => {
-                let known = findings.into_inner().unwrap_or_else(PoisonError::into_inner);
-                Err(self.unreachable_for(started.elapsed(), known))
-            }
-            Err(Cut::Cancelled) => Err(self.cancelled(budget, path, UNCHANGED)),
-        }
-    }
-
-    /// As [`Session::connected`]. What the client lacks to connect again is noted: it only tries on.
-    async fn connected(&self, session: &Session, findings: &Findings) -> bool {
-        #[cfg(feature = "gssapi")]
-        if self.identity.has_ticket() {
-            return tokio::select! {
-                connected = session.connected() => connected,
-                never = note_lack(&self.identity, findings) => match never {},
-            };
-        }
-        let _ = findings;
-        session.connected().await
-    }
-
-    /// Runs an attempt that only reads, until it has an answer: on the same session while that lives,
-    /// on a new one after that.
-    pub(crate) async fn answer<T, F, A>(&self, budget: &Budget, path: &str, attempt: F) -> Result<T>
-    where
-        F: FnMut(Session) -> A,
-        A: Future<Output = std::result::Result<T, Failure>>,
-    {
-        self.write(budget, path, &Doubt::new(UNCHANGED), attempt).await
-    }
-
-    /// As [`Ensemble::answer`], for an attempt that may write and be repeated. Cut short with a reply
-    /// missing, the error says so.
-    pub(crate) async fn write<T, F, A>(&self, budget: &Budget, path: &str, doubt: &Doubt, mut attempt: F) -> Result<T>
-    where
-        F: FnMut(Session) -> A,
-        A: Future<Output = std::result::Result<T, Failure>>,
-    {
-        let work = async {
-            loop {
-                let session = match self.session(budget, path).await {
-                    Err(error) if doubt.is_unanswered() && !matches!(error, Error::Cancelled { .. }) => {
-                        return Err(self.connection_lost(path, doubt.consequence()));
-                    }
-                    session => session?,
-                };
-                match attempt(session).await {
-                    Ok(answer) => return Ok(answer),
-                    Err(Failure::Final(error)) => return Err(error),
-                    Err(Failure::Gone) => {}
-                    Err(Failure::Lost) => tokio::time::sleep(PAUSE).await,
-                }
-            }
-        };
-        match budget.race(Deadline::NEVER, work).await {
-            Err(Cut::TimedOut) if doubt.is_unanswered() => Err(self.connection_lost(path, doubt.consequence())),
-            Ok(Err(Error::Cancelled { .. })) | Err(Cut::Cancelled) => {
-                Err(self.cancelled(budget, path, doubt.consequence()))
-            }
-            Ok(outcome) => outcome,
-            Err(Cut::TimedOut) => Err(self.unreachable(budget.spent())),
-        }
     }
 }

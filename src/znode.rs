@@ -7,9 +7,10 @@ use futures::future::{join, join_all};
 use zookeeper_client as zk;
 
 use crate::acl;
+use crate::ensemble::Ensemble;
 use crate::error::{Error, Result};
 use crate::path;
-use crate::session::{self, Doubt, Ensemble, Failure, Session};
+use crate::session::{self, Doubt, Failure, Session};
 use crate::wait::Budget;
 
 /// Bytes of a request, which is the servers' own `jute.maxbuffer` unless they were told otherwise. On a longer one

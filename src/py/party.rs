@@ -6,8 +6,8 @@ use pyo3::types::PyDict;
 use super::convert::{count, flag, patience, text, Connection, Given};
 use super::runtime::call;
 use super::security::Security;
+use crate::ensemble::Ensemble;
 use crate::recipe::party;
-use crate::session::Ensemble;
 use crate::wait::Budget;
 
 /// Lists who is present, and waits for enough of them if asked to. See the stub for the whole story.

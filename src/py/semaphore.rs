@@ -6,9 +6,9 @@ use pyo3::types::PyDict;
 use super::convert::{count, flag, identifier, patience, text, Connection, Given};
 use super::runtime::{call, call_with, Listener, Undo};
 use super::security::Security;
+use crate::ensemble::Ensemble;
 use crate::error::Result;
 use crate::recipe::semaphore::{self, Acquired, Claim};
-use crate::session::Ensemble;
 use crate::settings::Settings;
 use crate::wait::Budget;
 

@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use super::convert::{count, text, Common};
 use super::runtime::call;
+use crate::ensemble::Ensemble;
 use crate::error::Error;
 use crate::recipe::semaphore::Claim;
 use crate::recipe::status;
-use crate::session::Ensemble;
 use crate::wait::Budget;
 
 /// Tells who holds a slot since when, and who waits. See the stub for the whole story.

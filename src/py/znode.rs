@@ -8,8 +8,8 @@ use zookeeper_client as zk;
 
 use super::convert::{acls, flag, text, version, Common, Given};
 use super::runtime::call;
+use crate::ensemble::Ensemble;
 use crate::error::{Error, Result};
-use crate::session::Ensemble;
 use crate::wait::Budget;
 use crate::{acl, znode};
 

@@ -7,11 +7,12 @@ use futures::future::join;
 use zookeeper_client as zk;
 
 use crate::deadline::{Deadline, Patience};
+use crate::ensemble::Ensemble;
 use crate::error::{Error, Result};
 use crate::recipe::names::{self, Member};
 use crate::recipe::{lease, or_missing};
 use crate::record;
-use crate::session::{Ensemble, Failure, Session, PAUSE, UNCHANGED};
+use crate::session::{Failure, Session, PAUSE, UNCHANGED};
 use crate::wait::{Budget, Cut};
 
 type Attempt<T> = std::result::Result<T, Failure>;

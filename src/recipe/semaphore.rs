@@ -15,6 +15,7 @@ use zookeeper_client as zk;
 
 use crate::acl;
 use crate::deadline::{Deadline, Patience};
+use crate::ensemble::Ensemble;
 use crate::error::{Error, Result};
 use crate::path;
 use crate::recipe::lease;
@@ -22,7 +23,7 @@ pub use crate::recipe::place::Positions;
 use crate::recipe::place::{Left, Outcome, Place};
 use crate::recipe::{names, or_missing};
 use crate::record::{self, Limit};
-use crate::session::{self, Doubt, Ensemble, Failure, Session};
+use crate::session::{self, Doubt, Failure, Session};
 use crate::settings::Settings;
 use crate::wait::{Budget, Cancel, Cut};
 

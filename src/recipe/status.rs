@@ -7,11 +7,12 @@ use futures::future::{join, join3, join4};
 use serde::Serialize;
 use zookeeper_client as zk;
 
+use crate::ensemble::Ensemble;
 use crate::error::{Error, Result};
 use crate::recipe::semaphore::Claim;
 use crate::recipe::{lease, names, or_missing};
 use crate::record::{self, Limit};
-use crate::session::{Doubt, Ensemble, Failure, Session};
+use crate::session::{Doubt, Failure, Session};
 use crate::wait::Budget;
 
 type Attempt<T> = std::result::Result<T, Failure>;

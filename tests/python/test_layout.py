@@ -69,10 +69,13 @@ ALLOWED = {
     "diagnosis": {"error", "security", "settings", "tls"},
     "kerberos": {"diagnosis", "error", "security", "settings"},
     "wait": {"deadline"},
-    "session": {"deadline", "diagnosis", "error", "kerberos", "security", "settings", "tls", "wait"},
-    "znode": {"acl", "error", "path", "session", "wait"},
-    "recipe": {"acl", "deadline", "error", "path", "record", "session", "settings", "wait"},
-    "py": {"acl", "deadline", "error", "recipe", "secret", "security", "session", "settings", "wait", "znode"},
+    "session": {"diagnosis", "error", "kerberos", "security", "settings", "tls"},
+    "registry": {"session", "settings"},
+    "ensemble": {"deadline", "diagnosis", "error", "kerberos", "registry", "session", "settings", "wait"},
+    "znode": {"acl", "ensemble", "error", "path", "session", "wait"},
+    "recipe": {"acl", "deadline", "ensemble", "error", "path", "record", "session", "settings", "wait"},
+    "py": {"acl", "deadline", "ensemble", "error", "recipe", "registry"}
+    | {"secret", "security", "settings", "wait", "znode"},
 }
 
 
