@@ -21,7 +21,7 @@ from zkcoord.testing import Ensemble, EnsembleError
 
 from bench import distance, drain, fleet, fresh, handover, locks, reading, spent, waiters
 from bench.etcd import etcd_version
-from bench.measure import BenchError, Report, shown
+from bench.measure import BenchError, Report, servers, shown
 from bench.render import render
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -56,7 +56,7 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 140)
     try:
         etcd = etcd_version()  # before anything that takes long
-        with Ensemble(3, fast_start=False) as ensemble:
+        with servers(args.quick) as ensemble:
             results["machine"] = _machine(ensemble) | {"etcd": etcd}
             for name in names:
                 function, limit = WORK[name]

@@ -14,7 +14,7 @@ from pathlib import Path
 from zkcoord.testing import Ensemble
 
 from bench.etcd import Etcd, etcdctl
-from bench.measure import BenchError, Report, Table, Target, Times, interleave
+from bench.measure import BenchError, Report, Table, Target, Times, interleave, servers
 
 _LIMIT = 30.0
 _OURS = """
@@ -59,7 +59,7 @@ def run(ensemble: Ensemble, quick: bool) -> Report:
     memory = "/dev/shm"
     with Etcd(memory if os.path.isdir(memory) else None) as etcd:
         _measure(report, ensemble, etcd, rounds, warm_up, "without fsync")
-    with Ensemble(3, fsync=True, fast_start=False) as durable, Etcd() as etcd:
+    with servers(quick, fsync=True) as durable, Etcd() as etcd:
         _measure(report, durable, etcd, rounds // 2, warm_up, "with fsync")
     _phases(report, ensemble, rounds)
     return report

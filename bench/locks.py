@@ -11,7 +11,7 @@ from kazoo.client import KazooClient
 from zkcoord.testing import Ensemble
 
 from bench.floor import Floor
-from bench.measure import Report, Requests, Steps, Table, Target, Times, interleave
+from bench.measure import Report, Requests, Steps, Table, Target, Times, interleave, servers
 from bench.modules import Modules, load
 
 OURS, STOCK, NEW_JOB = "zkcoord through Salt", "stock through Salt", "stock, each call a new job"
@@ -33,7 +33,7 @@ def run(ensemble: Ensemble, quick: bool) -> Report:
     rounds, warm_up = (20, 10) if quick else (400, 200)
     modules = load()
     volatile = _measure(report, ensemble, modules, rounds, warm_up, "without fsync")
-    with Ensemble(3, fsync=True, fast_start=False) as durable:
+    with servers(quick, fsync=True) as durable:
         safe = _measure(report, durable, modules, rounds // 2, warm_up, "with fsync")
     report.tables.append(Table("where", "Where the time of a lock goes", ("what", "ms", "ms with fsync")))
     report.tables[-1].rows += zip(_PARTS, _parts(volatile), _parts(safe), strict=True)

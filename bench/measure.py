@@ -6,10 +6,13 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import zkcoord
+from kazoo.client import KazooClient
 from zkcoord.testing import Ensemble
 
 Steps = Mapping[str, Callable[[], object]]
@@ -123,6 +126,27 @@ def interleave(sides: Mapping[str, Steps], rounds: int, warm_up: int) -> dict[tu
                 if number >= warm_up:
                     times[side, step].ms.append(ms)
     return times
+
+
+@contextmanager
+def servers(quick: bool, fsync: bool = False) -> Iterator[Ensemble]:
+    """Three servers as production has them: Java at its full speed, and all of them used for a while."""
+    ours, kazoos = (50, 20) if quick else (1000, 250)
+    with Ensemble(3, fsync=fsync, fast_start=False) as ensemble:
+        for server in ensemble.servers:
+            client = KazooClient(server.address, timeout=60)
+            client.start(timeout=30)
+            semaphore = client.Semaphore("/bench-warm/kazoo", "a")
+            for _ in range(kazoos):
+                semaphore.acquire()
+                semaphore.release()
+            client.stop()
+            client.close()
+            for _ in range(ours):
+                zkcoord.lock("/bench-warm/ours", server.address, identifier="a")
+                zkcoord.unlock("/bench-warm/ours", server.address, identifier="a")
+        zkcoord.close()
+        yield ensemble
 
 
 class Requests:
