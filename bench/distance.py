@@ -8,7 +8,7 @@ import zkcoord
 from zkcoord.testing import Ensemble
 
 from bench import fresh, handover
-from bench.locks import NATIVE, OURS, RAW, STOCK, contenders, follower
+from bench.locks import NATIVE, OURS, RAW, STOCK, TWO_READS, contenders, follower
 from bench.measure import Report, Table, Target, interleave
 from bench.modules import load
 from bench.reading import fill
@@ -60,7 +60,7 @@ def run(ensemble: Ensemble, quick: bool) -> Report:
         handed = handover.measure(far, near, 2, rounds, 2)
         times |= {(name, "hand-over, 2 waiters"): taken for name, taken in handed.items()}
         times |= fresh.times(far, rounds)
-    trip = times[RAW, "get"].median
+    trip = times[RAW, TWO_READS].median / 2
     for (who, call), taken in sorted(times.items(), key=lambda it: it[0][1]):
         report.tables[0].rows.append((call, who, taken.median, taken.p99, taken.median / trip))
     report.targets += [
