@@ -7,6 +7,7 @@ import json
 import subprocess
 
 import pytest
+from zkcoord import znode
 
 from tests.support.calls import Waiting
 from tests.support.salt import closed_port
@@ -162,8 +163,14 @@ class TestDoctor:
     def test_the_commands_name_the_ensemble_but_no_secret(self, findings, shim, config, hosts, root):
         config["zookeeper:blue:hosts"] = hosts
         shim.lock(root, hosts, identifier="x")
-        ((_, do),) = findings(profile="blue", zk_hosts=hosts.split(","), username="u", password="s3cret")
-        assert do.endswith(f" zk_hosts={hosts} profile=blue")
+        given = {"profile": "blue", "zk_hosts": hosts.split(","), "username": "u", "password": "s3cret"}
+        ((_, do),) = findings(**given, use_ssl=False)
+        who = "profile=blue username=u password=... use_ssl=False"
+        assert do.endswith(f" reason='...' zk_hosts={hosts} {who}")
+        znode.set(root, b"no number", zk_hosts=hosts)
+        ((_, first), (_, second)) = findings(**given, use_ssl=False)
+        assert first == do
+        assert second.endswith(f": salt-call zookeeper.set {root} N hosts={hosts} {who}"), "it has another name there"
 
     def test_minions_that_cannot_be_asked(self, runner, findings, shim, hosts, root):
         from salt.exceptions import SaltClientError
@@ -206,6 +213,14 @@ class TestDoctor:
             shim.lock(root, hosts, identifier=name, force=True)
         ((what, _),) = findings()
         assert what == "2 hold a slot, and it has 1."
+
+    def test_who_holds_two_slots(self, findings, hosts, root, zk):
+        zk.create(root, b"2")
+        for number in range(2):
+            zk.create(f"{root}/{number:032x}", b"web1")
+        ((what, do),) = findings()
+        assert what == "web1 holds 2 slots."
+        assert do.endswith(f" All are freed by: salt-run zk_concurrency.unlock {root} identifier=web1 reason='...'")
 
     def test_another_number_of_slots_than_expected(self, findings, shim, hosts, root):
         shim.set_max(root, 3, hosts)

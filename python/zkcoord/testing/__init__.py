@@ -305,7 +305,12 @@ class Ensemble:
 
     @property
     def secure_hosts(self) -> str:
-        """The connect string of the secure ports, without a scheme; for an ensemble with `tls`."""
+        """The connect string of the secure ports, without a scheme.
+
+        :raises EnsembleError: the ensemble has no `tls`
+        """
+        if self._tls is None:
+            raise EnsembleError("the ensemble has no secure ports: it was made without tls")
         return ",".join(f"{_HOST}:{server.secure_port}" for server in self.servers)
 
     def start(self, timeout: float = 60.0) -> None:

@@ -2,10 +2,12 @@
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 _LEASE = re.compile(r"[0-9a-f]{32}")
+_SECRET = {"password", "keyfile_password"}
 _Pool = Mapping[str, Any]
 _Finding = dict[str, str]
 
@@ -13,11 +15,11 @@ _Finding = dict[str, str]
 class Examination:
     """One look at a pool: each finding has ``what`` and ``do``."""
 
-    def __init__(self, pool: _Pool, path: str, options: str = "") -> None:
-        """Take the status of the pool at `path`, and what the commands need besides, such as a profile."""
+    def __init__(self, pool: _Pool, path: str, connection: Mapping[str, object] | None = None) -> None:
+        """Take the status of the pool at `path`, and the connection's arguments, for the commands to run."""
         self._pool = pool
         self._path = path
-        self._options = options
+        self._connection = {name: value for name, value in (connection or {}).items() if value not in (None, "")}
 
     @property
     def holders(self) -> list[str]:
@@ -37,16 +39,25 @@ class Examination:
                 "do": f"Once you are sure that it is not acting any more: {self._unlock(who)}",
             }
 
+    def slots_held_twice(self) -> Iterator[_Finding]:
+        """Find those who hold more than one slot."""
+        for who, count in Counter(self.holders).items():
+            if count > 1:
+                yield {
+                    "what": f"{who} holds {count} slots.",
+                    "do": f"Find out whether two hosts call themselves that. All are freed by: {self._unlock(who)}",
+                }
+
     def foreign_children(self) -> Iterator[_Finding]:
         """Find what takes a slot and is no lease."""
         for holder in self._pool["holders"]:
             if not _is_foreign(holder):
                 continue
-            child = shlex.quote(f"{self._path.rstrip('/')}/{holder['lease']}")
+            child = f"{self._path.rstrip('/')}/{holder['lease']}"
             nameless = "" if holder["identifier"] else ", and has no identifier"
             yield {
                 "what": f"The child {holder['lease']} takes a slot since {holder['since']}{nameless}.",
-                "do": f"Find out who made it. If nobody needs it: salt-call zookeeper.delete {child}{self._options}",
+                "do": f"Find out who made it. If nobody needs it: {self._znode('delete', child)}",
             }
 
     def patient_waiters(self, most: float | None) -> Iterator[_Finding]:
@@ -71,7 +82,7 @@ class Examination:
         elif stored is None and data and data.strip():
             yield {
                 "what": "Its data is no number, so nothing limits the slots.",
-                "do": f"Is it a pool at all? Then: salt-call zookeeper.set {shlex.quote(self._path)} N{self._options}",
+                "do": f"Is it a pool at all? Then: {self._znode('set', self._path, ' N')}",
             }
         elif stored is None:
             yield {"what": "It stores no limit: the next to lock decides.", "do": self._set_max("N")}
@@ -90,11 +101,23 @@ class Examination:
     def _unlock(self, who: str) -> str:
         return (
             f"salt-run zk_concurrency.unlock {shlex.quote(self._path)} identifier={shlex.quote(who)}"
-            f" reason='...'{self._options}"
+            f" reason='...'{self._options()}"
         )
 
     def _set_max(self, number: object) -> str:
-        return f"salt-run zk_concurrency.set_max {shlex.quote(self._path)} {number}{self._options}"
+        return f"salt-run zk_concurrency.set_max {shlex.quote(self._path)} {number}{self._options()}"
+
+    def _znode(self, function: str, path: str, more: str = "") -> str:
+        return f"salt-call zookeeper.{function} {shlex.quote(path)}{more}{self._options('hosts')}"
+
+    def _options(self, hosts: str = "zk_hosts") -> str:
+        """What a command needs besides, but for what nobody should read; `hosts` is the name of these there."""
+        named = {hosts if name == "zk_hosts" else name: value for name, value in self._connection.items()}
+        return "".join(f" {name}={'...' if name in _SECRET else _quoted(value)}" for name, value in named.items())
+
+
+def _quoted(value: object) -> str:
+    return shlex.quote(",".join(value) if isinstance(value, list) else str(value))
 
 
 def _is_foreign(holder: Mapping[str, Any]) -> bool:

@@ -19,10 +19,9 @@ Whatever goes wrong is one line, and the exit code of ``salt-run`` is 1. Where `
 ``False`` the ``salt.runner`` state of an orchestration fails; the exit code of ``salt-run`` is 0.
 """
 
-import shlex
-
 import salt.key
 from salt.exceptions import CommandExecutionError, SaltClientError, SaltInvocationError
+from salt.utils.args import clean_kwargs
 
 try:
     from saltext.zkcoord import config
@@ -272,8 +271,8 @@ def doctor(
         As for the execution module's ``lock``. Nothing is created here.
 
     Returns a dict: ``path``, and ``findings``, each with ``what`` and ``do``: holders that are no accepted minion of
-    this master, or that do not answer; waiters that wait for too long; children that are no lease of anybody; more
-    holders than slots, another number of slots than expected, none, or no such pool. ``salt-run`` shows it as text,
+    this master, that do not answer, or that hold two slots; waiters that wait for too long; children that are no lease
+    of anybody; more holders than slots, another number of slots than expected, none, or no such pool. ``salt-run`` shows it as text,
     unless there is an ``--out``. The masters' own leases are holders like any other: only this one's is known here.
 
     Errors, signals and lost connections: as for the execution module's ``status``.
@@ -290,11 +289,13 @@ def doctor(
         limit, patience = _number(int, "max_concurrency", max_concurrency), _number(float, "max_wait", max_wait)
         pool = client.call("status", path, timeout=timeout)
         data = client.data(path, timeout) if pool["max_concurrency"] is None else b""
-    look = Examination(pool, path, _options(zk_hosts=zk_hosts, profile=profile))
+    who = {"profile": profile, "scheme": scheme, "username": username, "password": password}
+    look = Examination(pool, path, {"zk_hosts": zk_hosts, **who, **clean_kwargs(**security)})
     accepted = set(salt.key.get_key(__opts__).list_keys()["minions"])
     here, findings = _present(accepted.intersection(look.holders), ping_timeout)
     known = accepted | {__opts__["id"]}
     findings += look.holders_without_a_minion(known, lambda who: who not in accepted or who in here)
+    findings += look.slots_held_twice()
     findings += look.foreign_children()
     findings += look.patient_waiters(patience)
     findings += look.limit(data, limit)
@@ -328,16 +329,6 @@ def _shown(function, answer):
         return answer
     # Salt takes `data` for states, whose dicts are below a name: without one, it would have failed.
     return {"outputter": "zk_concurrency", "data": {answer["path"]: answer}}
-
-
-def _options(**arguments):
-    """
-    What the commands of the findings need besides.
-    """
-    given = (
-        (name, ",".join(value) if isinstance(value, list) else value) for name, value in arguments.items() if value
-    )
-    return "".join(f" {name}={shlex.quote(str(value))}" for name, value in given)
 
 
 def _number(kind, name, value):
