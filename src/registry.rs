@@ -29,7 +29,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// The slot of an identity with a number; 0 is for all who watch nothing.
+    /// The slot of an identity with a number; 0 is that of all who watch nothing, and of the first who do.
     pub(crate) fn slot(&self, identity: &Arc<Identity>, number: usize) -> Slot {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let slots = slots.entry(identity.clone()).or_default();
@@ -54,10 +54,17 @@ impl Registry {
         Room { number, bytes, taken }
     }
 
+    /// Keeps only those identities, and so passwords, under which somebody still watches.
+    fn forget_unused(&self) {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.retain(|_, taken| taken.iter().any(|taken| Arc::strong_count(taken) > 1));
+    }
+
     /// Ends all sessions, so that their ephemeral znodes go now and not with a timeout. Servers that
     /// cannot be told within `limit` find out by themselves.
     pub async fn close(&self, limit: Duration) {
         let slots = std::mem::take(&mut *self.slots.lock().unwrap_or_else(PoisonError::into_inner));
+        self.forget_unused();
         let closing = slots.into_values().flatten().map(|slot| async move {
             if let Some(session) = slot.lock().await.take() {
                 session.close().await;

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,17 +36,17 @@ pub(crate) const UNKNOWN: &str = "it knows no such user: SASL is off there, or l
 /// What a call that only reads has left behind when it is cut short.
 pub(crate) const UNCHANGED: &str = "nothing was changed";
 
-/// A write whose reply may be missing when a call is cut short.
+/// Writes whose replies may be missing when a call is cut short.
 #[derive(Debug)]
 pub(crate) struct Doubt {
-    unanswered: AtomicBool,
+    unanswered: AtomicUsize,
     consequence: &'static str,
 }
 
 impl Doubt {
     /// `consequence`: what it means for the caller, if the reply is missing.
     pub(crate) fn new(consequence: &'static str) -> Self {
-        Self { unanswered: AtomicBool::new(false), consequence }
+        Self { unanswered: AtomicUsize::new(0), consequence }
     }
 
     /// Awaits a write that was sent. It is in doubt until a reply says what became of it.
@@ -54,17 +54,17 @@ impl Doubt {
         &self,
         write: impl Future<Output = std::result::Result<T, zk::Error>>,
     ) -> std::result::Result<T, zk::Error> {
-        let before = self.unanswered.swap(true, Ordering::Relaxed);
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
         let result = write.await;
         if result.as_ref().err().is_none_or(is_refusal) {
-            self.unanswered.store(before, Ordering::Relaxed);
+            self.unanswered.fetch_sub(1, Ordering::Relaxed);
         }
         result
     }
 
     /// Whether the reply to any write is missing.
     pub(crate) fn is_unanswered(&self) -> bool {
-        self.unanswered.load(Ordering::Relaxed)
+        self.unanswered.load(Ordering::Relaxed) > 0
     }
 
     pub(crate) fn consequence(&self) -> &'static str {

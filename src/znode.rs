@@ -89,7 +89,8 @@ pub async fn create(ensemble: &Ensemble, new: &New, budget: &Budget) -> Result<S
                     // Ours, if it is what was to be made.
                     match session.client().get_data(&new.path).await {
                         Ok((data, _)) if data == new.data => Ok(new.path.clone()),
-                        _ => made,
+                        Ok(_) => made,
+                        Err(error) => Err(failure(&session, &error, "read", &new.path, 0)),
                     }
                 }
                 made => made,
@@ -182,11 +183,15 @@ pub async fn acl(ensemble: &Ensemble, path: &str, budget: &Budget) -> Result<acl
 /// reply was lost, and those of [`exists`].
 pub async fn set(ensemble: &Ensemble, path: &str, data: &[u8], version: i32, budget: &Budget) -> Result<zk::Stat> {
     check_size(path, data, &[])?;
-    let attempt = |session: Session| async move {
-        let written = session.client().set_data(path, data, wanted(version)).await;
-        written.map_err(|error| once(ensemble, failure(&session, &error, "write", path, version), version, path))
+    let doubt = Doubt::new(UNKNOWN);
+    let attempt = |session: Session| {
+        let doubt = &doubt;
+        async move {
+            let written = doubt.write(session.client().set_data(path, data, wanted(version))).await;
+            written.map_err(|error| once(ensemble, failure(&session, &error, "write", path, version), version, path))
+        }
     };
-    ensemble.answer(budget, path, attempt).await
+    ensemble.write(budget, path, &doubt, attempt).await
 }
 
 /// Sets the ACL of a znode, if that is at `version`; -1 stands for any.
@@ -200,11 +205,15 @@ pub async fn set_acl(
     version: i32,
     budget: &Budget,
 ) -> Result<zk::Stat> {
-    let attempt = |session: Session| async move {
-        let written = session.client().set_acl(path, acl, wanted(version)).await;
-        written.map_err(|error| once(ensemble, failure(&session, &error, "admin", path, version), version, path))
+    let doubt = Doubt::new(UNKNOWN);
+    let attempt = |session: Session| {
+        let doubt = &doubt;
+        async move {
+            let written = doubt.write(session.client().set_acl(path, acl, wanted(version))).await;
+            written.map_err(|error| once(ensemble, failure(&session, &error, "admin", path, version), version, path))
+        }
     };
-    ensemble.answer(budget, path, attempt).await
+    ensemble.write(budget, path, &doubt, attempt).await
 }
 
 /// Deletes a znode, if it is at `version` (-1 stands for any), and with `recursive` all below it;

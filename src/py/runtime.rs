@@ -116,7 +116,7 @@ where
     }
     if let Some(error) = raised {
         // What was not undone has to be told as well.
-        if let Err(doubt @ Error::ConnectionLost { .. }) = result {
+        if let (Err(doubt @ Error::ConnectionLost { .. }), None) = (result, error.cause(py)) {
             error.set_cause(py, Some(doubt.into()));
         }
         return Err(error);

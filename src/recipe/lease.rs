@@ -54,8 +54,20 @@ pub(super) async fn leave_one(session: &Session, claim: &Claim) -> Attempt<()> {
     let read = read(session, &claim.pool, own).await?.into_iter();
     let mut there: Vec<_> = read.filter_map(|(name, read)| Some((read.ok()?.1.czxid, name))).collect();
     there.sort_unstable();
-    let younger: Vec<_> = there.into_iter().skip(1).map(|(_, name)| Named { name, czxid: None }).collect();
-    delete(session, &claim.pool, &younger, &Doubt::new("")).await.map(drop)
+    let Some(((_, eldest), younger)) = there.split_first() else {
+        return Ok(());
+    };
+    let refused = |error| session.failure(&error, "delete", &claim.pool);
+    let deleting = {
+        let mut writer = session.client().new_multi_writer();
+        // Where that one was given back meanwhile, the others are what is held.
+        writer.add_check_version(&format!("{}/{eldest}", claim.pool), 0).map_err(refused)?;
+        for (_, name) in younger {
+            writer.add_delete(&format!("{}/{name}", claim.pool), None).map_err(refused)?;
+        }
+        writer.commit()
+    };
+    deleting.await.map(drop).map_err(|error| refused(error.into()))
 }
 
 /// A lease that an unlock is about to delete.
@@ -96,6 +108,7 @@ pub(super) async fn remove(session: &Session, claim: &Claim, doubt: &Doubt, chos
         if deleted {
             return Ok(true);
         }
+        *choice() = None;
     }
     let found = find(session, claim).await?;
     *choice() = Some((found.clone(), true));

@@ -39,6 +39,7 @@ pub async fn members(ensemble: &Ensemble, party: &str, budget: &Budget) -> Resul
 /// # Errors
 /// As [`members`]; [`Error::Unreachable`] when the time is up and nobody has answered.
 pub async fn gather(ensemble: &Ensemble, party: &str, enough: usize, budget: &Budget) -> Result<Vec<String>> {
+    let ensemble = &ensemble.with_room(party.len());
     let mut present = None;
     let work = async {
         let mut opened = ensemble.session(budget, party).await;

@@ -194,7 +194,9 @@ async fn contend(
             give_back(ensemble, &claim).await.map_err(|_| in_doubt())?;
         }
         return match (end, left) {
-            (Ok(Ok(Outcome::Taken)), _) | (Err(Cut::TimedOut), Some(Left::Lease)) => Ok(Acquired::Taken),
+            (Ok(Ok(Outcome::Taken)), _) | (Ok(Ok(Outcome::Full)) | Err(Cut::TimedOut), Some(Left::Lease)) => {
+                Ok(Acquired::Taken)
+            }
             (Ok(Ok(Outcome::Already)), _) => Ok(Acquired::Already),
             (_, None) if progress.is_unsure() => Err(in_doubt()),
             (Ok(Ok(Outcome::Full)), _) => Ok(Acquired::No),

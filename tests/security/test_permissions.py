@@ -270,6 +270,26 @@ class TestOnlyOperatorsForce:
         with pytest.raises(errors.ServerError, match="quota"):
             minion(pool, "web2")
 
+    def test_what_comes_in_the_same_instant_may_pass(self, strict, pool, minion):
+        minion(pool, "web1")
+        client = KazooClient(strict, auth_data=[("digest", "minions:minions-pw")])
+        client.start(timeout=30)
+        try:
+            for _ in range(20):
+                leases = [f"{pool}/lease-{number}" for number in range(20)]
+                creating = [(lease, client.create_async(lease)) for lease in leases]
+                for _, created in creating:
+                    created.wait(30)
+                passed = [lease for lease, created in creating if created.successful()]
+                if len(passed) > 1:
+                    return
+                for lease in passed:
+                    client.delete(lease)
+            pytest.fail("the servers are better than what the manual says of them")
+        finally:
+            client.stop()
+            client.close()
+
     def test_kazoo_is_stopped_too(self, strict, pool, minion):
         minion(pool, "web1")
         minion(pool, "web2")

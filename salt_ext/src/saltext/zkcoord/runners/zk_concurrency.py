@@ -272,8 +272,9 @@ def doctor(
 
     Returns a dict: ``path``, and ``findings``, each with ``what`` and ``do``: holders that are no accepted minion of
     this master, that do not answer, or that hold two slots; waiters that wait for too long; children that are no lease
-    of anybody; more holders than slots, another number of slots than expected, none, or no such pool. ``salt-run`` shows it as text,
-    unless there is an ``--out``. The masters' own leases are holders like any other: only this one's is known here.
+    of anybody; more holders than slots, another number of slots than expected, none, or no such pool. ``salt-run``
+    shows it as text, unless there is an ``--out``. The masters' own leases are holders like any other: only this
+    one's is known here.
 
     Errors, signals and lost connections: as for the execution module's ``status``.
 
