@@ -1,6 +1,8 @@
 """The transaction order, read from the logs of real servers."""
 
 import shutil
+import struct
+import zlib
 
 import pytest
 import zkcoord
@@ -96,6 +98,23 @@ def test_a_record_that_was_torn_by_a_kill_ends_the_log(copies):
     data[at + 3] ^= 0xFF
     file.write_bytes(data)
     assert list(txnlog.records(file)) == before[:-1]
+
+
+def test_a_record_may_have_another_digest_and_may_not_say_something_else(copies, directories):
+    file = next(file for file in files(copies[0]) if any(b"c" in record for _, record in txnlog.records(file)))
+    before, zxid = file.read_bytes(), 0
+    for zxid, record in txnlog.records(file):
+        at = before.find(record)
+        if txnlog.decode(record).changes[:1] == (txnlog.Change("open"),):
+            break
+    for changed, agree in ((record[:-1] + bytes([record[-1] ^ 1]), True), (bytes([record[0] ^ 1]) + record[1:], False)):
+        checksum = struct.pack(">q", zlib.adler32(changed))
+        file.write_bytes(before[: at - 12] + checksum + before[at - 4 : at] + changed + before[at + len(record) :])
+        if agree:
+            assert txnlog.transactions(copies) == txnlog.transactions(directories[0])
+        else:
+            with pytest.raises(txnlog.LogError, match=f"the servers do not agree on {zxid:#x}: "):
+                txnlog.transactions(copies)
 
 
 def test_what_only_a_killed_leader_has_logged_did_not_happen(copies, directories):
