@@ -102,11 +102,10 @@ def test_a_record_that_was_torn_by_a_kill_ends_the_log(copies):
 
 def test_a_record_may_have_another_digest_and_may_not_say_something_else(copies, directories):
     file = next(file for file in files(copies[0]) if any(b"c" in record for _, record in txnlog.records(file)))
-    before, zxid = file.read_bytes(), 0
-    for zxid, record in txnlog.records(file):
-        at = before.find(record)
-        if txnlog.decode(record).changes[:1] == (txnlog.Change("open"),):
-            break
+    opens = ((zxid, it) for zxid, it in txnlog.records(file) if txnlog.decode(it).changes == (txnlog.Change("open"),))
+    zxid, record = next(opens)
+    before = file.read_bytes()
+    at = before.find(record)
     for changed, agree in ((record[:-1] + bytes([record[-1] ^ 1]), True), (bytes([record[0] ^ 1]) + record[1:], False)):
         checksum = struct.pack(">q", zlib.adler32(changed))
         file.write_bytes(before[: at - 12] + checksum + before[at - 4 : at] + changed + before[at + len(record) :])
