@@ -18,9 +18,9 @@ use crate::wait::{Budget, Cut};
 #[derive(Clone, Debug)]
 pub struct Ensemble {
     registry: Arc<Registry>,
-    settings: Settings,
+    settings: Arc<Settings>,
     identity: Arc<Identity>,
-    room: Option<Arc<Room>>,
+    room: Arc<Room>,
 }
 
 impl Ensemble {
@@ -28,12 +28,13 @@ impl Ensemble {
     #[must_use]
     pub fn new(registry: Arc<Registry>, settings: Settings) -> Self {
         let identity = Arc::new(settings.identity.clone());
-        Self { registry, settings, identity, room: None }
+        let room = Arc::new(registry.room(&identity, 0));
+        Self { registry, settings: Arc::new(settings), identity, room }
     }
 
     /// The same ensemble for one who watches paths of so many bytes at a time: perhaps by way of another session.
     pub(crate) fn with_room(&self, bytes: usize) -> Self {
-        Self { room: Some(Arc::new(self.registry.room(&self.identity, bytes))), ..self.clone() }
+        Self { room: Arc::new(self.registry.room(&self.identity, bytes)), ..self.clone() }
     }
 
     /// The caller's settings.
@@ -76,11 +77,10 @@ impl Ensemble {
 
     async fn session_within(&self, limit: Deadline, budget: &Budget, path: &str) -> Result<Session> {
         let started = Instant::now();
-        let slot = self.registry.slot(&self.identity, self.room.as_ref().map_or(0, |room| room.number));
         let findings = Findings::default();
         let opening = async {
             loop {
-                let mut held = slot.lock().await;
+                let mut held = self.room.slot.session.lock().await;
                 let session = match held.as_ref().filter(|session| !session.is_over()) {
                     Some(session) => session.clone(),
                     None => held.insert(Session::open(&self.identity, path, &findings).await?).clone(),

@@ -3,7 +3,8 @@
 //! A write whose reply was lost is not repeated blindly. Where the outcome can be told from what is
 //! there it is; where it cannot (a sequential name, a version) the error says so.
 
-use futures::future::{join, join_all};
+use futures::future::{join, join_all, BoxFuture};
+use futures::FutureExt;
 use zookeeper_client as zk;
 
 use crate::acl;
@@ -183,15 +184,7 @@ pub async fn acl(ensemble: &Ensemble, path: &str, budget: &Budget) -> Result<acl
 /// reply was lost, and those of [`exists`].
 pub async fn set(ensemble: &Ensemble, path: &str, data: &[u8], version: i32, budget: &Budget) -> Result<zk::Stat> {
     check_size(path, data, &[])?;
-    let doubt = Doubt::new(UNKNOWN);
-    let attempt = |session: Session| {
-        let doubt = &doubt;
-        async move {
-            let written = doubt.write(session.client().set_data(path, data, wanted(version))).await;
-            written.map_err(|error| once(ensemble, failure(&session, &error, "write", path, version), version, path))
-        }
-    };
-    ensemble.write(budget, path, &doubt, attempt).await
+    write(ensemble, path, "write", version, budget, |client| client.set_data(path, data, wanted(version)).boxed()).await
 }
 
 /// Sets the ACL of a znode, if that is at `version`; -1 stands for any.
@@ -205,12 +198,24 @@ pub async fn set_acl(
     version: i32,
     budget: &Budget,
 ) -> Result<zk::Stat> {
+    write(ensemble, path, "admin", version, budget, |client| client.set_acl(path, acl, wanted(version)).boxed()).await
+}
+
+/// Writes to a znode that is there, if it is at `version`.
+async fn write(
+    ensemble: &Ensemble,
+    path: &str,
+    action: &'static str,
+    version: i32,
+    budget: &Budget,
+    request: impl Fn(&zk::Client) -> BoxFuture<'_, std::result::Result<zk::Stat, zk::Error>>,
+) -> Result<zk::Stat> {
     let doubt = Doubt::new(UNKNOWN);
     let attempt = |session: Session| {
-        let doubt = &doubt;
+        let (doubt, request) = (&doubt, &request);
         async move {
-            let written = doubt.write(session.client().set_acl(path, acl, wanted(version))).await;
-            written.map_err(|error| once(ensemble, failure(&session, &error, "admin", path, version), version, path))
+            let written = doubt.write(request(session.client())).await;
+            written.map_err(|error| once(ensemble, failure(&session, &error, action, path, version), version, path))
         }
     };
     ensemble.write(budget, path, &doubt, attempt).await

@@ -2,11 +2,11 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use futures::future::{join, try_join_all};
+use futures::future::try_join_all;
 use zookeeper_client as zk;
 
 use crate::recipe::semaphore::Claim;
-use crate::recipe::{names, or_missing};
+use crate::recipe::{children, names, or_missing};
 use crate::session::{Doubt, Failure, Session};
 
 /// Leases read with one request, which must stay below the servers' limit of 1 MiB.
@@ -117,11 +117,7 @@ pub(super) async fn remove(session: &Session, claim: &Claim, doubt: &Doubt, chos
 
 /// All leases of the claim's identifier.
 async fn find(session: &Session, claim: &Claim) -> Attempt<Vec<Named>> {
-    // The sync makes a server that lags show what others were told before.
-    let (synced, listed) = join(session.client().sync(&claim.pool), session.client().list_children(&claim.pool)).await;
-    let refused = |error| session.failure(&error, "read", &claim.pool);
-    synced.map_err(refused)?;
-    let listed = or_missing(listed).map_err(refused)?.unwrap_or_default();
+    let listed = children(session, &claim.pool).await?;
     let persistent = names::persistent_owner(&claim.identifier);
     let named = listed.iter().filter(|name| names::is_of(name, &persistent)).cloned();
     let mut found: Vec<_> = named.map(|name| Named { name, czxid: None }).collect();

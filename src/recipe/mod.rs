@@ -19,7 +19,10 @@ pub mod status;
 mod sweep;
 mod view;
 
+use futures::future::join;
 use zookeeper_client::Error;
+
+use crate::session::{Failure, Session};
 
 /// A znode that is not there is an answer.
 fn or_missing<T>(result: std::result::Result<T, Error>) -> std::result::Result<Option<T>, Error> {
@@ -28,4 +31,13 @@ fn or_missing<T>(result: std::result::Result<T, Error>) -> std::result::Result<O
         Err(Error::NoNode) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The names of a znode's children, as new as the leader's state: a server that lags shows what others were told
+/// before. A znode that is not there has none.
+async fn children(session: &Session, path: &str) -> std::result::Result<Vec<String>, Failure> {
+    let (synced, listed) = join(session.client().sync(path), session.client().list_children(path)).await;
+    let refused = |error| session.failure(&error, "read", path);
+    synced.map_err(refused)?;
+    Ok(or_missing(listed).map_err(refused)?.unwrap_or_default())
 }

@@ -3,14 +3,13 @@
 //!
 //! Source: kazoo's party recipe (`kazoo.recipe.party`).
 
-use futures::future::join;
 use zookeeper_client as zk;
 
 use crate::deadline::{Deadline, Patience};
 use crate::ensemble::Ensemble;
 use crate::error::{Error, Result};
 use crate::recipe::names::{self, Member};
-use crate::recipe::{lease, or_missing};
+use crate::recipe::{children, lease, or_missing};
 use crate::record;
 use crate::session::{Failure, Session, PAUSE, UNCHANGED};
 use crate::wait::{Budget, Cut};
@@ -24,11 +23,8 @@ type Attempt<T> = std::result::Result<T, Failure>;
 pub async fn members(ensemble: &Ensemble, party: &str, budget: &Budget) -> Result<Vec<String>> {
     ensemble
         .answer(budget, party, |session| async move {
-            let client = session.client();
-            let (synced, listed) = join(client.sync(party), client.list_children(party)).await;
-            let refused = |error| session.failure(&error, "read", party);
-            synced.map_err(refused)?;
-            identifiers(&session, party, or_missing(listed).map_err(refused)?.unwrap_or_default()).await
+            let present = children(&session, party).await?;
+            identifiers(&session, party, present).await
         })
         .await
 }

@@ -32,7 +32,7 @@ use crate::recipe::lease::{self, Own};
 use crate::recipe::semaphore::{Claim, Progress};
 use crate::recipe::sweep::sweep;
 use crate::recipe::view::{self, View};
-use crate::recipe::{names, or_missing, order};
+use crate::recipe::{children, names, order};
 use crate::record::Limit;
 use crate::session::{Failure, Session, PAUSE};
 
@@ -389,10 +389,7 @@ impl Place {
             Stage::Outside => Vec::new(),
             Stage::Queued(name) if !self.stale => vec![name.clone()],
             Stage::Entering | Stage::Queued(_) => {
-                let (synced, queue) = join(client.sync(&self.queue), client.list_children(&self.queue)).await;
-                let refused = |error| self.failure(&error, "read", &self.queue);
-                synced.map_err(refused)?;
-                let queue = or_missing(queue).map_err(refused)?.unwrap_or_default();
+                let queue = children(&self.session, &self.queue).await?;
                 queue.into_iter().filter(|name| name.starts_with(&self.prefix)).collect()
             }
         };

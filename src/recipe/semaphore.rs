@@ -21,7 +21,7 @@ use crate::path;
 use crate::recipe::lease;
 pub use crate::recipe::place::Positions;
 use crate::recipe::place::{Left, Outcome, Place};
-use crate::recipe::{names, or_missing};
+use crate::recipe::{children, names};
 use crate::record::{self, Limit};
 use crate::session::{self, Doubt, Failure, Session};
 use crate::settings::Settings;
@@ -281,12 +281,7 @@ pub async fn release(ensemble: &Ensemble, claim: &Claim, budget: &Budget) -> Res
 pub async fn holders(ensemble: &Ensemble, pool: &str, budget: &Budget) -> Result<Vec<String>> {
     ensemble
         .answer(budget, pool, |session| async move {
-            let client = session.client();
-            // The sync makes a server that lags show what others were told before.
-            let (synced, listed) = join(client.sync(pool), client.list_children(pool)).await;
-            let refused = |error| session.failure(&error, "read", pool);
-            synced.map_err(refused)?;
-            let leases = or_missing(listed).map_err(refused)?.unwrap_or_default();
+            let leases = children(&session, pool).await?;
             let mut holders = Vec::with_capacity(leases.len());
             for (name, read) in lease::read(&session, pool, leases).await? {
                 match read {

@@ -215,10 +215,7 @@ class Proxy:
 
     async def _send_held(self) -> int:
         (connection,) = self._connections
-        held, self._held = self._held, []
-        for frame in held:
-            connection.inject(frame)
-        return len(held)
+        return connection.send_held()
 
     async def _set_release_before(self, opcode: int) -> None:
         self._release_before = opcode
@@ -226,6 +223,7 @@ class Proxy:
     async def _heal(self) -> None:
         self._doomed_requests.clear()
         self._to_hold.clear()
+        self._release_before = None
         self._doomed_replies.clear()
         await self._set(stalled=False, delay=0.0)
         await self._accept()
@@ -271,11 +269,14 @@ class _Connection:
         self._requests.run()
         self._replies.run()
 
-    def inject(self, frame: bytes) -> None:
-        """Send a request that the client does not know of."""
+    def send_held(self) -> int:
+        """Send what the proxy holds, as requests that the client does not know of."""
         assert self._server is not None
-        self._injected += 1
-        self._server.write(frame[:4] + struct.pack(">i", _INJECTED + self._injected) + frame[8:])
+        held, self._proxy._held = self._proxy._held, []
+        for frame in held:
+            self._injected += 1
+            self._server.write(frame[:4] + struct.pack(">i", _INJECTED + self._injected) + frame[8:])
+        return len(held)
 
     def close(self, reset: bool) -> None:
         """End both sides, with what was written to them delivered or, for a reset, perhaps not."""
@@ -327,10 +328,8 @@ class _Connection:
         if proxy._doomed_replies[opcode] > 0:
             proxy._doomed_replies[opcode] -= 1
             self._doomed[xid] = opcode
-        if opcode == proxy._release_before and proxy._held:
-            held, proxy._held = proxy._held, []
-            for late in held:
-                self.inject(late)
+        if opcode == proxy._release_before:
+            self.send_held()
         proxy.counts[opcode] += 1
         assert self._server is not None
         self._server.write(frame)
