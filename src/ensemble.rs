@@ -83,7 +83,8 @@ impl Ensemble {
                 let mut held = self.room.slot.session.lock().await;
                 let session = match held.as_ref().filter(|session| !session.is_over()) {
                     Some(session) => session.clone(),
-                    None => held.insert(Session::open(&self.identity, path, &findings).await?).clone(),
+                    // Apart, because it is much, and rare: every call would carry room for it.
+                    None => held.insert(Box::pin(Session::open(&self.identity, path, &findings)).await?).clone(),
                 };
                 drop(held);
                 if !self.connected(&session, &findings).await {

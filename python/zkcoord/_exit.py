@@ -37,14 +37,11 @@ class _Threads:
         self.closer = None
 
 
-def on_main_thread() -> bool:
-    """Whether this is the thread that Python runs signal handlers on."""
-    threading = sys.modules.get("threading")
-    return get_ident() == _main if threading is None else threading.current_thread() is threading.main_thread()
+def enter() -> bool:
+    """Note that this thread makes a call, and see to the end of its process.
 
-
-def enter() -> None:
-    """Note that this thread makes a call, and see to the end of its process."""
+    Return whether this is the main thread, on which Python runs signal handlers.
+    """
     global _pid, _threads, _before_executors  # noqa: PLW0603 - one process, one state
     threading = sys.modules.get("threading")
     if is_first := os.getpid() != _pid:
@@ -53,14 +50,16 @@ def enter() -> None:
         atexit.register(_hook, _pid, _at_exit)
         _register_with_multiprocessing()
     if threading is None:
-        return
+        return get_ident() == _main
     if _threads is None:
         _threads = _Threads(threading, threading.enumerate() if is_first else ())
         _before_executors = _register_with_threading()
     elif not _before_executors and "concurrent.futures.thread" in sys.modules:
         # The last to register is the first to run, and its hook waits for threads that may wait for us.
         _before_executors = _register_with_threading()
-    _threads.callers.add(threading.current_thread())
+    thread = threading.current_thread()
+    _threads.callers.add(thread)
+    return thread is threading.main_thread()
 
 
 def _register_with_threading() -> bool:

@@ -1,7 +1,9 @@
 //! The extension module `zkcoord._core`: parse, call, wrap. No logic, no protocol.
 
 mod convert;
+mod driver;
 mod errors;
+mod imported;
 mod party;
 mod process;
 mod runtime;

@@ -1,6 +1,6 @@
 //! One tokio runtime for each process, with its sessions.
 //!
-//! After a fork the runtime's threads do not exist in the child, and its sockets are the parent's. So
+//! After a fork the runtime's thread does not exist in the child, and its sockets are the parent's. So
 //! the slot of the runtime carries an identity of the process, a child makes its own, and what it has
 //! inherited is neither used nor dropped: dropping it would end the parent's session. The slot is a
 //! chain of lock-free cells, one link for each generation of forks, so that a fork at any moment leaves
@@ -8,14 +8,17 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU32, AtomicU8, Ordering};
-use std::sync::{mpsc, Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt;
 use once_cell::race::OnceBox;
 use pyo3::prelude::*;
-use tokio::runtime::Runtime;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::driver::Driver;
+use super::imported::Imported;
 use crate::error::{Error, Result};
 use crate::registry::Registry;
 use crate::wait::Cancel;
@@ -42,6 +45,8 @@ pub(super) fn forked() {
     GENERATION.fetch_add(1, Ordering::AcqRel);
 }
 
+static ENTER: Imported = Imported::new("zkcoord._exit", "enter");
+
 /// Process id and generation.
 type Id = (u32, u32);
 
@@ -51,11 +56,10 @@ fn id() -> Id {
 
 pub(super) struct Process {
     id: Id,
-    pub(super) runtime: Runtime,
+    pub(super) driver: Driver,
     pub(super) registry: Arc<Registry>,
     cancel: Mutex<Cancel>,
-    calls: Mutex<usize>,
-    no_calls: Condvar,
+    calls: watch::Sender<usize>,
     ending: AtomicU8,
 }
 
@@ -73,19 +77,12 @@ static PROCESSES: Chain = Chain { cell: OnceBox::new() };
 
 impl Process {
     fn new() -> std::io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("zkcoord")
-            .enable_io()
-            .enable_time()
-            .build()?;
         Ok(Self {
             id: id(),
-            runtime,
+            driver: Driver::new()?,
             registry: Arc::default(),
             cancel: Mutex::default(),
-            calls: Mutex::default(),
-            no_calls: Condvar::new(),
+            calls: watch::Sender::default(),
             ending: AtomicU8::new(ALIVE),
         })
     }
@@ -102,18 +99,19 @@ impl Process {
         None
     }
 
-    /// This process's own, made now if need be.
-    pub(super) fn current(py: Python<'_>) -> PyResult<&'static Self> {
+    /// This process's own, made now if need be, for a call; and whether the call is the main thread's.
+    pub(super) fn enter(py: Python<'_>) -> PyResult<(&'static Self, bool)> {
         let mut chain = &PROCESSES;
         loop {
+            let unable = |error| Error::Internal(format!("cannot start a thread: {error}"));
             let link = chain.cell.get_or_try_init(|| {
-                Process::new()
-                    .map(|process| Box::new(Link { process, next: Chain::default() }))
-                    .map_err(|error| Error::Internal(format!("cannot start a thread: {error}")))
+                let process = Process::new().map_err(unable)?;
+                Ok::<_, Error>(Box::new(Link { process, next: Chain::default() }))
             })?;
             if link.process.id == id() {
-                py.import("zkcoord._exit")?.call_method0("enter")?;
-                return Ok(&link.process);
+                link.process.driver.start().map_err(unable)?;
+                let on_main_thread = ENTER.get(py)?.call0()?.extract()?;
+                return Ok((&link.process, on_main_thread));
             }
             chain = &link.next;
         }
@@ -121,22 +119,22 @@ impl Process {
 
     /// A way to cancel one call. Beside the main thread of a process that ends nobody waits any more,
     /// and in the end nobody calls: they would never stop coming.
-    pub(super) fn begin(&self, py: Python<'_>) -> PyResult<Cancel> {
+    pub(super) fn begin(&self, on_main_thread: bool) -> Cancel {
         let cancel = self.cancel.lock().unwrap_or_else(PoisonError::into_inner).child();
         let ending = self.ending.load(Ordering::Acquire);
-        if ending == ALIVE || on_main_thread(py)? {
-            return Ok(cancel);
+        if ending == ALIVE || on_main_thread {
+            return cancel;
         }
         if ending == WAITS_END {
             let late = cancel.clone();
-            self.runtime.spawn(async move {
+            self.driver.spawn(async move {
                 tokio::time::sleep(LATE_LIMIT).await;
                 late.cancel(ENDING);
             });
         } else {
             cancel.cancel(ENDING);
         }
-        Ok(cancel)
+        cancel
     }
 
     /// Runs a call as a task, and counts it while it runs.
@@ -145,15 +143,14 @@ impl Process {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        *self.calls.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.calls.send_modify(|calls| *calls += 1);
         let call = Call(self);
-        let (sender, answer) = mpsc::sync_channel(1);
-        let task = self.runtime.spawn(async move {
-            let result = work.await;
+        // Boxed, because it is large and would be copied from hand to hand, on threads whose stacks may be small.
+        let task = self.driver.spawn(Box::pin(work).map(|result| {
             drop(call);
-            let _ = sender.send(result);
-        });
-        Answer { process: self, task, answer }
+            result
+        }));
+        Answer { process: self, task }
     }
 
     /// Ends all calls of now, not those of later, and waits for them.
@@ -161,12 +158,12 @@ impl Process {
         let mut cancel = self.cancel.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *cancel).cancel(by);
         drop(cancel);
-        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.no_calls.wait_timeout_while(calls, CALLS_LIMIT, |calls| *calls > 0));
+        let mut calls = self.calls.subscribe();
+        self.driver.block_on_for(CALLS_LIMIT, async { drop(calls.wait_for(|calls| *calls == 0).await) });
     }
 
     fn close(&self) {
-        self.runtime.block_on(self.registry.close(CLOSE_LIMIT));
+        self.driver.block_on(self.registry.close(CLOSE_LIMIT));
     }
 
     /// Leaves nothing open.
@@ -176,34 +173,21 @@ impl Process {
     }
 }
 
-pub(super) fn on_main_thread(py: Python<'_>) -> PyResult<bool> {
-    py.import("zkcoord._exit")?.call_method0("on_main_thread")?.extract()
-}
-
 /// What a call under way is to answer.
 pub(super) struct Answer<T> {
     process: &'static Process,
-    task: JoinHandle<()>,
-    // Not the task's own handle: to wait for that within a time wakes the runtime's thread for its timer.
-    answer: mpsc::Receiver<Result<T>>,
+    task: JoinHandle<Result<T>>,
 }
 
 impl<T> Answer<T> {
     /// Waits until it is there, within `limit` if there is one. It comes once.
     pub(super) fn wait(&mut self, limit: Option<Duration>) -> Option<Result<T>> {
-        let came = match limit {
-            Some(limit) => self.answer.recv_timeout(limit),
-            None => self.answer.recv().map_err(mpsc::RecvTimeoutError::from),
+        let (driver, task) = (&self.process.driver, &mut self.task);
+        let ended = match limit {
+            Some(limit) => driver.block_on_for(limit, task)?,
+            None => driver.block_on(task),
         };
-        match came {
-            Ok(result) => Some(result),
-            Err(mpsc::RecvTimeoutError::Timeout) => None,
-            Err(mpsc::RecvTimeoutError::Disconnected) => {
-                let panic = self.process.runtime.block_on(&mut self.task).err();
-                let what = panic.map_or_else(|| "a call ended without an answer".to_owned(), |it| it.to_string());
-                Some(Err(Error::Internal(what)))
-            }
-        }
+        Some(ended.unwrap_or_else(|panic| Err(Error::Internal(panic.to_string()))))
     }
 }
 
@@ -212,8 +196,7 @@ struct Call(&'static Process);
 
 impl Drop for Call {
     fn drop(&mut self) {
-        *self.0.calls.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        self.0.no_calls.notify_all();
+        self.0.calls.send_modify(|calls| *calls -= 1);
     }
 }
 

@@ -81,10 +81,10 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T>> + Send + 'static,
 {
-    let process = Process::current(py)?;
-    let cancel = process.begin(py)?;
+    let (process, on_main_thread) = Process::enter(py)?;
+    let cancel = process.begin(on_main_thread);
     // Before anything is sent: from here on no handler acts on its own.
-    let signals = Signals::take_over(py)?;
+    let signals = on_main_thread.then(|| Signals::take_over(py)).transpose()?;
     let mut answer = process.spawn(start(process.registry.clone(), cancel.clone()));
     let mut raised = None;
     // Off the main thread, and with nobody to tell, there is nothing to wake up for.
@@ -111,7 +111,7 @@ where
     let came = signals.as_ref().is_some_and(|signals| signals.names().next().is_some());
     if came || raised.is_some() {
         if let Some(undoing) = result.as_ref().ok().and_then(|value| undo(value, process.registry.clone())) {
-            result = Err(py.detach(|| process.runtime.block_on(undoing)));
+            result = Err(py.detach(|| process.driver.block_on(undoing)));
         }
     }
     if let Some(error) = raised {

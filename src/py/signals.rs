@@ -10,12 +10,15 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
-use super::process::on_main_thread;
+use super::imported::Imported;
 
-/// What `signal` is made on. That wraps every handler in an attempt to make an enum of it, which costs more than
-/// all else a call does on its thread.
-const SIGNAL: &str = "_signal";
-const NAMES: [&str; 2] = ["SIGINT", "SIGTERM"];
+// Not `signal`'s: that wraps every handler in an attempt to make an enum of it.
+static SIGNAL: Imported = Imported::new("_signal", "signal");
+static GETSIGNAL: Imported = Imported::new("_signal", "getsignal");
+static RAISE_SIGNAL: Imported = Imported::new("_signal", "raise_signal");
+static IGNORED: Imported = Imported::new("_signal", "SIG_IGN");
+static TAKEN: [(&str, Imported); 2] =
+    [("SIGINT", Imported::new("_signal", "SIGINT")), ("SIGTERM", Imported::new("_signal", "SIGTERM"))];
 /// Setting a handler runs the pending ones of other signals first, and fails with what they raise.
 const TRIES: usize = 8;
 
@@ -32,28 +35,23 @@ struct Taken {
 }
 
 impl Signals {
-    /// Takes the handlers over; `None` off the main thread. What is ignored stays ignored.
-    pub(super) fn take_over(py: Python<'_>) -> PyResult<Option<Self>> {
-        if !on_main_thread(py)? {
-            return Ok(None);
-        }
-        let mut signals = Self { taken: Vec::with_capacity(NAMES.len()) };
+    /// Takes the handlers over, on the main thread. What is ignored stays ignored.
+    pub(super) fn take_over(py: Python<'_>) -> PyResult<Self> {
+        let mut signals = Self { taken: Vec::with_capacity(TAKEN.len()) };
         signals.take(py).inspect_err(|_| drop(signals.hand_back(py)))?;
-        Ok(Some(signals))
+        Ok(signals)
     }
 
     fn take(&mut self, py: Python<'_>) -> PyResult<()> {
-        let signal = py.import(SIGNAL)?;
-        let ignore = signal.getattr("SIG_IGN")?;
-        for name in NAMES {
-            let number: i32 = signal.getattr(name)?.extract()?;
-            let old = signal.call_method1("getsignal", (number,))?;
-            if old.is_none() || old.eq(&ignore)? {
+        for (name, number) in &TAKEN {
+            let number: i32 = number.get(py)?.extract()?;
+            let old = GETSIGNAL.get(py)?.call1((number,))?;
+            if old.is_none() || old.eq(IGNORED.get(py)?)? {
                 continue;
             }
             let came = Arc::new(AtomicBool::new(false));
             let handler = handler(py, number, came.clone(), old.clone().unbind())?;
-            signal.call_method1("signal", (number, handler))?;
+            SIGNAL.get(py)?.call1((number, handler))?;
             self.taken.push(Taken { name, number, old: old.unbind(), came });
         }
         Ok(())
@@ -78,8 +76,7 @@ impl Signals {
         let mut raised = py.check_signals().err();
         for taken in &self.taken {
             for _ in 0..TRIES {
-                let set = py.import(SIGNAL).and_then(|it| it.call_method1("signal", (taken.number, &taken.old)));
-                match set {
+                match SIGNAL.get(py).and_then(|signal| signal.call1((taken.number, &taken.old))) {
                     Ok(_) => break,
                     Err(error) => raised = raised.or(Some(error)),
                 }
@@ -101,9 +98,8 @@ fn act(py: Python<'_>, number: i32, old: &Py<PyAny>, frame: &Bound<'_, PyAny>) -
     if old.bind(py).is_callable() {
         old.call1(py, (number, frame)).map(drop)
     } else {
-        let signal = py.import(SIGNAL)?;
-        signal.call_method1("signal", (number, old))?;
-        signal.call_method1("raise_signal", (number,)).map(drop)
+        SIGNAL.get(py)?.call1((number, old))?;
+        RAISE_SIGNAL.get(py)?.call1((number,)).map(drop)
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) enum Own {
 
 /// What the `leases` of the claim's pool say about the claim's identifier.
 pub(super) async fn own(session: &Session, claim: &Claim, leases: &[String]) -> Attempt<Own> {
-    let owners = [names::persistent_owner(&claim.identifier), claim.owner(session.id())];
+    let owners = [claim.persistent_owner().into(), claim.owner(session.id())];
     if leases.iter().any(|name| owners.iter().any(|owner| names::is_of(name, owner))) {
         return Ok(Own::Held);
     }
@@ -87,7 +87,7 @@ pub(super) type Chosen = Mutex<Option<(Vec<Named>, bool)>>;
 pub(super) async fn remove(session: &Session, claim: &Claim, doubt: &Doubt, chosen: &Chosen) -> Attempt<bool> {
     let pool = &claim.pool;
     let choice = || chosen.lock().unwrap_or_else(PoisonError::into_inner);
-    let owner = claim.owner(session.id());
+    let owner = claim.owner(session.id()).into_owned();
     let before = choice().clone();
     if let Some((leases, seen)) = before {
         let leases = still_there(session, pool, leases).await?;
@@ -118,8 +118,8 @@ pub(super) async fn remove(session: &Session, claim: &Claim, doubt: &Doubt, chos
 /// All leases of the claim's identifier.
 async fn find(session: &Session, claim: &Claim) -> Attempt<Vec<Named>> {
     let listed = children(session, &claim.pool).await?;
-    let persistent = names::persistent_owner(&claim.identifier);
-    let named = listed.iter().filter(|name| names::is_of(name, &persistent)).cloned();
+    let persistent = claim.persistent_owner();
+    let named = listed.iter().filter(|name| names::is_of(name, persistent)).cloned();
     let mut found: Vec<_> = named.map(|name| Named { name, czxid: None }).collect();
     let read = by_data(session, claim, listed.into_iter()).await?.into_iter();
     found.extend(read.map(|(name, stat)| Named { name, czxid: Some(stat.czxid) }));

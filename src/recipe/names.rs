@@ -22,6 +22,8 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x9f6a_1d0c_5c1e_4f6b_a2d4_7b6f_3e0a_91c
 const QUEUE_MARK: &str = "__lock__";
 const MEMBER_MARK: &str = "__party__";
 const HEX: usize = 32;
+/// Of a place's sequence.
+const DIGITS: usize = 10;
 /// How much of a lease's name tells its owner.
 const OWNER: usize = 16;
 
@@ -45,11 +47,11 @@ pub fn place() -> String {
 /// Kazoo's rule: ten digits, and a sign once the counter has overflowed, after the mark at the end.
 #[must_use]
 pub fn sequence(name: &str) -> Option<i64> {
-    let digits = &name[name.rfind(QUEUE_MARK)? + QUEUE_MARK.len()..];
-    let unsigned = digits.strip_prefix('-').unwrap_or(digits);
-    let well_formed = unsigned.len() == 10 && unsigned.bytes().all(|byte| byte.is_ascii_digit());
+    let (rest, digits) = name.split_at_checked(name.len().checked_sub(DIGITS)?)?;
+    let (marked, sign) = rest.strip_suffix('-').map_or((rest, 1), |rest| (rest, -1));
+    let well_formed = marked.ends_with(QUEUE_MARK) && digits.bytes().all(|byte| byte.is_ascii_digit());
     if well_formed {
-        digits.parse().ok()
+        Some(sign * digits.parse::<i64>().ok()?)
     } else {
         None
     }

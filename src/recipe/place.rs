@@ -361,7 +361,7 @@ impl Place {
 
     fn note_lease(&self) {
         let owner = self.claim.owner(self.session.id());
-        self.session.note(&self.claim.pool, owner, Some(self.lease.clone()));
+        self.session.note(&self.claim.pool, owner.into_owned(), Some(self.lease.clone()));
     }
 
     /// Gives the place up, and finds out what there is left of it. Waits for a connection, until the

@@ -7,6 +7,7 @@
 //! Source: the semaphore of kazoo (`kazoo.recipe.lock.Semaphore`), whose znodes these are; the lock
 //! recipe of ZooKeeper's documentation; lost replies after Curator's protected creates.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +54,7 @@ pub struct Claim {
     pub ephemeral: bool,
     /// What the created znodes permit; empty for everything to everybody.
     pub acl: acl::List,
+    persistent_owner: String,
 }
 
 impl Claim {
@@ -65,7 +67,8 @@ impl Claim {
         if identifier.len() > IDENTIFIER_LIMIT {
             return Err(Error::argument("identifier", format!("must not be longer than {IDENTIFIER_LIMIT} bytes")));
         }
-        Ok(Self { pool, identifier, limit, ephemeral, acl: settings.acl.clone() })
+        let persistent_owner = names::persistent_owner(&identifier);
+        Ok(Self { pool, identifier, limit, ephemeral, acl: settings.acl.clone(), persistent_owner })
     }
 
     /// Makes the pool, with its parents: `true`; one that is there stays as it is: `false`.
@@ -95,12 +98,17 @@ impl Claim {
     }
 
     /// How the names of the leases begin that are as good as the one claimed, in a session.
-    pub(super) fn owner(&self, session: i64) -> String {
+    pub(super) fn owner(&self, session: i64) -> Cow<'_, str> {
         if self.ephemeral {
-            names::ephemeral_owner(&self.identifier, session)
+            names::ephemeral_owner(&self.identifier, session).into()
         } else {
-            names::persistent_owner(&self.identifier)
+            self.persistent_owner().into()
         }
+    }
+
+    /// How the names of the identifier's persistent leases begin.
+    pub(super) fn persistent_owner(&self) -> &str {
+        &self.persistent_owner
     }
 }
 

@@ -160,7 +160,7 @@ def test_the_znodes_are_those_of_kazoo_byte_for_byte(kazoo, start, hosts, root, 
             zk.sync(path + top)
             for name in [top, *(f"{top}/{child}" for child in zk.get_children(path + top))]:
                 data, stat = zk.get(path + name)
-                kind = re.sub(r"/[0-9a-f]{32}", "/<32 hex>", re.sub(r"\d{10}$", "<10 digits>", name))
+                kind = re.sub(r"/[0-9a-f]{32}", "/<32 hex>", re.sub(r"__\d{10}$", "__<10 digits>", name))
                 assert kind not in found
                 found[kind] = (data, stat.ephemeralOwner != 0)
         return found

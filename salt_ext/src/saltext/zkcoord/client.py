@@ -31,6 +31,7 @@ class Client:
         """Take what the calling module has: functions, options, configuration; and the connection's arguments."""
         self._salt = salt
         self._opts = opts
+        self._config_get = config_get
         self._profile = connection.get("profile")
         self._connection = {**clean_kwargs(**connection), "config_get": config_get, "raise_on_signal": True}
 
@@ -109,7 +110,7 @@ class Client:
 
     def events(self, path: object, identifier: object) -> Events:
         """What is told of a contender."""
-        return Events(self._salt, self._opts, path, identifier, self._profile)
+        return Events(self._salt, self._opts, self._config_get, path, identifier, self._profile)
 
 
 def _about(path: object, identifier: object, reason: object) -> str:

@@ -13,15 +13,16 @@ def of_minion(
     pillar: Mapping[str, object],
 ) -> Callable[[str, object], object]:
     """``config.get`` of a minion, with what it looks into."""
-    return among(salt["config.get"], opts, grains, pillar, pillar.get("master", {}))
+    return among(salt, opts, grains, pillar, pillar.get("master", {}))
 
 
-def among(config_get: Callable[..., object], *sources: object) -> Callable[[str, object], object]:
+def among(salt: Mapping[str, Callable[..., object]], *sources: object) -> Callable[[str, object], object]:
     """
-    Ask `config_get` only for what one of the `sources` has, which must be all that it looks into.
+    Ask ``config.get`` only for what one of the `sources` has, which must be all that it looks into.
 
     It takes each part of a key that it does not find for YAML, in each source, as it may be a number. For keys
-    that are nowhere this takes longer than all else that a call does on this side.
+    that are nowhere this takes longer than all else that a call does on this side; and so does Salt's loader, to
+    find the function.
     """
     sections: dict[str, list[object]] = {}
 
@@ -29,7 +30,9 @@ def among(config_get: Callable[..., object], *sources: object) -> Callable[[str,
         section, _, name = key.rpartition(":")
         if section not in sections:
             sections[section] = reduce(_within, section.split(":"), list(sources))
-        return config_get(key, default) if _within(sections[section], name) else default
+        if not sections[section] or not _within(sections[section], name):
+            return default
+        return salt["config.get"](key, default)
 
     return get
 

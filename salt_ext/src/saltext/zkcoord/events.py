@@ -31,14 +31,15 @@ class Events:
         self,
         salt: Mapping[str, Callable[..., Any]],
         opts: Mapping[str, Any],
+        config_get: Callable[[str, object], object],
         path: object,
         identifier: object = None,
         profile: object = None,
     ) -> None:
-        """Take the functions and the options of the calling module. The clock for ``waited`` starts now."""
+        """Take what the calling module has: functions, options, configuration. The clock for ``waited`` starts now."""
         self._began = time.monotonic()
         self._about = {"path": path, "identifier": text_of(identifier)}
-        self._send = salt["event.send"] if _are_wanted(salt, opts, profile) else None
+        self._send = salt.get("event.send") if _has_bus(opts) and _are_wanted(config_get, profile) else None
         self._prefix = f"zk_concurrency/{opts.get('id')}"
         self._is_remote = opts.get("__cli") == "salt-call"
 
@@ -82,12 +83,10 @@ def _send(send: Callable[..., Any], tag: str, data: Mapping[str, object]) -> Non
         log.debug("Could not send %s: %s", tag, err)
 
 
-def _are_wanted(salt: Mapping[str, Callable[..., Any]], opts: Mapping[str, Any], profile: object) -> bool:
-    if "event.send" not in salt or not _has_bus(opts):
-        return False
-    wanted = salt["config.get"]("zookeeper:events", True)
+def _are_wanted(config_get: Callable[[str, object], object], profile: object) -> bool:
+    wanted = config_get("zookeeper:events", True)
     if profile not in (None, ""):
-        wanted = salt["config.get"](f"zookeeper:{profile}:events", wanted)
+        wanted = config_get(f"zookeeper:{profile}:events", wanted)
     return is_true(wanted)
 
 

@@ -305,7 +305,7 @@ def doctor(
 
 def _client(zk_hosts, profile, scheme, username, password, default_acl, **security):
     who = {"scheme": scheme, "username": username, "password": password, "default_acl": default_acl}
-    config_get = config.among(__salt__["config.get"], __opts__)
+    config_get = config.among(__salt__, __opts__)
     return Client(__salt__, __opts__, config_get, zk_hosts=zk_hosts, profile=profile, **who, **security)
 
 

@@ -233,7 +233,7 @@ def held(
     run = runs.Run(__context__) if keep_on_failure else None
     ret = _take(name, {**claim, "timeout": timeout, "ephemeral_lease": run is None}, connection)
     if ret["result"]:
-        told = events.Events(__salt__, __opts__, name, identifier, profile)
+        told = events.Events(__salt__, __opts__, __salt__["config.get"], name, identifier, profile)
         unlock = functools.partial(
             __salt__["zk_concurrency.unlock"], name, identifier=identifier, timeout=_AT_END, **connection
         )

@@ -1,0 +1,28 @@
+//! Python's own functions, looked up once: to find them each time costs a call more than all else on its thread.
+
+use once_cell::race::OnceBox;
+use pyo3::prelude::*;
+
+/// What a module has under a name. A fork at any moment leaves nothing locked, as an import would.
+pub(super) struct Imported {
+    module: &'static str,
+    name: &'static str,
+    object: OnceBox<Py<PyAny>>,
+}
+
+impl Imported {
+    pub(super) const fn new(module: &'static str, name: &'static str) -> Self {
+        Self { module, name, object: OnceBox::new() }
+    }
+
+    pub(super) fn get<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
+        let object = match self.object.get() {
+            Some(object) => object,
+            None => {
+                let found = py.import(self.module)?.getattr(self.name)?.unbind();
+                self.object.get_or_init(|| Box::new(found))
+            }
+        };
+        Ok(object.bind(py))
+    }
+}
