@@ -105,6 +105,9 @@ pub enum Error {
         /// What the caller may, and may not, rely on.
         consequence: &'static str,
     },
+    /// A signal handler or a listener has forked during the call, and this is the child.
+    #[error("cancelled by a fork: the call is its parent's, and this child has no part in it")]
+    Forked,
     /// There is no such znode.
     #[error("{path} does not exist")]
     NoNode {
@@ -158,7 +161,7 @@ fn whose(permission: &'static str) -> &'static str {
 }
 
 impl Error {
-    /// A machine-readable name from a closed set: one per variant, but for who is not let in.
+    /// A machine-readable name from a closed set: one per variant, but for who is not let in, or gave up.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -169,7 +172,7 @@ impl Error {
             Self::Tls { .. } => "tls",
             Self::Unreachable { .. } => "unreachable",
             Self::ConnectionLost { .. } => "connection_lost",
-            Self::Cancelled { .. } => "cancelled",
+            Self::Cancelled { .. } | Self::Forked => "cancelled",
             Self::NoNode { .. } => "no_node",
             Self::NodeExists { .. } => "node_exists",
             Self::BadVersion { .. } => "bad_version",
@@ -192,7 +195,9 @@ impl Error {
             | Self::NodeExists { path }
             | Self::BadVersion { path, .. }
             | Self::Server { path, .. } => Some(path),
-            Self::Argument { .. } | Self::Tls { .. } | Self::Unreachable { .. } | Self::Internal(_) => None,
+            Self::Argument { .. } | Self::Tls { .. } | Self::Unreachable { .. } | Self::Forked | Self::Internal(_) => {
+                None
+            }
         }
     }
 

@@ -23,8 +23,10 @@ use tokio::task::{yield_now, JoinHandle};
 
 const NAME: &str = "zkcoord";
 const HAS_ITS_OWN_THREAD: bool = cfg!(feature = "gssapi");
-/// How often the stand-in looks whether somebody waits, and in, if nobody does.
+/// How often the stand-in looks in while nobody waits.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often it looks whether those who wait still do.
+const CHECK_EVERY: Duration = Duration::from_millis(250);
 /// How long nobody has waited before the stand-in stays.
 const STAY_AFTER: Duration = Duration::from_secs(1);
 /// How often all tasks have had their turn before the stand-in leaves, so that a request is on its way by then:
@@ -104,11 +106,14 @@ impl Driver {
     }
 
     fn stand_in(&self) {
+        let mut rest = LOOK_EVERY;
         loop {
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(rest);
             let Some(stays) = self.is_needed() else {
+                rest = CHECK_EVERY;
                 continue;
             };
+            rest = LOOK_EVERY;
             self.runtime.block_on(async {
                 if stays {
                     self.called.notified().await;

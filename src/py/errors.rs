@@ -30,7 +30,7 @@ impl From<Error> for PyErr {
             Error::Tls { .. } => TlsFailed::new_err(arguments),
             Error::Unreachable { .. } => Unreachable::new_err(arguments),
             Error::ConnectionLost { .. } => ConnectionLost::new_err(arguments),
-            Error::Cancelled { .. } => Cancelled::new_err(arguments),
+            Error::Cancelled { .. } | Error::Forked => Cancelled::new_err(arguments),
             Error::NoNode { .. } => NoNode::new_err(arguments),
             Error::NodeExists { .. } => NodeExists::new_err(arguments),
             Error::BadVersion { .. } => BadVersion::new_err(arguments),

@@ -87,11 +87,17 @@ impl Process {
         })
     }
 
+    /// Whether it is this process's: not so in a child that was forked off since, of which nothing here may be used,
+    /// nor even dropped.
+    pub(super) fn is_own(&self) -> bool {
+        self.id == id()
+    }
+
     /// This process's own, if it has one.
     fn existing() -> Option<&'static Self> {
         let mut chain = &PROCESSES;
         while let Some(link) = chain.cell.get() {
-            if link.process.id == id() {
+            if link.process.is_own() {
                 return Some(&link.process);
             }
             chain = &link.next;
@@ -108,10 +114,12 @@ impl Process {
                 let process = Process::new().map_err(unable)?;
                 Ok::<_, Error>(Box::new(Link { process, next: Chain::default() }))
             })?;
-            if link.process.id == id() {
+            if link.process.is_own() {
                 link.process.driver.start().map_err(unable)?;
                 let on_main_thread = ENTER.get(py)?.call0()?.extract()?;
-                return Ok((&link.process, on_main_thread));
+                if link.process.is_own() {
+                    return Ok((&link.process, on_main_thread));
+                }
             }
             chain = &link.next;
         }

@@ -6,6 +6,7 @@
 //! Everywhere a wait ends when the interpreter finalises. No panic leaves.
 
 use std::future::Future;
+use std::mem::forget;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -82,9 +83,12 @@ where
     F: Future<Output = Result<T>> + Send + 'static,
 {
     let (process, on_main_thread) = Process::enter(py)?;
-    let cancel = process.begin(on_main_thread);
     // Before anything is sent: from here on no handler acts on its own.
     let signals = on_main_thread.then(|| Signals::take_over(py)).transpose()?;
+    if !process.is_own() {
+        return Err(no_part_in_it(py, signals.as_ref(), None));
+    }
+    let cancel = process.begin(on_main_thread);
     let mut answer = process.spawn(start(process.registry.clone(), cancel.clone()));
     let mut raised = None;
     // Off the main thread, and with nobody to tell, there is nothing to wake up for.
@@ -95,9 +99,13 @@ where
         }
         if raised.is_none() {
             let told = listener.as_mut().map_or(Ok(()), |listener| listener.tell(py));
-            if let Err(error) = told.and_then(|()| py.check_signals()) {
+            raised = told.and_then(|()| py.check_signals()).err();
+            if !process.is_own() {
+                forget((cancel, answer));
+                return Err(no_part_in_it(py, signals.as_ref(), raised));
+            }
+            if raised.is_some() {
                 cancel.cancel("an exception");
-                raised = Some(error);
             }
         }
         if let Some(name) = signals.as_ref().and_then(|signals| signals.names().next()) {
@@ -107,6 +115,10 @@ where
     // A signal that came with the answer is still to be seen, and is seen at the latest in there.
     if let Some(error) = signals.as_ref().and_then(|signals| signals.hand_back(py)) {
         raised.get_or_insert(error);
+    }
+    if !process.is_own() {
+        forget((cancel, answer));
+        return Err(no_part_in_it(py, None, raised));
     }
     let came = signals.as_ref().is_some_and(|signals| signals.names().next().is_some());
     if came || raised.is_some() {
@@ -129,4 +141,10 @@ where
         signals.deliver(py)?;
     }
     result.map_err(PyErr::from)
+}
+
+/// What a child is told whose parent has forked in a handler or a listener, during a call: what that raised, if it did.
+fn no_part_in_it(py: Python<'_>, signals: Option<&Signals>, raised: Option<PyErr>) -> PyErr {
+    let later = signals.and_then(|signals| signals.hand_back(py));
+    raised.or(later).unwrap_or_else(|| Error::Forked.into())
 }

@@ -307,3 +307,49 @@ def test_the_workers_of_a_pool_take_turns_and_end_with_it(script, pool, sessions
     assert pool.holders() == pool.waiters() == []
     parent.signal(signal.SIGUSR1)
     parent.result()
+
+
+@pytest.mark.parametrize("child", ["pass", "raise RuntimeError('child')", "sys.exit(7)"])
+@pytest.mark.parametrize("place", ["handler", "listener"])
+def test_a_child_of_a_handler_or_a_listener_has_no_part_in_the_call(
+    script, pool, held, sessions, wait_until, at_once, place, child
+):
+    process = script(
+        """
+        forked = None
+
+        def fork(*_):
+            global forked
+            if forked is None:
+                forked = os.fork()
+                if not forked:
+                    exec(child)
+
+        if place == "handler":
+            signal.signal(signal.SIGUSR2, fork)
+        listener = {"on_position": fork} if place == "listener" else {}
+        answer = attempt(zkcoord.lock, root, identifier="waiter", **listener, **at)
+        if forked:
+            say("parent", answer, os.waitpid(forked, 0)[1])
+            wait_for_word()
+        else:
+            say("child", answer)
+            say(zkcoord.lock_holders(root, **at), signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+        """,
+        place=place,
+        child=child,
+    )
+    wait_until(lambda: pool.waiters() == ["waiter"], "it waits")
+    before = pool.places()
+    if place == "handler":
+        process.signal(signal.SIGUSR2)
+    told = {"pass": "Cancelled: cancelled by a fork: ", "raise": "RuntimeError: child", "sys.exit(7)": "SystemExit: 7"}
+    assert process.line().startswith(f"child {told[child.split(' ')[0]]}")
+    assert process.line() == "['holder'] True"
+    at_once(lambda: len(sessions()) == 1, "the child's own session is gone")
+    assert pool.places() == before
+    held()
+    assert process.line() == "parent True 0"
+    assert pool.holders() == ["waiter"]
+    process.signal(signal.SIGUSR1)
+    process.result()
