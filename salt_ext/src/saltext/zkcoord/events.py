@@ -40,8 +40,9 @@ class Events:
         self._began = time.monotonic()
         self._about = {"path": path, "identifier": text_of(identifier)}
         self._send = salt.get("event.send") if _has_bus(opts) and _are_wanted(config_get, profile) else None
-        self._prefix = f"zk_concurrency/{opts.get('id')}"
-        self._is_remote = opts.get("__cli") == "salt-call"
+        if self._send is not None:  # else it is not worth the asking: Salt's options are slow to answer
+            self._prefix = f"zk_concurrency/{opts.get('id')}"
+            self._is_remote = opts.get("__cli") == "salt-call"
 
     def tell(self, kind: str, **about: object) -> None:
         """Send an event. What is ``None`` is left out."""
@@ -94,5 +95,5 @@ def _has_bus(opts: Mapping[str, Any]) -> bool:
     """Whether there is a master's bus. Salt would warn of every event that it cannot send."""
     if opts.get("__role") == "master":
         return True
-    local = opts.get("local") or opts.get("file_client") == "local" or opts.get("master_type") == "disable"
+    local = opts.get("file_client") == "local" or opts.get("local") or opts.get("master_type") == "disable"
     return not local or bool(opts.get("use_master_when_local"))
