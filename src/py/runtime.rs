@@ -101,7 +101,7 @@ where
             let told = listener.as_mut().map_or(Ok(()), |listener| listener.tell(py));
             raised = told.and_then(|()| py.check_signals()).err();
             if !process.is_own() {
-                forget((cancel, answer));
+                forget((cancel, answer, listener));
                 return Err(no_part_in_it(py, signals.as_ref(), raised));
             }
             if raised.is_some() {
@@ -117,9 +117,11 @@ where
         raised.get_or_insert(error);
     }
     if !process.is_own() {
-        forget((cancel, answer));
+        forget((cancel, answer, listener));
         return Err(no_part_in_it(py, None, raised));
     }
+    // Before a handler runs that may fork.
+    drop((cancel, answer, listener));
     let came = signals.as_ref().is_some_and(|signals| signals.names().next().is_some());
     if came || raised.is_some() {
         if let Some(undoing) = result.as_ref().ok().and_then(|value| undo(value, process.registry.clone())) {
