@@ -1,9 +1,9 @@
 //! Who runs the tasks of a process: the threads that wait for them, and one of its own while none does.
 //!
-//! A thread that runs its own call sends the request and reads the answer itself; handing them to another
-//! thread and back is two wake-ups, and these are most of what a call costs here. While no thread waits,
-//! the stand-in runs what has to go on: heartbeats, and tidying up. Calls come one after the other, so that at first
-//! it only looks in now and then, and is in nobody's way; later it stays, and leaves when somebody calls.
+//! A thread that runs its own call sends the request and reads the answer itself; to hand them to another
+//! thread and back would be two wake-ups more. While no thread waits, the stand-in runs what has to go on: heartbeats,
+//! and tidying up. Calls come one after the other, so that at first it only looks in now and then, and is in nobody's
+//! way; later it stays, and leaves when somebody calls.
 //! Between two looks at its call a thread may be kept by Python, and runs nothing: then the stand-in comes too.
 //!
 //! Kerberos is different. Its library blocks the thread that it is called on, which must not be one that has

@@ -1,9 +1,9 @@
-//! Python's own functions, looked up once: to find them each time costs a call more than all else on its thread.
+//! Python's own functions, looked up once: to find them takes longer than to call them.
 
 use once_cell::race::OnceBox;
 use pyo3::prelude::*;
 
-/// What a module has under a name. A fork at any moment leaves nothing locked, as an import would.
+/// What a module has under a name. A fork at any moment leaves nothing locked: no lock is held over the import.
 pub(super) struct Imported {
     module: &'static str,
     name: &'static str,

@@ -86,7 +86,8 @@ where
     // Before anything is sent: from here on no handler acts on its own.
     let signals = on_main_thread.then(|| Signals::take_over(py)).transpose()?;
     if !process.is_own() {
-        return Err(no_part_in_it(py, signals.as_ref(), None));
+        let raised = signals.and_then(|signals| signals.hand_back(py));
+        return Err(raised.unwrap_or_else(|| Error::Forked.into()));
     }
     let cancel = process.begin(on_main_thread);
     let mut answer = process.spawn(start(process.registry.clone(), cancel.clone()));
@@ -101,8 +102,7 @@ where
             let told = listener.as_mut().map_or(Ok(()), |listener| listener.tell(py));
             raised = told.and_then(|()| py.check_signals()).err();
             if !process.is_own() {
-                forget((cancel, answer, listener));
-                return Err(no_part_in_it(py, signals.as_ref(), raised));
+                break Err(Error::Forked);
             }
             if raised.is_some() {
                 cancel.cancel("an exception");
@@ -116,9 +116,10 @@ where
     if let Some(error) = signals.as_ref().and_then(|signals| signals.hand_back(py)) {
         raised.get_or_insert(error);
     }
+    // A child that a handler or the listener has forked off: it must not even drop what is its parent's.
     if !process.is_own() {
         forget((cancel, answer, listener));
-        return Err(no_part_in_it(py, None, raised));
+        return Err(raised.unwrap_or_else(|| Error::Forked.into()));
     }
     // Before a handler runs that may fork.
     drop((cancel, answer, listener));
@@ -143,10 +144,4 @@ where
         signals.deliver(py)?;
     }
     result.map_err(PyErr::from)
-}
-
-/// What a child is told whose parent has forked in a handler or a listener, during a call: what that raised, if it did.
-fn no_part_in_it(py: Python<'_>, signals: Option<&Signals>, raised: Option<PyErr>) -> PyErr {
-    let later = signals.and_then(|signals| signals.hand_back(py));
-    raised.or(later).unwrap_or_else(|| Error::Forked.into())
 }

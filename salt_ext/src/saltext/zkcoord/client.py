@@ -7,10 +7,10 @@ from typing import Any
 import zkcoord
 from salt.exceptions import SaltException
 from salt.utils.args import clean_kwargs
-from saltext.zkcoord.errors import salt_error
+from saltext.zkcoord.errors import salt_errors
 from saltext.zkcoord.events import Events, text_of
 from zkcoord import znode
-from zkcoord.errors import Error, NoNode
+from zkcoord.errors import NoNode
 
 log = logging.getLogger(__name__)
 
@@ -89,12 +89,11 @@ class Client:
 
     def data(self, path: str, timeout: object) -> bytes | None:
         """Read what a znode holds; ``None`` where there is no such znode."""
-        try:
-            return znode.get(path, timeout=timeout, **self._connection)
-        except NoNode:
-            return None
-        except Error as err:
-            raise salt_error(err) from err
+        with salt_errors():
+            try:
+                return znode.get(path, timeout=timeout, **self._connection)
+            except NoNode:
+                return None
 
     def held_by(self, path: str) -> str:
         """Who stands in the way, for the end of a sentence."""
@@ -106,10 +105,8 @@ class Client:
 
     def call(self, function: str, *args: object, **kwargs: object) -> Any:
         """Call a function of the core."""
-        try:
+        with salt_errors():
             return getattr(zkcoord, function)(*args, **kwargs, **self._connection)
-        except Error as err:
-            raise salt_error(err) from err
 
     def events(self, path: object, identifier: object) -> Events:
         """What is told of a contender."""

@@ -30,9 +30,7 @@ def among(salt: Mapping[str, Callable[..., object]], *sources: object) -> Callab
         section, _, name = key.rpartition(":")
         if section not in sections:
             sections[section] = reduce(_within, section.split(":"), list(sources))
-        if not sections[section] or not _within(sections[section], name):
-            return default
-        return salt["config.get"](key, default)
+        return salt["config.get"](key, default) if _within(sections[section], name) else default
 
     return get
 

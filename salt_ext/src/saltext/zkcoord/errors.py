@@ -3,23 +3,28 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from salt.exceptions import CommandExecutionError, NotImplemented, SaltException, SaltInvocationError
+from salt.exceptions import CommandExecutionError, NotImplemented, SaltInvocationError
 from zkcoord.errors import ArgumentError, Error
 
 
 @contextmanager
 def salt_errors() -> Iterator[None]:
-    """Turn errors of the core into those that Salt reports as one line. The original is chained as ``__cause__``."""
+    """
+    Turn errors of the core into those that Salt reports as one line.
+
+    ``ArgumentError`` becomes ``SaltInvocationError``, any other ``zkcoord.errors.Error`` becomes
+    ``CommandExecutionError``. The original is chained as ``__cause__``.
+    """
     try:
         yield
+    except ArgumentError as err:
+        raise SaltInvocationError(_one_line(err)) from err
     except Error as err:
-        raise salt_error(err) from err
+        raise CommandExecutionError(_one_line(err)) from err
 
 
-def salt_error(err: Error) -> SaltException:
-    """``SaltInvocationError`` for an ``ArgumentError``, ``CommandExecutionError`` for any other."""
-    kind = SaltInvocationError if isinstance(err, ArgumentError) else CommandExecutionError
-    return kind(" ".join(str(err).split()))
+def _one_line(err: Error) -> str:
+    return " ".join(str(err).split())
 
 
 class RunnerError(NotImplemented, CommandExecutionError):
