@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
-use rustls::{AlertDescription, ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -93,7 +93,8 @@ async fn examine(server: &str, material: Option<&Material>) -> Option<String> {
             && !matches!(handshake(server, Arc::new(hello)).await?, Handshake::NoTls);
         return speaks_tls.then(|| "speaks nothing but TLS; set use_ssl, or name another port".to_owned());
     };
-    let refusal = match handshake(server, material.explaining.clone()).await? {
+    let (explaining, asked) = material.explaining();
+    let refusal = match handshake(server, explaining).await? {
         Handshake::Failed(rustls::Error::General(explained)) => return Some(explained),
         Handshake::Failed(rustls::Error::AlertReceived(alert)) => alert,
         Handshake::Failed(other) => return Some(format!("TLS cannot be agreed on: {other}")),
@@ -108,12 +109,14 @@ async fn examine(server: &str, material: Option<&Material>) -> Option<String> {
             _ => return None,
         },
     };
-    Some(match (refusal, &material.certfile) {
-        (AlertDescription::HandshakeFailure | AlertDescription::ProtocolVersion, _) => {
-            format!("TLS cannot be agreed on: {refusal:?}")
+    // Which alert a server sends depends on its version. What it asked for, and what it was sent, does not.
+    Some(match (asked.sent(), &material.certfile) {
+        (None, _) => format!("TLS cannot be agreed on: {refusal:?}"),
+        (Some(true), Some(certfile)) => format!("refused the certificate in {certfile} ({refusal:?})"),
+        (Some(false), Some(certfile)) => {
+            format!("accepts no key of the kind that the certificate in {certfile} has ({refusal:?})")
         }
-        (_, Some(certfile)) => format!("refused the certificate in {certfile} ({refusal:?})"),
-        (_, None) => format!("wants a certificate of the client's, in certfile and keyfile ({refusal:?})"),
+        (Some(_), None) => format!("wants a certificate of the client's, in certfile and keyfile ({refusal:?})"),
     })
 }
 

@@ -1,14 +1,16 @@
 //! The certificates and the key of a session, from their files.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::Arc;
 
 use pkcs8::der::pem::LineEnding;
 use pkcs8::{EncryptedPrivateKeyInfoRef, SecretDocument};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::WebPkiServerVerifier;
+use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use webpki::EndEntityCert;
 use zeroize::Zeroizing;
@@ -28,8 +30,7 @@ pub(crate) struct Material {
     /// Where the certificate in `client` comes from.
     pub(crate) certfile: Option<String>,
     verify_names: bool,
-    /// For handshakes that are made only to see why they fail: the error is then a text for people.
-    pub(crate) explaining: Arc<ClientConfig>,
+    explaining: ClientConfig,
 }
 
 impl Material {
@@ -43,7 +44,7 @@ impl Material {
         };
         let config = ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(verifier));
         let Some(client) = &tls.client else {
-            let explaining = Arc::new(config.with_no_client_auth());
+            let explaining = config.with_no_client_auth();
             return Ok(Self { authorities, client: None, certfile: None, verify_names: tls.verify_names, explaining });
         };
         let chain = read("certfile", &client.certfile)?;
@@ -65,8 +66,19 @@ impl Material {
             client: Some((chain, key)),
             certfile: Some(client.certfile.clone()),
             verify_names: tls.verify_names,
-            explaining: Arc::new(explaining),
+            explaining,
         })
+    }
+
+    /// For one handshake that is made only to see why it fails. The error is then a text for people, and the server's
+    /// wish for a certificate is noted.
+    pub(crate) fn explaining(&self) -> (Arc<ClientConfig>, Arc<Asked>) {
+        let mut config = self.explaining.clone();
+        let asked = Arc::new(Asked { client: config.client_auth_cert_resolver, sent: AtomicU8::new(NOT_ASKED) });
+        config.client_auth_cert_resolver = asked.clone();
+        // A server that takes up an earlier session does not ask again.
+        config.resumption = Resumption::disabled();
+        (Arc::new(config), asked)
     }
 
     /// The same, for the protocol client.
@@ -166,6 +178,40 @@ fn key(client: &ClientCertificate) -> Result<Zeroizing<String>> {
         _ => Error::argument("keyfile_password", format!("does not decrypt {path}")),
     })?;
     key.to_pem("PRIVATE KEY", LineEnding::LF).map_err(|_| damaged())
+}
+
+const NOT_ASKED: u8 = 0;
+const SENT_NONE: u8 = 1;
+const SENT: u8 = 2;
+
+/// Gives a server our certificate as it always is given, and notes that the server asked for one.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    client: Arc<dyn ResolvesClientCert>,
+    sent: AtomicU8,
+}
+
+impl Asked {
+    /// Whether the server was sent our certificate. `None`: it has not asked.
+    pub(crate) fn sent(&self) -> Option<bool> {
+        match self.sent.load(Ordering::Relaxed) {
+            NOT_ASKED => None,
+            sent => Some(sent == SENT),
+        }
+    }
+}
+
+impl ResolvesClientCert for Asked {
+    fn resolve(&self, hints: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        // Without a signature that the server takes, rustls sends no certificate.
+        let found = self.client.resolve(hints, schemes).filter(|it| it.key.choose_scheme(schemes).is_some());
+        self.sent.store(if found.is_some() { SENT } else { SENT_NONE }, Ordering::Relaxed);
+        found
+    }
+
+    fn has_certs(&self) -> bool {
+        self.client.has_certs()
+    }
 }
 
 /// The usual verifier, whose errors are for people.

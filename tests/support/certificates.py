@@ -36,9 +36,10 @@ class Authority:
         days: tuple[int, int] = (-1, 1),
         self_signed: bool = False,
         password: str | None = None,
+        curve: ec.EllipticCurve | None = None,
     ) -> tuple[Path, Path]:
         """Make a certificate that is valid for `days`, counted from now, and a key; the files they are in."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = ec.generate_private_key(curve or ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         certificate = self._certificate(subject, key, hosts, days=days, self_signed=self_signed)
         certfile, keyfile = self._directory / f"{name}.crt", self._directory / f"{name}.key"
