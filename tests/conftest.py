@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import time
 import uuid
@@ -16,6 +17,7 @@ from kazoo.client import KazooClient
 from zkcoord.testing import Ensemble
 
 from tests.support.certificates import Authority
+from tests.support.observer import Observer
 from tests.support.processes import MARK, Script, marked
 from tests.support.proxy import Proxies, proxied
 
@@ -25,6 +27,11 @@ sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_
 
 # They need a build with Kerberos, and are run from below this file, without the tools it needs: `make gssapi`.
 collect_ignore = ["gssapi"]
+
+# Who starts the tests in the background of a script has SIGINT ignored, and what the tests start would inherit that.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 # Killed processes leave sessions that end with their timeout: kazoo's is 10 s.
 LEFTOVERS_LIMIT = 20.0
@@ -40,7 +47,7 @@ def ensemble() -> Iterator[Ensemble]:
 @pytest.fixture(scope="session")
 def observer(ensemble: Ensemble) -> Iterator[KazooClient]:
     """Kazoo, to see and to make znodes with."""
-    client = KazooClient(ensemble.hosts, timeout=10)
+    client = Observer(ensemble.hosts, timeout=10)
     client.start(timeout=30)
     yield client
     client.stop()

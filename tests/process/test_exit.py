@@ -1,6 +1,7 @@
 """The end of a process is the end of its sessions, at once, and no wait delays it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -168,7 +169,7 @@ def test_a_forked_worker_runs_no_exit_handler_and_its_session_ends_all_the_same(
     """)
     worker = next(line for line in (process.line(), process.line()) if line != "held")
     assert pool.holders() == ["worker"]
-    subprocess.run(["kill", "-USR1", worker], check=True)
+    os.kill(int(worker), signal.SIGUSR1)
     assert process.line(8) == "0"
     at_once(lambda: not sessions(), "its session is gone")
     assert pool.holders() == []

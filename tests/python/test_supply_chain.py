@@ -7,6 +7,7 @@ longer to build than all of this.
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -97,8 +98,8 @@ def test_what_is_shipped_twice_is_listed(shipped):
 
 
 def test_the_lock_file_is_committed_and_every_crate_has_a_checksum():
-    listed = subprocess.run(["git", "ls-files", "Cargo.lock"], cwd=ROOT, capture_output=True, text=True, check=True)
-    if (ROOT / ".git").exists():
+    if (ROOT / ".git").exists() and shutil.which("git"):  # neither is there in a source distribution on a bare machine
+        listed = subprocess.run(["git", "ls-files", "Cargo.lock"], cwd=ROOT, capture_output=True, text=True, check=True)
         assert listed.stdout == "Cargo.lock\n"
     entries = (ROOT / "Cargo.lock").read_text().split("[[package]]")[1:]
     for entry in entries:

@@ -18,6 +18,9 @@ MARK = "ZKCOORD_TEST_MARK"
 
 _PRELUDE = "import json, os, signal, sys, threading, time\nimport zkcoord\nglobals().update(json.loads(sys.argv[1]))\n"
 
+# Python 3.12 and later warn of each fork in a process with threads, and every process with a session has threads.
+_QUIET = ("-W", "ignore:This process:DeprecationWarning")
+
 
 class Script:
     """Code that runs beside the test, with the given names defined and `zkcoord` imported."""
@@ -25,7 +28,7 @@ class Script:
     def __init__(self, code: str, names: Mapping[str, object]) -> None:
         source = _PRELUDE + textwrap.dedent(code)
         self.process = subprocess.Popen(
-            [sys.executable, "-u", "-c", source, json.dumps(dict(names))],
+            [sys.executable, *_QUIET, "-u", "-c", source, json.dumps(dict(names))],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
