@@ -121,7 +121,7 @@ async fn create_on(session: &Session, new: &New, doubt: &Doubt) -> Attempt<Strin
     }
 }
 
-/// Whether a znode exists.
+/// Whether a znode exists, be it readable or not.
 ///
 /// # Errors
 /// [`Error::NoAuth`], [`Error::Unreachable`], [`Error::Cancelled`], [`Error::Server`].
@@ -130,7 +130,11 @@ pub async fn exists(ensemble: &Ensemble, path: &str, budget: &Budget) -> Result<
         let (synced, stat) = join(session.client().sync(path), session.client().check_stat(path)).await;
         let refused = |error| failure(&session, &error, "read", path, 0);
         synced.map_err(refused)?;
-        Ok(stat.map_err(refused)?.is_some())
+        match stat {
+            // ZooKeeper 3.9 wants read permission, but only for a znode that is there.
+            Err(zk::Error::NoAuth) => Ok(true),
+            stat => Ok(stat.map_err(refused)?.is_some()),
+        }
     };
     ensemble.answer(budget, path, attempt).await
 }
