@@ -5,8 +5,8 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 
-# rustup puts cargo here, and not every shell has that in its PATH
-export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+# rustup puts cargo here, and not every shell has that in its PATH. It is newer than that of a distribution.
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 VENV := $(CURDIR)/.venv

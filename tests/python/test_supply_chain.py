@@ -106,6 +106,18 @@ def test_the_lock_file_is_committed_and_every_crate_has_a_checksum():
         assert ("checksum = " in entry) == (CRATES_IO in entry), entry
 
 
+def test_no_crate_wants_a_newer_rust_than_we_say():
+    """With Kerberos and with what the tests need: `cargo` compares before it builds, but after it has downloaded."""
+
+    def numbers(version: str | None) -> tuple[int, ...]:
+        return tuple(map(int, (version or "0").split(".")))[:2]
+
+    packages = cargo("--all-features")["packages"]
+    (ours,) = (package["rust_version"] for package in packages if package["name"] == "zkcoord")
+    newer = {it["name"]: it["rust_version"] for it in packages if numbers(it["rust_version"]) > numbers(ours)}
+    assert newer == {}
+
+
 def test_no_code_of_ours_is_unsafe_but_the_one_call_that_is_only_called_so():
     manifests = [ROOT / "Cargo.toml", *(ROOT / "compat").glob("*/Cargo.toml")]
     assert len(manifests) == 3
