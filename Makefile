@@ -17,7 +17,7 @@ SOURCES := $(wildcard Cargo.lock) Cargo.toml pyproject.toml README.md \
 
 .PHONY: help
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 23
 
 .PHONY: setup
 setup: .make/installed ## install what is missing, build, and make .venv with both distributions
@@ -30,6 +30,12 @@ demo: .make/installed ## the main job through real salt-call, on a real ZooKeepe
 test: .make/installed .make/installed-3006 ## every test; ARGS="-k fork" goes to pytest
 	cargo test --no-default-features --workspace
 	PATH="$(VENV)/bin:$$PATH" ZKCOORD_SALT_3006="$(VENV_3006)/bin" $(VENV)/bin/python -m pytest $(ARGS)
+
+VERSION := 3.9
+.PHONY: test-zookeeper
+test-zookeeper: .make/installed .make/installed-3006 ## the same on another ZooKeeper, VERSION=3.6 or 3.9, of which 400 MB are fetched once
+	class_path=$$(tools/zookeeper-jars $(VERSION)) && PATH="$(VENV)/bin:$$PATH" \
+	  ZKCOORD_ZOOKEEPER_CLASSPATH=$$class_path ZKCOORD_SALT_3006="$(VENV_3006)/bin" $(VENV)/bin/python -m pytest $(ARGS)
 
 # Its tests have a conftest.py of their own, and `make test` does not collect them: tests/conftest.py says so.
 .PHONY: gssapi

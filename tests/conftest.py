@@ -20,6 +20,7 @@ from tests.support.certificates import Authority
 from tests.support.observer import Observer
 from tests.support.processes import MARK, Script, marked
 from tests.support.proxy import Proxies, proxied
+from tests.support.versions import MARKER, leave_out_what_needs_newer
 
 # Salt puts an importer in front that is too old for pytest to collect tests with.
 assert salt
@@ -35,6 +36,21 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
 
 # Killed processes leave sessions that end with their timeout: kazoo's is 10 s.
 LEFTOVERS_LIMIT = 20.0
+
+LEFT_OUT = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", MARKER)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    config.stash[LEFT_OUT] = leave_out_what_needs_newer(config, items)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in config.stash.get(LEFT_OUT, []):
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -240,6 +240,7 @@ def test_an_identifier_too_long_for_a_request_is_refused(hosts, root, zk):
     assert zk.exists(root) is None
 
 
+@pytest.mark.zookeeper("3.7")
 def test_a_refused_user_is_told_so_with_path_and_name():
     """Servers that insist on authentication."""
     from zkcoord.testing import Ensemble

@@ -235,6 +235,7 @@ class TestOnlyOperatorsForce:
 
         return minion
 
+    @pytest.mark.zookeeper("3.7")
     def test_minions_lock_up_to_the_limit_and_not_beyond(self, strict, pool, minion):
         assert minion(pool, "web1")
         assert minion(pool, "web2")
@@ -255,6 +256,7 @@ class TestOnlyOperatorsForce:
             with pytest.raises(errors.NoAuth):
                 forbidden()
 
+    @pytest.mark.zookeeper("3.7")
     def test_an_operator_raises_the_quota_and_then_forces(self, strict, pool, minion):
         minion(pool, "web1")
         minion(pool, "web2")
@@ -264,12 +266,14 @@ class TestOnlyOperatorsForce:
         znode.set(f"/zookeeper/quota{pool}/zookeeper_limits", more, zk_hosts=strict, **OPERATORS)
         assert lock(pool, strict, identifier="op", max_concurrency=2, force=True, **OPERATORS)
 
+    @pytest.mark.zookeeper("3.7")
     def test_a_full_pool_swaps_no_lease(self, strict, pool, minion):
         minion(pool, "web1")
         minion(pool, "web2", ephemeral_lease=True)
         with pytest.raises(errors.ServerError, match="quota"):
             minion(pool, "web2")
 
+    @pytest.mark.zookeeper("3.7")
     def test_what_comes_in_the_same_instant_may_pass(self, strict, pool, minion):
         minion(pool, "web1")
         client = KazooClient(strict, auth_data=[("digest", "minions:minions-pw")])
@@ -290,6 +294,7 @@ class TestOnlyOperatorsForce:
             client.stop()
             client.close()
 
+    @pytest.mark.zookeeper("3.7")
     def test_kazoo_is_stopped_too(self, strict, pool, minion):
         minion(pool, "web1")
         minion(pool, "web2")

@@ -11,6 +11,7 @@ from zkcoord.errors import ArgumentError, AuthFailed, NoAuth
 from zkcoord.testing import Ensemble
 
 from tests.security.conftest import PATIENCE
+from tests.support.versions import zookeeper_version
 
 PASSWORD = 'c0rrect "h0rse\\'
 USERS = {"salt": PASSWORD, "other": "another"}
@@ -55,6 +56,7 @@ def refusal(hosts: str, **who: object) -> str:
     return text
 
 
+@pytest.mark.zookeeper("3.7")
 class TestServersThatInsist:
     def test_serve_one_who_can(self, strict, root):
         at = {"zk_hosts": strict.hosts, **SASL}
@@ -104,11 +106,15 @@ class TestServersThatInsist:
 class TestServersThatDoNot:
     def test_serve_nobody_who_asked_for_sasl_where_they_do_not_do_it(self, hosts):
         reason = "it knows no such user: SASL is off there, or lets in those who fail"
+        if zookeeper_version() < (3, 7):
+            reason = "SASL needs ZooKeeper 3.7 or newer, which can tell who is logged in"
         assert refusal(hosts, **SASL) == f"{hosts} refused sasl:salt, on the way to /p: {reason}"
 
+    @pytest.mark.zookeeper("3.7")
     def test_serve_nobody_who_asked_for_sasl_and_failed(self, lenient):
         assert "lets in those who fail" in refusal(lenient.hosts, **{**SASL, "password": "wrong"})
 
+    @pytest.mark.zookeeper("3.7")
     def test_serve_those_who_can_and_those_who_did_not_ask(self, lenient, root):
         before = lenient.sessions()
         assert zkcoord.lock(root, lenient.hosts, identifier="a", **SASL)
@@ -116,6 +122,7 @@ class TestServersThatDoNot:
         assert len(lenient.sessions() - before) == 2, "who gave no credentials has a session of his own"
 
 
+@pytest.mark.zookeeper("3.7")
 def test_a_session_that_comes_to_a_server_without_sasl_is_not_used(root):
     with Ensemble(1, sasl=USERS) as ensemble:
         at = {"zk_hosts": ensemble.hosts, "config_get": PATIENCE, **SASL}
@@ -151,6 +158,7 @@ class TestArguments:
             zkcoord.lock("/p", "127.0.0.1:1", config_get=PATIENCE, **who)
 
 
+@pytest.mark.zookeeper("3.7")
 def test_sasl_goes_through_tls(authority, tls, root):
     config = {"enforce.auth.enabled": True, "enforce.auth.schemes": "sasl"}
     with Ensemble(1, tls=authority.server("both", client_auth=True), sasl=USERS, config=config) as ensemble:
@@ -164,6 +172,7 @@ def test_a_certificate_does_not_pass_for_a_user(secure, tls):
 
 
 class TestDigest:
+    @pytest.mark.zookeeper("3.7")
     def test_is_enough_where_it_is_enforced(self, enforced, root):
         assert zkcoord.lock(root, enforced.hosts, identifier="a", **DIGEST)
         assert "refused anonymous" in refusal(enforced.hosts)
