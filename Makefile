@@ -57,6 +57,11 @@ fuzz: ## the properties of the pure parts, many more times than in `make test`: 
 faults: .make/installed ## contenders under faults, beside the stock module, and 20,000 jobs; 15 minutes; ARGS="--seed 7"
 	PATH="$(VENV)/bin:$$PATH" $(VENV)/bin/python -m faults $(ARGS)
 
+# By hand, and before a release.
+.PHONY: newcomer
+newcomer: ## `make demo` and `make test` on bare Debians, as root and with sudo; an hour; ARGS="bookworm:root" for one
+	@tools/newcomer $(ARGS)
+
 .PHONY: lint
 lint: .make/venv ## format and lint, Rust and Python
 	@for component in fmt clippy; do cargo $$component --version >/dev/null 2>&1 || \
