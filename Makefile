@@ -63,7 +63,7 @@ newcomer: ## `make demo` and `make test` on bare Debians, as root and with sudo;
 	@tools/newcomer $(ARGS)
 
 .PHONY: lint
-lint: .make/venv ## format and lint, Rust and Python
+lint: .make/installed ## format, lint and types, Rust and Python
 	@for component in fmt clippy; do cargo $$component --version >/dev/null 2>&1 || \
 	  { echo "error: cargo $$component is missing. Get it with: rustup component add rustfmt clippy" >&2; exit 1; }; done
 	cargo fmt --all --check
@@ -71,6 +71,8 @@ lint: .make/venv ## format and lint, Rust and Python
 	PYO3_PYTHON=$(VENV)/bin/python cargo clippy --workspace --all-targets -- -D warnings
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m mypy.stubtest zkcoord._core
 
 .PHONY: docs
 docs: .make/installed ## the manual, in docs/_build; warnings are errors

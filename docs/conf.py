@@ -7,7 +7,10 @@ author = "the zkcoord founders"
 copyright = "2026, the zkcoord founders"
 release = installed("zkcoord")
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon"]
+# Sections of the docstrings of `zkcoord` that are lists of parameters as well.
+napoleon_custom_sections = [("Connection", "params_style"), ("Ending a call", "params_style")]
+napoleon_numpy_docstring = False
 html_theme = "furo"
 html_title = f"zkcoord {release}"
 nitpicky = False
@@ -16,3 +19,4 @@ nitpicky = False
 autodoc_member_order = "bysource"
 # Salt puts these into a module when it loads it.
 autodoc_default_options = {"members": True}
+autodoc_typehints = "none"

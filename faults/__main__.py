@@ -12,7 +12,7 @@ from faults import report
 from faults.run import Outcome, Plan, run
 from faults.soak import Soaked, soak
 
-OURS = {"ours": 18, "minion": 2, "kazoo": 2}
+OURS = {"ours": 13, "holder": 5, "minion": 2, "kazoo": 2}
 SHOWN = 20
 
 

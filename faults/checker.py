@@ -25,7 +25,7 @@ ORDER = "order"
 LEFTOVER = "leftover"
 TURN = "turn"
 RULES = {
-    LIMIT: "never more leases than slots",
+    LIMIT: "never more holders than slots",
     ANSWER: "what a caller was told is so",
     ORDER: "first in, first out",
     LEFTOVER: "nothing is left that nobody was told of",
@@ -69,11 +69,14 @@ class Grant(NamedTuple):
     grew: bool
     """The transaction left more leases than there were: it was no swap."""
     count: int
+    """How many identifiers hold a slot after it: several leases of one are one slot."""
     limit: int | None
     first: Znode | None
     """Who was the first in the queue before it."""
     founded: bool
     """There was no queue before it."""
+    shares: bool
+    """Its identifier had a lease before: the slot was its own already."""
 
 
 @dataclass
@@ -114,11 +117,13 @@ class _Replay:
                 before.setdefault(pool, state)
         if any(it.path in self._homes or _parent(it.path) in self._homes for it in step.changes):
             self.world.acts[step.session].append(step.zxid)
+        holders = {pool: {self._alive[path].identifier for path in self._leases[pool]} for pool in before}
         created = [lease for change in step.changes if (lease := self._change(step, change))]
         for lease in created:
             count, first, founded = before[lease.pool]
-            now = len(self._leases[lease.pool])
-            grant = Grant(lease, now > count, now, self._limits.get(lease.pool), first, founded)
+            now, shares = len(self._leases[lease.pool]), lease.identifier in holders[lease.pool]
+            held_by = {self._alive[path].identifier for path in self._leases[lease.pool]}
+            grant = Grant(lease, now > count, len(held_by), self._limits.get(lease.pool), first, founded, shares)
             self.world.grants.append(grant)
         self.world.last = step.zxid
 
@@ -137,7 +142,7 @@ class _Replay:
                 self._limits[pool] = _number(data)
             else:
                 self._queues.add(pool)
-        elif what == "create" and _parent(path) in self._homes:
+        elif what == "create" and _parent(path) in self._homes and not _is_mark(path):
             return self._add(step, path, data, ephemeral)
         return None
 
@@ -180,7 +185,7 @@ def replay(transactions: Iterable[Transaction], pools: Iterable[str]) -> World:
 def check(world: World, calls: list[Call]) -> list[Violation]:
     """Every promise that was broken."""
     asked = _Asked(calls)
-    rules = (within_limit(world, asked), as_told(world, calls), in_order(world, asked))
+    rules = (within_limit(world, asked), as_told(world, calls, asked), in_order(world, asked))
     rest = (nothing_left(world, asked), everybody_served(calls))
     return [violation for rule in (*rules, *rest) for violation in rule]
 
@@ -221,7 +226,7 @@ class _Asked:
 
 
 def within_limit(world: World, asked: _Asked) -> Iterator[Violation]:
-    """A lease is added only while there is room; force apart."""
+    """An identifier is added only while there is room; force apart."""
     forced: defaultdict[str, list[Znode]] = defaultdict(list)
     for lease in world.leases:
         call = asked.lock(lease)
@@ -229,16 +234,22 @@ def within_limit(world: World, asked: _Asked) -> Iterator[Violation]:
             forced[lease.pool].append(lease)
     for grant in world.grants:
         lease = grant.lease
-        if not grant.grew or grant.limit is None or grant.count <= grant.limit or lease in forced[lease.pool]:
+        if (
+            not grant.grew
+            or grant.shares
+            or grant.limit is None
+            or grant.count <= grant.limit
+            or lease in forced[lease.pool]
+        ):
             continue
         # Who looked before somebody forced a slot, and takes one after that, was right when it looked.
-        count = grant.count - sum(other.alive(lease.created) for other in forced[lease.pool])
+        count = grant.count - len({it.identifier for it in forced[lease.pool] if it.alive(lease.created)})
         if count > grant.limit:
-            what = f"lease {count} of a pool of {grant.limit}"
+            what = f"holder {count} of a pool of {grant.limit}"
             yield Violation(LIMIT, lease.identifier, lease.pool, lease.created, what)
 
 
-def as_told(world: World, calls: Iterable[Call]) -> Iterator[Violation]:
+def as_told(world: World, calls: Iterable[Call], asked: _Asked) -> Iterator[Violation]:
     """Who was told True held a lease when it was told, and anybody else held none, unless told that it may be so."""
     held: defaultdict[tuple[str, str], list[Znode]] = defaultdict(list)
     for lease in world.leases:
@@ -260,6 +271,8 @@ def as_told(world: World, calls: Iterable[Call]) -> Iterator[Violation]:
             what = f"was told {call.answer} by {call.op}, and held {now[0].path} since {now[0].created:#x}"
         elif call.op == "unlock" and call.answer == FALSE:
             given = [it for it in own if not it.with_session and it.deleted and call.begin < it.deleted <= call.end]
+            # What may have been taken for a lock is given back in the background, by whoever is first.
+            given = [it for it in given if not ((lock := asked.lock(it)) and lock.answer == IN_DOUBT)]
             if given:
                 what = f"was told False by unlock, which gave {given[0].path} back"
         if what:
@@ -270,7 +283,7 @@ def in_order(world: World, asked: _Asked) -> Iterator[Violation]:
     """A lease is added by the first in the queue, and nobody loses its place while its session lives."""
     for grant in world.grants:
         lease, first = grant.lease, grant.first
-        if not grant.grew or grant.founded:
+        if not grant.grew or grant.founded or grant.shares:
             continue
         if first and first.identifier == lease.identifier and first.session == lease.session:
             continue
@@ -279,9 +292,9 @@ def in_order(world: World, asked: _Asked) -> Iterator[Violation]:
             continue
         ahead = f"{first.identifier}, first since {first.created:#x}, was passed over" if first else "nobody queued"
         yield Violation(ORDER, lease.identifier, lease.pool, lease.created, f"took a lease although {ahead}")
-    taken: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    taken: defaultdict[tuple[str, str], list[Znode]] = defaultdict(list)
     for lease in world.leases:
-        taken[lease.identifier, lease.pool].append(lease.created)
+        taken[lease.identifier, lease.pool].append(lease)
     entered: dict[tuple[int, Call], Znode] = {}
     for place in world.places:
         call = asked.lock(place)
@@ -289,8 +302,9 @@ def in_order(world: World, asked: _Asked) -> Iterator[Violation]:
             continue
         before = entered.get((place.session, call))
         entered[place.session, call] = place
-        # Who was given a lease for its place, and not told, may queue to find out.
-        if before and not any(before.created <= it <= place.created for it in taken[place.identifier, place.pool]):
+        # Who was given a lease for its place, and not told, may queue to find out; and who holds one may want another.
+        own = taken[place.identifier, place.pool]
+        if before and not any(before.created <= it.created <= place.created or it.alive(place.created) for it in own):
             what = f"queued again in one session, after {before.created:#x}"
             yield Violation(ORDER, place.identifier, place.pool, place.created, what)
 
@@ -337,6 +351,11 @@ def everybody_served(calls: Iterable[Call]) -> Iterator[Violation]:
 
 def _parent(path: str) -> str:
     return path.rpartition("/")[0]
+
+
+def _is_mark(path: str) -> bool:
+    """Whether a znode tells that the process of a kept lease lives. It stands in a queue, and is no place there."""
+    return QUEUE in _parent(path) and "__lock__" not in path.rpartition("/")[2]
 
 
 def _number(data: bytes) -> int | None:

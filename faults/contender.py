@@ -38,7 +38,7 @@ class Spec:
     """Who contends, how, and for what."""
 
     kind: str
-    """ours, kazoo, stock; minion, which forks its jobs; or one of those that break a promise on purpose."""
+    """ours, holder, kazoo, stock; minion, which forks its jobs; or one of those that break a promise on purpose."""
     name: str
     seed: str
     hosts: str
@@ -92,6 +92,10 @@ class Contender:
         answer = self.lock(pool, timeout, ephemeral, force, last, look)
         if answer == TRUE:
             time.sleep(work)
+        self.settle(pool, ephemeral, answer)
+
+    def settle(self, pool: str, ephemeral: bool, answer: str) -> None:
+        """Give the slot back that is held, or may be."""
         if answer in {TRUE, IN_DOUBT}:
             while self.unlock(pool, ephemeral) not in {TRUE, FALSE}:
                 pass
@@ -168,6 +172,72 @@ class Ours(Contender):
     def _token(self, pool):
         holders = self.zkcoord.status(pool, timeout=5, **self.at)["holders"]
         return next((it["fencing_token"] for it in holders if it["identifier"] == self.spec.name), None)
+
+
+class Holder(Ours):
+    """zkcoord again, by `hold`: a lease of its own, which it gives back itself."""
+
+    def __init__(self, spec: Spec) -> None:
+        """Hold nothing."""
+        super().__init__(spec)
+        self.held = None
+
+    def turn(self, last: bool = False) -> None:
+        """Hold a slot, and now and then a second one of the same identifier beside it, given back first or last."""
+        self.nested = self.random.random() < 0.2
+        super().turn(last)
+
+    def settle(self, pool, ephemeral, answer):
+        """Give back what is held. What may be held, the background gives back by itself."""
+        if answer == TRUE:
+            super().settle(pool, ephemeral, answer)
+
+    def _lock(self, pool, timeout, ephemeral, force):
+        keywords = {"identifier": self.spec.name, "max_concurrency": self.spec.pools[pool]}
+        try:
+            held = self.zkcoord.hold(
+                pool, timeout=timeout, ephemeral_lease=ephemeral, force=force, **keywords, **self.at
+            )
+        except self.zkcoord.errors.TimedOut:
+            return False
+        self.held = held
+        if self.nested:
+            self._hold_twice(pool, keywords)
+        return True
+
+    def _hold_twice(self, pool, keywords):
+        try:
+            second = self.zkcoord.hold(pool, timeout=1, **keywords, **self.at)
+        except self.zkcoord.errors.Error:
+            # Whatever was taken is given back in the background: until then more is held than is known.
+            while any(it["lease"] != self.held.lease for it in self._own_leases(pool)):
+                time.sleep(0.05)
+            return
+        if self.random.random() < 0.5:
+            self.held, second = second, self.held
+        while not second_is_over(second, self.zkcoord.errors.Error):
+            pass
+
+    def _own_leases(self, pool):
+        while True:
+            with contextlib.suppress(self.zkcoord.errors.Error):
+                holders = self.zkcoord.status(pool, timeout=10, **self.at)["holders"]
+                return [it for it in holders if it["identifier"] == self.spec.name]
+
+    def _unlock(self, pool, ephemeral):
+        return self.held.release(timeout=10)
+
+    def _token(self, pool):
+        return self.held.token
+
+
+def second_is_over(hold, error: type[Exception]) -> bool:
+    """Release a hold; whether that was answered."""
+    try:
+        hold.release(timeout=10)
+    except error:
+        return False
+    return True
 
 
 class Kazoo(Contender):
@@ -331,6 +401,7 @@ class Squatter(Ours):
 
 KINDS = {
     "ours": Ours,
+    "holder": Holder,
     "kazoo": Kazoo,
     "stock": Stock,
     "minion": Minion,

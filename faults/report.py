@@ -11,7 +11,7 @@ from faults.history import IN_DOUBT, TRUE
 from faults.run import Outcome
 from faults.soak import Soaked
 
-OURS = {"ours", "minion", "operator"}
+OURS = {"ours", "holder", "minion", "operator"}
 """Kinds of callers that are zkcoord."""
 
 

@@ -1,46 +1,168 @@
-//! The bytes stored in znodes, as kazoo writes them. Pure.
+//! A znode whose data is read, decided over, and written if it is still what was read.
+//!
+//! | step | reply lost | session gone | caller gives up |
+//! | --- | --- | --- | --- |
+//! | read | read again | read again in a new session | nothing was changed |
+//! | write if the version is the one read | read: the next version with that data is this write | as when the reply is lost | the error says that it may have been written |
+//! | create what is missing | read: version 0 with that data is as good as this creation | as when the reply is lost | as above |
+//!
+//! A write that a server carries out late changes nothing: by then the version is another, or it is the very write that
+//! was wanted. Where more than one write has come in between, what became of this one cannot be told, and it is not
+//! repeated over them.
 
-use std::borrow::Cow;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The data of a pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
-    /// No data: nobody has said yet.
-    Unset,
-    /// The most leases the pool may hold.
-    Number(i64),
-    /// Data of somebody else, which is left alone and limits nothing.
-    Foreign,
+use futures::future::join;
+use zookeeper_client as zk;
+
+use crate::acl;
+use crate::children::or_missing;
+use crate::error::Result;
+use crate::path;
+use crate::session::{self, Failure, Session, Unacknowledged};
+
+/// What the data of a znode stands for.
+pub(crate) trait Stored: Sized {
+    /// Reads the data.
+    ///
+    /// # Errors
+    /// Data of somebody else, which is left alone.
+    fn decode(path: &str, data: &[u8]) -> Result<Self>;
+
+    /// The data to write.
+    fn encode(&self) -> Vec<u8>;
 }
 
-impl Limit {
-    /// Reads the data of a pool. Blanks around the number are no matter, as in kazoo.
-    #[must_use]
-    pub fn decode(data: &[u8]) -> Self {
-        if data.is_empty() {
-            return Self::Unset;
+/// What is to become of a record, and what the caller is told then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Decision<T, R> {
+    /// Nothing is written.
+    #[allow(dead_code, reason = "timed leases and grants decide so; the tests here do already")]
+    Keep(R),
+    /// This is written.
+    Write(T, R),
+}
+
+/// A write whose reply was lost.
+#[derive(Debug)]
+struct Pending<R> {
+    /// The version that the znode has once it was carried out.
+    becomes: i32,
+    data: Vec<u8>,
+    answer: R,
+}
+
+/// A record, over the attempts of one call.
+#[derive(Debug)]
+pub(crate) struct Record<'a, R> {
+    path: &'a str,
+    acl: &'a acl::List,
+    pending: Mutex<Vec<Pending<R>>>,
+}
+
+impl<'a, R: Clone> Record<'a, R> {
+    /// The record at `path`. `acl`: what it permits, with its parents, where it has to be created.
+    pub(crate) fn new(path: &'a str, acl: &'a acl::List) -> Self {
+        Self { path, acl, pending: Mutex::default() }
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Vec<Pending<R>>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the record, decides, and writes. `decide` is pure: it may be asked again, about what others have written.
+    ///
+    /// # Errors
+    /// What `decode` and `decide` say. [`Failure::Lost`] where somebody else was faster, or a reply was lost: call it
+    /// again. [`crate::error::Error::ConnectionLost`] where what became of a lost write cannot be told.
+    pub(crate) async fn update<T: Stored>(
+        &self,
+        session: &Session,
+        unacknowledged: &Unacknowledged,
+        decide: impl Fn(Option<T>) -> Result<Decision<T, R>>,
+    ) -> std::result::Result<R, Failure> {
+        let refused = |error| session.failure(&error, "read", self.path);
+        let (synced, read) = join(session.sync(self.path), session.get_data(self.path)).await;
+        synced.map_err(refused)?;
+        let found = or_missing(read).map_err(refused)?;
+        if let Some(answer) = self.resolved(session, unacknowledged, found.as_ref())? {
+            return Ok(answer);
         }
-        let number = std::str::from_utf8(data).ok().and_then(|text| text.trim().parse().ok());
-        number.map_or(Self::Foreign, Self::Number)
+        let version = found.as_ref().map(|(_, stat)| stat.version);
+        let now = found.map(|(data, _)| T::decode(self.path, &data)).transpose().map_err(Failure::Final)?;
+        let (next, answer) = match decide(now).map_err(Failure::Final)? {
+            Decision::Keep(answer) => return Ok(answer),
+            Decision::Write(next, answer) => (next.encode(), answer),
+        };
+        let becomes = version.map_or(0, |version| version.wrapping_add(1));
+        self.pending().push(Pending { becomes, data: next.clone(), answer: answer.clone() });
+        let written = match version {
+            Some(version) => self.set(session, unacknowledged, &next, version).await,
+            None => self.create(session, unacknowledged, &next).await,
+        };
+        written.map(|()| answer)
     }
 
-    /// The data of a pool of `limit` slots: ASCII decimal.
-    #[must_use]
-    pub fn encode(limit: u32) -> String {
-        limit.to_string()
+    /// What a write whose reply was lost has come to, if that can be seen by now.
+    fn resolved(
+        &self,
+        session: &Session,
+        unacknowledged: &Unacknowledged,
+        found: Option<&(Vec<u8>, zk::Stat)>,
+    ) -> std::result::Result<Option<R>, Failure> {
+        let pending = self.pending();
+        let Some((data, stat)) = found.filter(|_| !pending.is_empty()) else {
+            return Ok(None);
+        };
+        if let Some(own) = pending.iter().find(|own| own.becomes == stat.version && own.data == *data) {
+            return Ok(Some(own.answer.clone()));
+        }
+        // Not yet written, or never: the next write has the same version to go by, and only one of the two can be.
+        if pending.iter().all(|own| own.becomes == stat.version.wrapping_add(1)) {
+            return Ok(None);
+        }
+        Err(Failure::Final(session.connection_lost(self.path, unacknowledged)))
     }
-}
 
-/// The identifier in the data of a lease or a party member, lossily where it is not UTF-8.
-#[must_use]
-pub fn identifier(data: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(data)
-}
+    /// Forgets the write that a server has refused.
+    fn refused(&self) -> Failure {
+        self.pending().pop();
+        Failure::Lost
+    }
 
-/// The identifier in the data of a place in a queue. Kazoo's semaphore writes Python's notation for
-/// bytes there, `b'web1'`, which is shown as `web1`.
-#[must_use]
-pub fn waiter(data: &[u8]) -> Cow<'_, str> {
-    let quoted = |quote| data.strip_prefix(&[b'b', quote])?.strip_suffix(&[quote]);
-    identifier(quoted(b'\'').or_else(|| quoted(b'"')).unwrap_or(data))
+    async fn set(
+        &self,
+        session: &Session,
+        unacknowledged: &Unacknowledged,
+        data: &[u8],
+        version: i32,
+    ) -> std::result::Result<(), Failure> {
+        let written = session.writes(unacknowledged).set_data(self.path, data, Some(version)).await;
+        match written {
+            Ok(_) => Ok(()),
+            Err(zk::Error::BadVersion | zk::Error::NoNode) => Err(self.refused()),
+            Err(error) => Err(session.failure(&error, "write", self.path)),
+        }
+    }
+
+    async fn create(
+        &self,
+        session: &Session,
+        unacknowledged: &Unacknowledged,
+        data: &[u8],
+    ) -> std::result::Result<(), Failure> {
+        let acls = session::acls(self.acl);
+        let options = zk::CreateMode::Persistent.with_acls(acls);
+        let parents = session.make_parents(path::parents(self.path), acls, unacknowledged);
+        let creating = session.writes(unacknowledged).create(self.path, data, &options);
+        let (cause, created) = join(parents, creating).await;
+        match created {
+            Ok(_) => Ok(()),
+            Err(zk::Error::NodeExists) => Err(self.refused()),
+            Err(error) => {
+                let cause = cause.filter(|_| error == zk::Error::NoNode).unwrap_or(error);
+                Err(session.failure(&cause, "create", self.path))
+            }
+        }
+    }
 }

@@ -1,13 +1,12 @@
-//! A session, and what an error in it means. The only file that opens `zookeeper-client`.
+//! A session, and what an error in it means. The only place that opens `zookeeper-client`.
 //!
 //! A session is the server-side lifetime that ephemeral znodes belong to; a connection is the TCP link under it.
 //! A lost connection is mended underneath, by the client; an expired session is replaced, in `ensemble`, by the next
 //! caller who asks. Which callers share one is in `registry`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::{join_all, BoxFuture};
@@ -23,6 +22,11 @@ use crate::security::Credentials;
 use crate::settings::Identity;
 use crate::tls::Material;
 
+mod writes;
+
+use writes::is_refusal;
+pub(crate) use writes::{Transaction, Unacknowledged, Writes};
+
 /// Between a lost connection and the next try on it: a server that answers every request by hanging
 /// up must not be asked in a tight loop.
 pub(crate) const PAUSE: Duration = Duration::from_millis(50);
@@ -36,66 +40,8 @@ pub(crate) const UNKNOWN: &str = "it knows no such user: SASL is off there, or l
 /// What a call that only reads has left behind when it is cut short.
 pub(crate) const UNCHANGED: &str = "nothing was changed";
 
-/// Writes whose replies may be missing when a call is cut short.
-#[derive(Debug)]
-pub(crate) struct Doubt {
-    unanswered: AtomicUsize,
-    consequence: &'static str,
-}
-
-impl Doubt {
-    /// `consequence`: what it means for the caller, if the reply is missing.
-    pub(crate) fn new(consequence: &'static str) -> Self {
-        Self { unanswered: AtomicUsize::new(0), consequence }
-    }
-
-    /// Awaits a write that was sent. It is in doubt until a reply says what became of it.
-    pub(crate) async fn write<T>(
-        &self,
-        write: impl Future<Output = std::result::Result<T, zk::Error>>,
-    ) -> std::result::Result<T, zk::Error> {
-        self.unanswered.fetch_add(1, Ordering::Relaxed);
-        let result = write.await;
-        if result.as_ref().err().is_none_or(is_refusal) {
-            self.unanswered.fetch_sub(1, Ordering::Relaxed);
-        }
-        result
-    }
-
-    /// Whether the reply to any write is missing.
-    pub(crate) fn is_unanswered(&self) -> bool {
-        self.unanswered.load(Ordering::Relaxed) > 0
-    }
-
-    pub(crate) fn consequence(&self) -> &'static str {
-        if self.is_unanswered() {
-            self.consequence
-        } else {
-            UNCHANGED
-        }
-    }
-}
-
-/// Whether a server has answered, and did nothing.
-fn is_refusal(error: &zk::Error) -> bool {
-    use zk::Error as E;
-    matches!(
-        error,
-        E::NoAuth
-            | E::NoNode
-            | E::NodeExists
-            | E::NotEmpty
-            | E::BadVersion
-            | E::BadArguments(_)
-            | E::InvalidAcl
-            | E::NoChildrenForEphemerals
-            | E::NotReadOnly
-            | E::QuotaExceeded
-            | E::MarshallingError
-            | E::Unimplemented
-            | E::UnexpectedErrorCode(_)
-    )
-}
+/// What a server answers, or why it did not.
+pub(crate) type Reply<T> = std::result::Result<T, zk::Error>;
 
 /// How one attempt failed, and what may be done about it.
 #[derive(Clone, Debug)]
@@ -108,13 +54,21 @@ pub(crate) enum Failure {
     Final(Error),
 }
 
-/// An open session.
+/// What this process has made in a session.
+#[derive(Debug, Default)]
+struct Owned {
+    /// The leases that `lock` has taken, by pool and owner.
+    leases: HashMap<(String, String), Vec<String>>,
+    /// The paths of ephemeral znodes that somebody relies on. The servers remove them when the session ends.
+    ephemerals: HashSet<String>,
+}
+
+/// An open session. It hands out reads, and writes only with an account of those that no server has answered.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
     client: zk::Client,
     identity: Arc<Identity>,
-    /// The leases that were taken, by pool and owner.
-    leases: Arc<Mutex<HashMap<(String, String), String>>>,
+    owned: Arc<Mutex<Owned>>,
     /// Ends what runs in the background, and would keep the session open.
     closing: CancellationToken,
 }
@@ -183,7 +137,7 @@ impl Session {
     }
 
     /// The session, if it belongs to whom it should: a server that does not do SASL lets everybody in, as nobody.
-    pub(crate) async fn checked(self) -> std::result::Result<Option<Self>, zk::Error> {
+    pub(crate) async fn checked(self) -> Reply<Option<Self>> {
         if !self.identity.credentials.as_ref().is_some_and(Credentials::is_sasl) {
             return Ok(Some(self));
         }
@@ -192,7 +146,7 @@ impl Session {
     }
 
     fn new(client: zk::Client, identity: Arc<Identity>) -> Self {
-        Self { client, identity, leases: Arc::default(), closing: CancellationToken::new() }
+        Self { client, identity, owned: Arc::default(), closing: CancellationToken::new() }
     }
 
     /// What ends when the session is about to be closed.
@@ -205,22 +159,101 @@ impl Session {
         self.client.session_timeout()
     }
 
-    /// Notes the lease that an owner has taken in a pool, so that nobody has to look for it; `None`: it is gone.
-    pub(crate) fn note(&self, pool: &str, owner: String, lease: Option<String>) {
-        let (mut leases, key) = (self.leases.lock().unwrap_or_else(PoisonError::into_inner), (pool.to_owned(), owner));
-        match lease {
-            Some(lease) => leases.insert(key, lease),
-            None => leases.remove(&key),
-        };
+    fn owned(&self) -> MutexGuard<'_, Owned> {
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The lease that an owner has taken in this session.
-    pub(crate) fn noted(&self, pool: &str, owner: String) -> Option<String> {
-        self.leases.lock().unwrap_or_else(PoisonError::into_inner).get(&(pool.to_owned(), owner)).cloned()
+    /// Notes a lease that `lock` takes in a pool, so that `unlock` does not have to look for it.
+    pub(crate) fn note(&self, pool: &str, owner: &str, lease: &str) {
+        let mut owned = self.owned();
+        let leases = owned.leases.entry((pool.to_owned(), owner.to_owned())).or_default();
+        if !leases.iter().any(|noted| noted == lease) {
+            leases.push(lease.to_owned());
+        }
     }
 
-    pub(crate) fn client(&self) -> &zk::Client {
-        &self.client
+    /// Strikes out what was noted of an owner's lease.
+    pub(crate) fn forget(&self, pool: &str, owner: &str, lease: &str) {
+        let mut owned = self.owned();
+        let key = (pool.to_owned(), owner.to_owned());
+        if let Some(leases) = owned.leases.get_mut(&key) {
+            leases.retain(|noted| noted != lease);
+            if leases.is_empty() {
+                owned.leases.remove(&key);
+            }
+        }
+    }
+
+    /// The leases that `lock` has taken in a pool for an owner, in this session.
+    pub(crate) fn noted(&self, pool: &str, owner: &str) -> Vec<String> {
+        self.owned().leases.get(&(pool.to_owned(), owner.to_owned())).cloned().unwrap_or_default()
+    }
+
+    /// Keeps the session open for an ephemeral znode, though nobody calls.
+    pub(crate) fn keep_for(&self, path: &str) {
+        self.owned().ephemerals.insert(path.to_owned());
+    }
+
+    /// Ends what [`Session::keep_for`] began.
+    pub(crate) fn keep_no_more_for(&self, path: &str) {
+        self.owned().ephemerals.remove(path);
+    }
+
+    /// Whether an ephemeral znode would go with the session that somebody relies on.
+    pub(crate) fn is_relied_on(&self) -> bool {
+        !self.owned().ephemerals.is_empty()
+    }
+
+    /// Waits until what others were told before can be read from the server of this session.
+    pub(crate) fn sync(&self, path: &str) -> impl Future<Output = Reply<()>> + Send + '_ {
+        self.client.sync(path)
+    }
+
+    pub(crate) fn get_data(&self, path: &str) -> impl Future<Output = Reply<(Vec<u8>, zk::Stat)>> + Send {
+        self.client.get_data(path)
+    }
+
+    pub(crate) fn get_and_watch_data(
+        &self,
+        path: &str,
+    ) -> impl Future<Output = Reply<(Vec<u8>, zk::Stat, zk::OneshotWatcher)>> + Send + '_ {
+        self.client.get_and_watch_data(path)
+    }
+
+    pub(crate) fn check_stat(&self, path: &str) -> impl Future<Output = Reply<Option<zk::Stat>>> + Send {
+        self.client.check_stat(path)
+    }
+
+    pub(crate) fn check_and_watch_stat(
+        &self,
+        path: &str,
+    ) -> impl Future<Output = Reply<(Option<zk::Stat>, zk::OneshotWatcher)>> + Send + '_ {
+        self.client.check_and_watch_stat(path)
+    }
+
+    pub(crate) fn list_children(&self, path: &str) -> impl Future<Output = Reply<Vec<String>>> + Send + '_ {
+        self.client.list_children(path)
+    }
+
+    pub(crate) fn list_and_watch_children(
+        &self,
+        path: &str,
+    ) -> impl Future<Output = Reply<(Vec<String>, zk::OneshotWatcher)>> + Send + '_ {
+        self.client.list_and_watch_children(path)
+    }
+
+    pub(crate) fn get_acl(&self, path: &str) -> impl Future<Output = Reply<(Vec<zk::Acl>, zk::Stat)>> + Send + '_ {
+        self.client.get_acl(path)
+    }
+
+    /// Several reads in one request.
+    pub(crate) fn multi_reader(&self) -> zk::MultiReader<'_> {
+        self.client.new_multi_reader()
+    }
+
+    /// Writes, each sent at once. It is unacknowledged until a server says what became of it.
+    pub(crate) fn writes<'a>(&'a self, unacknowledged: &'a Unacknowledged) -> Writes<'a> {
+        Writes { client: &self.client, unacknowledged }
     }
 
     pub(crate) fn id(&self) -> i64 {
@@ -266,9 +299,11 @@ impl Session {
         &'a self,
         parents: impl Iterator<Item = &'a str>,
         acls: zk::Acls<'_>,
+        unacknowledged: &'a Unacknowledged,
     ) -> BoxFuture<'a, Option<zk::Error>> {
         let options = zk::CreateMode::Persistent.with_acls(acls);
-        let making: Vec<_> = parents.map(|parent| self.client.create(parent, b"", &options)).collect();
+        let writes = self.writes(unacknowledged);
+        let making: Vec<_> = parents.map(|parent| writes.create(parent, b"", &options)).collect();
         Box::pin(async move {
             let refused = join_all(making).await.into_iter().filter_map(std::result::Result::err);
             refused.into_iter().find(|error| *error != zk::Error::NodeExists)
@@ -276,8 +311,9 @@ impl Session {
     }
 
     /// A write that may have been done, or not, and this is all that can be told.
-    pub(crate) fn in_doubt(&self, path: &str, doubt: &Doubt) -> Error {
-        connection_lost(&self.identity, path, doubt.consequence())
+    pub(crate) fn connection_lost(&self, path: &str, unacknowledged: &Unacknowledged) -> Error {
+        let consequence = unacknowledged.consequence();
+        Error::ConnectionLost { hosts: self.identity.hosts(), path: path.to_owned(), consequence }
     }
 
     /// What an error of the client means for one who wanted to `action` the znode at `path`.
@@ -298,10 +334,6 @@ impl Session {
             _ => Failure::Lost,
         }
     }
-}
-
-pub(crate) fn connection_lost(identity: &Identity, path: &str, consequence: &'static str) -> Error {
-    Error::ConnectionLost { hosts: identity.hosts(), path: path.to_owned(), consequence }
 }
 
 pub(crate) fn auth_failed(identity: &Identity, path: &str, reason: &'static str) -> Error {

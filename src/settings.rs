@@ -1,6 +1,7 @@
 //! Which ensemble, as whom, and for how long: explicit argument, then profile, then default. Pure.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
@@ -18,11 +19,15 @@ const PLAIN: &str = "tcp://";
 const DEFAULT_SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Seconds until an ensemble counts as out of reach.
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Seconds until a session ends that nobody uses.
+const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The protocol carries it as a 32-bit number of milliseconds.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// A session that is shorter expires with every pause of a server or a network.
 const MIN_SESSION_TIMEOUT: Duration = Duration::from_secs(1);
 const MIN_CONNECT_TIMEOUT: Duration = Duration::from_millis(1);
+/// Calls that come one after the other shall share a session.
+const MIN_IDLE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// What one source (the call's arguments, or a profile) says. `None` is not said.
 #[derive(Clone, Default)]
@@ -39,6 +44,8 @@ pub struct Source {
     pub session_timeout: Option<Duration>,
     /// How long an ensemble is looked for.
     pub connect_timeout: Option<Duration>,
+    /// How long a session stays open that nobody uses.
+    pub idle_timeout: Option<Duration>,
 }
 
 impl fmt::Debug for Source {
@@ -51,20 +58,16 @@ impl fmt::Debug for Source {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Identity {
     pub(crate) servers: Vec<String>,
-    pub(crate) chroot: String,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) tls: Option<Tls>,
     pub(crate) session_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
 }
 
 impl Identity {
-    /// The connect string, for people.
+    /// The connect string without a chroot, which is no matter to a session.
     #[must_use]
     pub fn hosts(&self) -> String {
-        format!("{}{}", self.connect_string(), self.chroot)
-    }
-
-    pub(crate) fn connect_string(&self) -> String {
         let scheme = if self.tls.is_some() { TLS } else { "" };
         self.servers.iter().map(|server| format!("{scheme}{server}")).collect::<Vec<_>>().join(",")
     }
@@ -100,14 +103,22 @@ impl fmt::Debug for Identity {
 }
 
 /// Everything a call needs to know about its ensemble.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Who shares a session.
     pub identity: Identity,
+    /// What comes before every path; empty for nothing.
+    pub(crate) chroot: String,
     /// What every created znode permits; empty for everything to everybody, as in kazoo.
     pub acl: acl::List,
     /// How long an ensemble is looked for.
     pub connect_timeout: Duration,
+}
+
+impl Hash for Settings {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.identity, &self.chroot, self.connect_timeout).hash(state);
+    }
 }
 
 impl Settings {
@@ -128,11 +139,19 @@ impl Settings {
         let session_timeout = explicit.session_timeout.or(profile.session_timeout).unwrap_or(DEFAULT_SESSION_TIMEOUT);
         let connect_timeout = explicit.connect_timeout.or(profile.connect_timeout).unwrap_or(DEFAULT_CONNECT_TIMEOUT);
         in_range("session_timeout", session_timeout, MIN_SESSION_TIMEOUT)?;
+        let idle_timeout = explicit.idle_timeout.or(profile.idle_timeout).unwrap_or(DEFAULT_IDLE_TIMEOUT);
         in_range("connect_timeout", connect_timeout, MIN_CONNECT_TIMEOUT)?;
-        let identity = Identity { servers, chroot, credentials, tls, session_timeout };
-        let settings = Self { identity, acl, connect_timeout };
+        in_range("idle_timeout", idle_timeout, MIN_IDLE_TIMEOUT)?;
+        let identity = Identity { servers, credentials, tls, session_timeout, idle_timeout };
+        let settings = Self { identity, chroot, acl, connect_timeout };
         settings.check_creator("default_acl", &settings.acl)?;
         Ok(settings)
+    }
+
+    /// The connect string with its chroot, for people.
+    #[must_use]
+    pub fn hosts(&self) -> String {
+        format!("{}{}", self.identity.hosts(), self.chroot)
     }
 
     /// Refuses an ACL that names its creator, where that is nobody.
@@ -148,7 +167,7 @@ impl Settings {
     /// # Errors
     /// [`Error::Argument`].
     pub fn path(&self, path: &str) -> Result<String> {
-        path::below(&self.identity.chroot, &path::normalise(path)?)
+        path::below(&self.chroot, &path::normalise(path)?)
     }
 
     /// The full path of any znode that a caller's `path` means, ZooKeeper's own included.
@@ -156,14 +175,14 @@ impl Settings {
     /// # Errors
     /// [`Error::Argument`].
     pub fn any_path(&self, path: &str) -> Result<String> {
-        let full = format!("{}{}", self.identity.chroot, path::any(path)?);
+        let full = format!("{}{}", self.chroot, path::any(path)?);
         Ok(if full.is_empty() { "/".to_owned() } else { full })
     }
 
     /// What a caller below the chroot calls the znode at a full path.
     #[must_use]
     pub fn shown(&self, full: &str) -> String {
-        full.strip_prefix(&self.identity.chroot).filter(|rest| !rest.is_empty()).unwrap_or("/").to_owned()
+        full.strip_prefix(&self.chroot).filter(|rest| !rest.is_empty()).unwrap_or("/").to_owned()
     }
 }
 

@@ -17,13 +17,29 @@ pub struct Cancel {
     token: CancellationToken,
     reason: Arc<OnceLock<&'static str>>,
     parent: Option<Arc<Cancel>>,
+    /// What a caller has in hand to end this wait, and perhaps others.
+    handle: CancellationToken,
 }
 
 impl Cancel {
     /// One that is cancelled with `self`, or alone.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self { token: self.token.child_token(), reason: Arc::default(), parent: Some(Arc::new(self.clone())) }
+        Self { token: self.token.child_token(), parent: Some(Arc::new(self.clone())), ..Self::default() }
+    }
+
+    /// The same, which a caller's `handle` cancels too.
+    #[must_use]
+    pub fn with_handle(self, handle: CancellationToken) -> Self {
+        Self { handle, ..self }
+    }
+
+    /// Waits until it is cancelled.
+    pub(crate) async fn cancelled(&self) {
+        tokio::select! {
+            () = self.token.cancelled() => {}
+            () = self.handle.cancelled() => {}
+        }
     }
 
     /// Ends all waits under this and its children. The first reason given stays.
@@ -55,6 +71,7 @@ pub struct Budget {
     patience: Patience,
     started: Instant,
     deadline: Deadline,
+    reach: Duration,
     cancel: Cancel,
 }
 
@@ -69,18 +86,35 @@ impl Budget {
             Patience::Once => Deadline::after(started, connect_timeout),
             Patience::For(duration) => Deadline::after(started, duration),
         };
-        Self { patience, started, deadline, cancel }
+        Self { patience, started, deadline, reach: connect_timeout, cancel }
     }
 
     /// For a call that only wants an answer: as long as an ensemble is looked for, or less.
     #[must_use]
     pub fn answer(patience: Patience, connect_timeout: Duration, cancel: Cancel) -> Self {
+        let shorter = match patience {
+            Patience::For(duration) => Patience::For(duration.min(connect_timeout)),
+            patience => patience,
+        };
+        Self { patience, ..Self::change(shorter, connect_timeout, cancel) }
+    }
+
+    /// For a call that changes something. Where the caller names a time it is obeyed, through an outage as well;
+    /// otherwise the call lasts as long as an ensemble is looked for.
+    #[must_use]
+    pub fn change(patience: Patience, connect_timeout: Duration, cancel: Cancel) -> Self {
         let started = Instant::now();
         let most = match patience {
             Patience::Forever | Patience::Once => connect_timeout,
-            Patience::For(duration) => duration.min(connect_timeout),
+            Patience::For(duration) => duration,
         };
-        Self { patience, started, deadline: Deadline::after(started, most), cancel }
+        Self { patience, started, deadline: Deadline::after(started, most), reach: most, cancel }
+    }
+
+    /// How long an ensemble is looked for, before it counts as out of reach.
+    #[must_use]
+    pub fn reach(&self) -> Duration {
+        self.reach
     }
 
     /// Whether to wait for others at all.
@@ -123,7 +157,7 @@ impl Budget {
         tokio::select! {
             biased;
             done = work => Ok(done),
-            () = self.cancel.token.cancelled() => Err(Cut::Cancelled),
+            () = self.cancel.cancelled() => Err(Cut::Cancelled),
             () = time_up => Err(Cut::TimedOut),
         }
     }

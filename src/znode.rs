@@ -1,17 +1,20 @@
 //! Single znodes: create, read, write, delete, and their ACLs.
 //!
-//! A write whose reply was lost is not repeated blindly. Where the outcome can be told from what is
-//! there it is; where it cannot (a sequential name, a version) the error says so.
+//! A write whose reply was lost is never repeated. Where the outcome can be told from what is there it is: an ephemeral
+//! znode names its session, and a znode that is gone is deleted. Where it cannot (a persistent or sequential znode was
+//! created, a version was given, somebody may have written since) the error says so.
 
-use futures::future::{join, join_all, BoxFuture};
-use futures::FutureExt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::future::{join, join_all};
 use zookeeper_client as zk;
 
 use crate::acl;
-use crate::ensemble::Ensemble;
+use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::path;
-use crate::session::{self, Doubt, Failure, Session};
+use crate::session::{self, Failure, Session, Unacknowledged};
 use crate::wait::Budget;
 
 /// Bytes of a request, which is the servers' own `jute.maxbuffer` unless they were told otherwise. On a longer one
@@ -75,59 +78,70 @@ fn check_size(path: &str, data: &[u8], acl: &[zk::Acl]) -> Result<()> {
 /// # Errors
 /// [`Error::Argument`] where a server would hang up over the length of it; [`Error::NodeExists`]; [`Error::NoNode`] of a parent; [`Error::ConnectionLost`] for a sequential one
 /// whose name was lost; [`Error::NoAuth`], [`Error::Unreachable`], [`Error::Cancelled`], and so on.
-pub async fn create(ensemble: &Ensemble, new: &New, budget: &Budget) -> Result<String> {
+pub async fn create(client: &Client, new: &New, budget: &Budget) -> Result<String> {
     check_size(&new.path, &new.data, &new.acls())?;
-    let doubt = Doubt::new(UNKNOWN);
+    let unacknowledged = Unacknowledged::new(UNKNOWN);
+    let sent_in: Mutex<Vec<i64>> = Mutex::default();
     let attempt = |session: Session| {
-        let doubt = &doubt;
+        let (unacknowledged, sent_in) = (&unacknowledged, &sent_in);
         async move {
-            let made = create_on(&session, new, doubt).await;
+            let sessions = || sent_in.lock().unwrap_or_else(PoisonError::into_inner);
+            sessions().push(session.id());
+            let made = create_on(&session, new, unacknowledged).await;
             match made {
                 Err(Failure::Lost | Failure::Gone) if new.sequence => {
-                    Err(Failure::Final(ensemble.connection_lost(&new.path, UNKNOWN)))
+                    Err(Failure::Final(session.connection_lost(&new.path, unacknowledged)))
                 }
-                Err(Failure::Final(Error::NodeExists { .. })) if doubt.is_unanswered() => {
-                    // Ours, if it is what was to be made.
-                    match session.client().get_data(&new.path).await {
-                        Ok((data, _)) if data == new.data => Ok(new.path.clone()),
-                        Ok(_) => made,
-                        Err(error) => Err(failure(&session, &error, "read", &new.path, 0)),
+                Err(Failure::Final(Error::NodeExists { .. })) if unacknowledged.is_any() => {
+                    let there = session.get_data(&new.path).await;
+                    let (data, stat) = there.map_err(|error| failure(&session, &error, "read", &new.path, 0))?;
+                    if new.ephemeral && sessions().contains(&stat.ephemeral_owner) && data == new.data {
+                        return Ok(new.path.clone());
                     }
+                    if !new.ephemeral && stat.ephemeral_owner == 0 && data == new.data {
+                        // Another may have made the same: a persistent znode does not tell who made it.
+                        return Err(Failure::Final(session.connection_lost(&new.path, unacknowledged)));
+                    }
+                    made
                 }
                 made => made,
             }
         }
     };
-    ensemble.write(budget, &new.path, &doubt, attempt).await
+    client.write(budget, &new.path, &unacknowledged, attempt).await
 }
 
-async fn create_on(session: &Session, new: &New, doubt: &Doubt) -> Attempt<String> {
+async fn create_on(session: &Session, new: &New, unacknowledged: &Unacknowledged) -> Attempt<String> {
     let options = new.mode().with_acls(new.acls());
-    let created = doubt.write(session.client().create(&new.path, &new.data, &options)).await;
-    let created = match created {
+    let create = || session.writes(unacknowledged).create(&new.path, &new.data, &options);
+    let created = match create().await {
         Err(zk::Error::NoNode) if new.parents => {
-            let cause = session.make_parents(path::parents(&new.path), new.acls()).await;
-            match doubt.write(session.client().create(&new.path, &new.data, &options)).await {
+            let cause = session.make_parents(path::parents(&new.path), new.acls(), unacknowledged).await;
+            match create().await {
                 Err(zk::Error::NoNode) => Err(cause.unwrap_or(zk::Error::NoNode)),
                 created => created,
             }
         }
         created => created,
     };
-    match created {
-        Ok((_, sequence)) if new.sequence => Ok(format!("{}{sequence}", new.path)),
-        Ok(_) => Ok(new.path.clone()),
-        Err(error) => Err(failure(session, &error, "create", &new.path, 0)),
+    let path = match created {
+        Ok((_, sequence)) if new.sequence => format!("{}{sequence}", new.path),
+        Ok(_) => new.path.clone(),
+        Err(error) => return Err(failure(session, &error, "create", &new.path, 0)),
+    };
+    if new.ephemeral {
+        session.keep_for(&path);
     }
+    Ok(path)
 }
 
 /// Whether a znode exists, be it readable or not.
 ///
 /// # Errors
 /// [`Error::NoAuth`], [`Error::Unreachable`], [`Error::Cancelled`], [`Error::Server`].
-pub async fn exists(ensemble: &Ensemble, path: &str, budget: &Budget) -> Result<bool> {
+pub async fn exists(client: &Client, path: &str, budget: &Budget) -> Result<bool> {
     let attempt = |session: Session| async move {
-        let (synced, stat) = join(session.client().sync(path), session.client().check_stat(path)).await;
+        let (synced, stat) = join(session.sync(path), session.check_stat(path)).await;
         let refused = |error| failure(&session, &error, "read", path, 0);
         synced.map_err(refused)?;
         match stat {
@@ -136,49 +150,49 @@ pub async fn exists(ensemble: &Ensemble, path: &str, budget: &Budget) -> Result<
             stat => Ok(stat.map_err(refused)?.is_some()),
         }
     };
-    ensemble.answer(budget, path, attempt).await
+    client.answer(budget, path, attempt).await
 }
 
 /// The data of a znode.
 ///
 /// # Errors
 /// [`Error::NoNode`], and those of [`exists`].
-pub async fn get(ensemble: &Ensemble, path: &str, budget: &Budget) -> Result<Vec<u8>> {
+pub async fn get(client: &Client, path: &str, budget: &Budget) -> Result<Vec<u8>> {
     let attempt = |session: Session| async move {
-        let (synced, read) = join(session.client().sync(path), session.client().get_data(path)).await;
+        let (synced, read) = join(session.sync(path), session.get_data(path)).await;
         let refused = |error| failure(&session, &error, "read", path, 0);
         synced.map_err(refused)?;
         Ok(read.map_err(refused)?.0)
     };
-    ensemble.answer(budget, path, attempt).await
+    client.answer(budget, path, attempt).await
 }
 
 /// The names of a znode's children, in no order.
 ///
 /// # Errors
 /// [`Error::NoNode`], and those of [`exists`].
-pub async fn children(ensemble: &Ensemble, path: &str, budget: &Budget) -> Result<Vec<String>> {
+pub async fn children(client: &Client, path: &str, budget: &Budget) -> Result<Vec<String>> {
     let attempt = |session: Session| async move {
-        let (synced, listed) = join(session.client().sync(path), session.client().list_children(path)).await;
+        let (synced, listed) = join(session.sync(path), session.list_children(path)).await;
         let refused = |error| failure(&session, &error, "read", path, 0);
         synced.map_err(refused)?;
         listed.map_err(refused)
     };
-    ensemble.answer(budget, path, attempt).await
+    client.answer(budget, path, attempt).await
 }
 
 /// The ACL of a znode.
 ///
 /// # Errors
 /// [`Error::NoNode`], and those of [`exists`].
-pub async fn acl(ensemble: &Ensemble, path: &str, budget: &Budget) -> Result<acl::List> {
+pub async fn acl(client: &Client, path: &str, budget: &Budget) -> Result<acl::List> {
     let attempt = |session: Session| async move {
-        let (synced, read) = join(session.client().sync(path), session.client().get_acl(path)).await;
+        let (synced, read) = join(session.sync(path), session.get_acl(path)).await;
         let refused = |error| failure(&session, &error, "read", path, 0);
         synced.map_err(refused)?;
         Ok(read.map_err(refused)?.0.into())
     };
-    ensemble.answer(budget, path, attempt).await
+    client.answer(budget, path, attempt).await
 }
 
 /// Sets the data of a znode, if it is at `version`; -1 stands for any.
@@ -186,43 +200,58 @@ pub async fn acl(ensemble: &Ensemble, path: &str, budget: &Budget) -> Result<acl
 /// # Errors
 /// [`Error::Argument`] as [`create`]; [`Error::NoNode`], [`Error::BadVersion`], [`Error::ConnectionLost`] where a version was given and the
 /// reply was lost, and those of [`exists`].
-pub async fn set(ensemble: &Ensemble, path: &str, data: &[u8], version: i32, budget: &Budget) -> Result<zk::Stat> {
+pub async fn set(client: &Client, path: &str, data: &[u8], version: i32, budget: &Budget) -> Result<zk::Stat> {
     check_size(path, data, &[])?;
-    write(ensemble, path, "write", version, budget, |client| client.set_data(path, data, wanted(version)).boxed()).await
+    let there = |session: Session| async move {
+        let read = session.get_data(path).await.map_err(|error| failure(&session, &error, "read", path, version))?;
+        // Whoever has written it, it holds what was to be written.
+        Ok((version < 0 && read.0 == data).then_some(read.1))
+    };
+    let send = |session: Session, unacknowledged: Arc<Unacknowledged>| async move {
+        let written = session.writes(&unacknowledged).set_data(path, data, wanted(version)).await;
+        written.map_err(|error| failure(&session, &error, "write", path, version))
+    };
+    write_once(client, path, budget, send, there).await
 }
 
 /// Sets the ACL of a znode, if that is at `version`; -1 stands for any.
 ///
 /// # Errors
 /// As [`set`].
-pub async fn set_acl(
-    ensemble: &Ensemble,
-    path: &str,
-    acl: &[zk::Acl],
-    version: i32,
-    budget: &Budget,
-) -> Result<zk::Stat> {
-    write(ensemble, path, "admin", version, budget, |client| client.set_acl(path, acl, wanted(version)).boxed()).await
+pub async fn set_acl(client: &Client, path: &str, acl: &[zk::Acl], version: i32, budget: &Budget) -> Result<zk::Stat> {
+    let there = |session: Session| async move {
+        let read = session.get_acl(path).await.map_err(|error| failure(&session, &error, "read", path, version))?;
+        Ok((version < 0 && read.0 == acl).then_some(read.1))
+    };
+    let send = |session: Session, unacknowledged: Arc<Unacknowledged>| async move {
+        let written = session.writes(&unacknowledged).set_acl(path, acl, wanted(version)).await;
+        written.map_err(|error| failure(&session, &error, "admin", path, version))
+    };
+    write_once(client, path, budget, send, there).await
 }
 
-/// Writes to a znode that is there, if it is at `version`.
-async fn write(
-    ensemble: &Ensemble,
-    path: &str,
-    action: &'static str,
-    version: i32,
-    budget: &Budget,
-    request: impl Fn(&zk::Client) -> BoxFuture<'_, std::result::Result<zk::Stat, zk::Error>>,
-) -> Result<zk::Stat> {
-    let doubt = Doubt::new(UNKNOWN);
+/// Sends a write, and sends it again only where the first cannot have been carried out. After a lost reply `there` is
+/// asked whether the znode is as the write leaves it; if it is not, somebody may have written since, and the caller is
+/// told that the outcome is not known.
+async fn write_once<T, S, F, L, G>(client: &Client, path: &str, budget: &Budget, send: S, there: L) -> Result<T>
+where
+    S: Fn(Session, Arc<Unacknowledged>) -> F,
+    F: Future<Output = Attempt<T>>,
+    L: Fn(Session) -> G,
+    G: Future<Output = Attempt<Option<T>>>,
+{
+    let unacknowledged = Arc::new(Unacknowledged::new(UNKNOWN));
     let attempt = |session: Session| {
-        let (doubt, request) = (&doubt, &request);
+        let (unacknowledged, send, there) = (&unacknowledged, &send, &there);
         async move {
-            let written = doubt.write(request(session.client())).await;
-            written.map_err(|error| once(ensemble, failure(&session, &error, action, path, version), version, path))
+            if !unacknowledged.is_any() {
+                return send(session, unacknowledged.clone()).await;
+            }
+            let found = there(session.clone()).await?;
+            found.ok_or_else(|| Failure::Final(session.connection_lost(path, unacknowledged)))
         }
     };
-    ensemble.write(budget, path, &doubt, attempt).await
+    client.write(budget, path, &unacknowledged, attempt).await
 }
 
 /// Deletes a znode, if it is at `version` (-1 stands for any), and with `recursive` all below it;
@@ -231,24 +260,30 @@ async fn write(
 /// # Errors
 /// [`Error::NoNode`], [`Error::BadVersion`], [`Error::Server`] where it has children, and those of
 /// [`exists`]. A recursive delete that fails may have removed a part.
-pub async fn delete(ensemble: &Ensemble, path: &str, version: i32, recursive: bool, budget: &Budget) -> Result<()> {
-    let doubt = Doubt::new(UNKNOWN);
-    let attempt = |session: Session| {
-        let doubt = &doubt;
-        async move {
-            match delete_on(&session, path, version, recursive, doubt).await {
-                Err(Failure::Final(Error::NoNode { .. })) if doubt.is_unanswered() => Ok(()),
-                Err(failure) if doubt.is_unanswered() => Err(once(ensemble, failure, version, path)),
-                deleted => deleted,
-            }
-        }
+pub async fn delete(client: &Client, path: &str, version: i32, recursive: bool, budget: &Budget) -> Result<()> {
+    let gone = |session: Session| async move {
+        let (synced, stat) = join(session.sync(path), session.check_stat(path)).await;
+        let refused = |error| failure(&session, &error, "read", path, version);
+        synced.map_err(refused)?;
+        Ok(stat.map_err(refused)?.is_none().then_some(()))
     };
-    ensemble.write(budget, path, &doubt, attempt).await
+    let send = |session: Session, unacknowledged: Arc<Unacknowledged>| async move {
+        delete_on(&session, path, version, recursive, &unacknowledged).await?;
+        session.keep_no_more_for(path);
+        Ok(())
+    };
+    write_once(client, path, budget, send, gone).await
 }
 
-async fn delete_on(session: &Session, path: &str, version: i32, recursive: bool, doubt: &Doubt) -> Attempt<()> {
+async fn delete_on(
+    session: &Session,
+    path: &str,
+    version: i32,
+    recursive: bool,
+    unacknowledged: &Unacknowledged,
+) -> Attempt<()> {
     if recursive {
-        match session.client().check_stat(path).await {
+        match session.check_stat(path).await {
             Ok(None) => return Ok(()),
             Ok(Some(stat)) if version >= 0 && stat.version != version => {
                 return Err(Failure::Final(Error::BadVersion { path: path.to_owned(), wanted: version }));
@@ -262,7 +297,7 @@ async fn delete_on(session: &Session, path: &str, version: i32, recursive: bool,
         let mut next = 0;
         while next < found.len() {
             let parents = &found[next..found.len().min(next + AT_ONCE)];
-            let listed = join_all(parents.iter().map(|parent| session.client().list_children(parent))).await;
+            let listed = join_all(parents.iter().map(|parent| session.list_children(parent))).await;
             let mut below = Vec::new();
             for (parent, names) in parents.iter().zip(listed) {
                 match names {
@@ -275,8 +310,9 @@ async fn delete_on(session: &Session, path: &str, version: i32, recursive: bool,
             found.append(&mut below);
         }
         for below in found[1..].rchunks(AT_ONCE) {
-            let deleting = below.iter().rev().map(|path| session.client().delete(path, None));
-            let deleted = join_all(deleting.map(|delete| doubt.write(delete))).await;
+            let deleting = below.iter().rev();
+            let deleting = deleting.map(|path| session.writes(unacknowledged).delete(path, None));
+            let deleted = join_all(deleting).await;
             for (path, deleted) in below.iter().rev().zip(deleted) {
                 match deleted {
                     Ok(()) | Err(zk::Error::NoNode) => {}
@@ -285,20 +321,12 @@ async fn delete_on(session: &Session, path: &str, version: i32, recursive: bool,
             }
         }
     }
-    let deleted = doubt.write(session.client().delete(path, wanted(version))).await;
+    let deleted = session.writes(unacknowledged).delete(path, wanted(version)).await;
     deleted.map_err(|error| failure(session, &error, "delete", path, version))
 }
 
 fn wanted(version: i32) -> Option<i32> {
     (version >= 0).then_some(version)
-}
-
-/// A write that depends on a version cannot be repeated once it may have been done.
-fn once(ensemble: &Ensemble, failure: Failure, version: i32, path: &str) -> Failure {
-    match failure {
-        Failure::Lost | Failure::Gone if version >= 0 => Failure::Final(ensemble.connection_lost(path, UNKNOWN)),
-        failure => failure,
-    }
 }
 
 fn failure(session: &Session, error: &zk::Error, action: &'static str, path: &str, version: i32) -> Failure {

@@ -1,23 +1,22 @@
 """Coordination for fleets of hosts on ZooKeeper: slots, parties, and who holds what."""
 
 from zkcoord import _exit, errors
-from zkcoord._core import (
-    __version__,
-    close,
-    lock,
-    lock_holders,
-    party_members,
-    set_max,
-    status,
-    unlock,
-)
+from zkcoord._core import Cancel, __version__, close
+from zkcoord._hold import Hold
+from zkcoord.connection import Connection
+from zkcoord.party import party_members
+from zkcoord.semaphore import hold, lock, lock_holders, set_max, status, unlock
 
 assert _exit  # it must be there before anybody forks
 
 __all__ = [
+    "Cancel",
+    "Connection",
+    "Hold",
     "__version__",
     "close",
     "errors",
+    "hold",
     "lock",
     "lock_holders",
     "party_members",

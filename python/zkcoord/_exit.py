@@ -10,6 +10,8 @@ Nothing that takes long to import is imported here, and nothing later: a fork in
 the child a module that is locked for ever. What nobody has imported by then has nothing to be told.
 """
 
+from __future__ import annotations
+
 import atexit
 import os
 import sys
@@ -17,24 +19,30 @@ from _thread import get_ident
 
 from zkcoord._core import _finish, _forked
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
 # How far a process is with its end: its threads, but for the main one, wait no more, or call no more.
 _NO_WAITS, _NO_CALLS = 1, 2
 
 _pid = 0
 _main = get_ident()
-_threads = None
+_threads: _Threads | None = None
 _before_executors = False
 
 
 class _Threads:
     """The threads of this process, once there can be any but the main one."""
 
-    def __init__(self, threading, bystanders):
+    def __init__(self, threading: Any, bystanders: Iterable[threading.Thread]) -> None:
         """Take the module, and the threads that were there before the first call of all."""
         self.threading = threading
         new = sys.modules["_weakrefset"].WeakSet  # what `threading` itself is made with
         self.callers, self.bystanders = new(), new(bystanders)
-        self.closer = None
+        self.closer: threading.Thread | None = None
 
 
 def enter() -> bool:
@@ -64,6 +72,7 @@ def enter() -> bool:
 
 def _register_with_threading() -> bool:
     """Have waits ended when threading shuts down; whether that will be before executors wait for threads."""
+    assert _threads is not None
     try:
         _threads.threading._register_atexit(_hook, _pid, _at_end)
     except (AttributeError, RuntimeError):  # private, or shutting down already
@@ -81,7 +90,7 @@ def _register_with_multiprocessing() -> None:
         own.register_finalize_method(lambda pid=_pid: _hook(pid, _at_once))
 
 
-def _hook(pid, end):
+def _hook(pid: int, end: Callable[[], None]) -> None:
     if os.getpid() == pid:
         end()
 
@@ -100,6 +109,7 @@ def _at_end() -> None:
     Those are threads that have called us, or began after the first call of all. Others that were there before may be
     there for ever: a Salt minion has one.
     """
+    assert _threads is not None
     threading = _threads.threading
     own = (threading.main_thread(), threading.current_thread(), _threads.closer)
     workers = [
@@ -116,7 +126,7 @@ def _at_end() -> None:
             _threads.closer = None
 
 
-def _close_after(workers) -> None:
+def _close_after(workers: Iterable[threading.Thread]) -> None:
     for worker in workers:
         worker.join()
     _finish(True, _NO_WAITS)

@@ -2,8 +2,11 @@
 
 Every message is one line for the person who reads it, and holds no secret. Every class has a `kind`, a
 word from a closed set for programs, and every exception a `path`, the znode it is about, or None. All of
-them survive pickling.
+them survive pickling. Where Python has a class for the same thing, ours is one of it as well: `Unreachable` is a
+`ConnectionError`, `TimedOut` a `TimeoutError`, and so on.
 """
+
+from __future__ import annotations
 
 __all__ = [
     "ArgumentError",
@@ -18,6 +21,8 @@ __all__ = [
     "NoNode",
     "NodeExists",
     "ServerError",
+    "SlotLost",
+    "TimedOut",
     "TlsFailed",
     "Unreachable",
 ]
@@ -33,6 +38,10 @@ class Error(Exception):
         super().__init__(message)
         self.path = path
 
+    def __str__(self) -> str:
+        """Return the message."""
+        return str(self.args[0])
+
 
 class ArgumentError(Error, ValueError):
     """An argument or a setting was refused. Nothing was sent, nothing was written."""
@@ -40,25 +49,25 @@ class ArgumentError(Error, ValueError):
     kind = "argument"
 
 
-class LimitMismatch(Error):
+class LimitMismatch(Error, ValueError):
     """The pool stores another `max_concurrency` than the one asked for. Nothing was changed."""
 
     kind = "limit_mismatch"
 
 
-class NoAuth(Error):
+class NoAuth(Error, PermissionError):
     """The ACL of a znode forbids what was needed."""
 
     kind = "no_auth"
 
 
-class AuthFailed(Error):
+class AuthFailed(Error, PermissionError):
     """The ensemble refused the credentials, or there are none to show: no Kerberos ticket."""
 
     kind = "auth_failed"
 
 
-class TlsFailed(Error):
+class TlsFailed(Error, ConnectionError):
     """No server can be used, which waiting will not change: for its certificate, for ours, or for want of TLS."""
 
     kind = "tls"
@@ -82,22 +91,41 @@ class BadVersion(Error):
     kind = "bad_version"
 
 
-class Unreachable(Error):
+class Unreachable(Error, ConnectionError):
     """No server answered in time."""
 
     kind = "unreachable"
 
 
-class ConnectionLost(Error):
-    """The connection was lost, and whether a slot is held could not be learned in time."""
+class ConnectionLost(Error, ConnectionError):
+    """The connection was lost, and what became of the call could not be learned in time.
+
+    A slot that was taken for such a call is given back in the background, as soon as a server answers.
+    """
 
     kind = "connection_lost"
 
 
+class TimedOut(Error, TimeoutError):
+    """There was no slot in time. None is held, and no znode is left in the queue."""
+
+    kind = "timed_out"
+
+
+class SlotLost(Error):
+    """A hold is gone, and nobody has given it back: its session has ended, or somebody has removed its lease."""
+
+    kind = "slot_lost"
+
+
 class Cancelled(Error):
-    """A signal or the end of the process ended the wait. No slot is held, no place in the queue left."""
+    """A signal, a `zkcoord.Cancel` or the end of the process ended the call. No slot is held, no queue node left.
+
+    Where the call had come to its end already when the signal came, its answer is `answer`, and its error the cause.
+    """
 
     kind = "cancelled"
+    answer: object = None
 
 
 class ServerError(Error):

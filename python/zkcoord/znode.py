@@ -1,13 +1,265 @@
-"""Single znodes: create, read, write, delete, and their ACLs. See the stub of `zkcoord._core`."""
+"""Single znodes: create, read, write, delete, and their ACLs.
 
-from zkcoord._core import digest_acl
-from zkcoord._core import znode_children as children
-from zkcoord._core import znode_create as create
-from zkcoord._core import znode_delete as delete
-from zkcoord._core import znode_exists as exists
-from zkcoord._core import znode_get as get
-from zkcoord._core import znode_get_acls as get_acls
-from zkcoord._core import znode_set as set
-from zkcoord._core import znode_set_acls as set_acls
+A write whose reply is lost is never repeated. Where its outcome can be told from what is there, it is; else the error
+is `ConnectionLost`.
+"""
+
+from __future__ import annotations
+
+from zkcoord import _core
+from zkcoord._documented import documented
+from zkcoord.connection import settings_for
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+    from zkcoord._types import Acl, AclEntry, ConnectionKeywords, Hosts, ZnodeStat
+    from zkcoord.connection import Connection
 
 __all__ = ["children", "create", "delete", "digest_acl", "exists", "get", "get_acls", "set", "set_acls"]
+
+
+@documented
+def create(
+    path: str,
+    value: bytes | str | None = b"",
+    zk_hosts: Hosts | None = None,
+    acls: Acl | None = None,
+    ephemeral: bool | None = False,
+    sequence: bool | None = False,
+    makepath: bool | None = False,
+    *,
+    timeout: float | None = None,
+    connection: Connection | None = None,
+    cancel: _core.Cancel | None = None,
+    raise_on_signal: bool = False,
+    **keywords: Unpack[ConnectionKeywords],
+) -> str:
+    """Create a znode.
+
+    Args:
+        path: The znode.
+        value: Its data.
+        acls: What it permits. Default: what ``default_acl`` says.
+        ephemeral: It ends with the session of this process.
+        sequence: The server adds a number to its name.
+        makepath: Create missing parents as well.
+        timeout: Seconds for the whole call. It is obeyed through an outage. Default: ``connect_timeout``.
+
+    Returns:
+        The znode's path, below the chroot.
+
+    Raises:
+        NodeExists: There is one already.
+        NoNode: A parent is missing.
+        ConnectionLost: The reply was lost, and a znode is there that may be this one or another's: a persistent one
+            does not tell who made it, and the name of a sequential one is not known. An ephemeral one names its
+            session.
+    """
+    settings = settings_for(zk_hosts, connection, keywords)
+    wait = (timeout, cancel, raise_on_signal)
+    return _core.znode_create(path, value, acls, ephemeral, sequence, makepath, settings, wait)
+
+
+@documented
+def exists(
+    path: str,
+    zk_hosts: Hosts | None = None,
+    *,
+    timeout: float | None = None,
+    connection: Connection | None = None,
+    cancel: _core.Cancel | None = None,
+    raise_on_signal: bool = False,
+    **keywords: Unpack[ConnectionKeywords],
+) -> bool:
+    """Tell whether a znode exists.
+
+    Args:
+        path: The znode.
+        timeout: Seconds for the whole call. At most, and by default, ``connect_timeout``.
+    """
+    settings = settings_for(zk_hosts, connection, keywords)
+    return _core.znode_exists(path, settings, (timeout, cancel, raise_on_signal))
+
+
+@documented
+def get(
+    path: str,
+    zk_hosts: Hosts | None = None,
+    *,
+    timeout: float | None = None,
+    connection: Connection | None = None,
+    cancel: _core.Cancel | None = None,
+    raise_on_signal: bool = False,
+    **keywords: Unpack[ConnectionKeywords],
+) -> bytes:
+    """Read the data of a znode.
+
+    Args:
+        path: The znode.
+        timeout: Seconds for the whole call. At most, and by default, ``connect_timeout``.
+
+    Raises:
+        NoNode: There is none.
+    """
+    settings = settings_for(zk_hosts, connection, keywords)
+    return _core.znode_get(path, settings, (timeout, cancel, raise_on_signal))
+
+
+@documented
+def children(
+    path: str,
+    zk_hosts: Hosts | None = None,
+    *,
+    timeout: float | None = None,
+    connection: Connection | None = None,
+    cancel: _core.Cancel | None = None,
+    raise_on_signal: bool = False,
+    **keywords: Unpack[ConnectionKeywords],
+) -> list[str]:
+    """List the names of a znode's children, in no order.
+
+    Args:
+        path: The znode.
+        timeout: Seconds for the whole call. At most, and by default, ``connect_timeout``.
+
+    Raises:
+        NoNode: There is none.
+    """
+    settings = settings_for(zk_hosts, connection, keywords)
+    return _core.znode_children(path, settings, (timeout, cancel, raise_on_signal))
+
+
+@documented
+def set(
+    path: str,
+    value: bytes | str,
+    zk_hosts: Hosts | None = None,
+    version: int = -1,
+    *,
+    timeout: float | None = None,
+    connection: Connection | None = None,
+    cancel: _core.Cancel | None = None,
+    raise_on_signal: bool = False,
+    **keywords: Unpack[ConnectionKeywords],
+) -> ZnodeStat:
+    """Write the data of a znode.
+
+    Args:
+        path: The znode.
+        value: The data.
+        version: Write only if the znode is at this version. -1 stands for any.
+        timeout: Seconds for the whole call. It is obeyed through an outage. Default: ``connect_timeout``.
+
+    Returns:
+        The znode's stat, in the order of kazoo's ``ZnodeStat``.
+
+    Raises:
+        NoNode: There is none.
+        BadVersion: It is at another version.
+        ConnectionLost: The reply was lost, and the znode does not hold the data: somebody may have written since.
+    """
+    settings = settings_for(zk_hosts, connection, keywords)
+    return _core.znode_set(path, value, version, settings, (timeout, cancel, raise_on_signal))
+
+
+@documented
+def get_acls(
+    path: str,
+    zk_hosts: Hosts | None = None,
+    *,
+    timeout: float | None = None,
+    connection: Connection | None = None,
+    cancel: _core.Cancel | None = None,
+    raise_on_signal: bool = False,
+    **keywords: Unpack[ConnectionKeywords],
+) -> list[AclEntry]:
+    """Read the ACL of a znode.
+
+    Args:
+        path: The znode.
+        timeout: Seconds for the whole call. At most, and by default, ``connect_timeout``.
+
+    Returns:
+        Its entries, each ``(permissions, (scheme, id))``.
+
+    Raises:
+        NoNode: There is none.
+    """
+    settings = settings_for(zk_hosts, connection, keywords)
+    return _core.znode_get_acls(path, settings, (timeout, cancel, raise_on_signal))
+
+
+@documented
+def set_acls(
+    path: str,
+    acls: Acl,
+    zk_hosts: Hosts | None = None,
+    version: int = -1,
+    *,
+    timeout: float | None = None,
+    connection: Connection | None = None,
+    cancel: _core.Cancel | None = None,
+    raise_on_signal: bool = False,
+    **keywords: Unpack[ConnectionKeywords],
+) -> ZnodeStat:
+    """Write the ACL of a znode.
+
+    Args:
+        path: The znode.
+        acls: What it is to permit: as ``default_acl``, and not empty.
+        version: Write only if the ACL is at this version. -1 stands for any.
+        timeout: Seconds for the whole call. It is obeyed through an outage. Default: ``connect_timeout``.
+
+    Returns:
+        The znode's stat, in the order of kazoo's ``ZnodeStat``.
+
+    Raises:
+        NoNode, BadVersion, ConnectionLost: As for `set`.
+    """
+    settings = settings_for(zk_hosts, connection, keywords)
+    return _core.znode_set_acls(path, acls, version, settings, (timeout, cancel, raise_on_signal))
+
+
+@documented
+def delete(
+    path: str,
+    zk_hosts: Hosts | None = None,
+    version: int = -1,
+    recursive: bool | None = False,
+    *,
+    timeout: float | None = None,
+    connection: Connection | None = None,
+    cancel: _core.Cancel | None = None,
+    raise_on_signal: bool = False,
+    **keywords: Unpack[ConnectionKeywords],
+) -> None:
+    """Delete a znode.
+
+    Args:
+        path: The znode.
+        version: Delete it only if it is at this version. -1 stands for any.
+        recursive: Delete all below it as well. Then one that is not there is fine.
+        timeout: Seconds for the whole call. It is obeyed through an outage. Default: ``connect_timeout``.
+
+    Raises:
+        NoNode: There is none.
+        BadVersion: It is at another version.
+        ServerError: It has children.
+        ConnectionLost: The reply was lost, and a znode is there: somebody may have created it since. A recursive delete
+            that fails may have removed a part.
+    """
+    settings = settings_for(zk_hosts, connection, keywords)
+    _core.znode_delete(path, version, recursive, settings, (timeout, cancel, raise_on_signal))
+
+
+def digest_acl(keywords: Acl) -> AclEntry:
+    """Compute the ACL entry that an ACL dict stands for: ``(permissions, (scheme, id))``.
+
+    Args:
+        keywords: An entry as in ``default_acl``.
+
+    Raises:
+        ArgumentError: It is none.
+    """
+    return _core.digest_acl(keywords)

@@ -39,3 +39,29 @@ impl From<Error> for PyErr {
         }
     }
 }
+
+/// What is raised where a signal ended a call, or came together with its end: what the call has come to is not lost. An
+/// error is the cause, an answer the attribute `answer`.
+pub(super) fn interrupted(
+    py: Python<'_>,
+    signal: &str,
+    path: &str,
+    result: Result<PyResult<Py<PyAny>>, Error>,
+) -> PyErr {
+    match result {
+        Err(cancelled @ Error::Cancelled { .. }) => cancelled.into(),
+        Err(error) => {
+            let raised = Cancelled::new_err((format!("cancelled by {signal} over {path}: {error}"), path.to_owned()));
+            raised.set_cause(py, Some(error.into()));
+            raised
+        }
+        Ok(Err(error)) => error,
+        Ok(Ok(answer)) => {
+            let shown = answer.bind(py).repr().map_or_else(|_| "there".to_owned(), |shown| shown.to_string());
+            let message = format!("cancelled by {signal} over {path}, when the answer had come already: {shown}");
+            let raised = Cancelled::new_err((message, path.to_owned()));
+            let _ = raised.value(py).setattr("answer", answer);
+            raised
+        }
+    }
+}

@@ -1,13 +1,15 @@
 //! The extension module `zkcoord._core`: parse, call, wrap. No logic, no protocol.
 
-mod convert;
+mod arguments;
+mod call;
+mod cancel;
+mod connection;
 mod driver;
 mod errors;
+mod hold;
 mod imported;
 mod party;
 mod process;
-mod runtime;
-mod security;
 mod semaphore;
 mod signals;
 mod status;
@@ -18,11 +20,17 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _core {
     #[pymodule_export]
+    use super::cancel::Cancel;
+    #[pymodule_export]
+    use super::connection::{profile_name, says_something, Settings};
+    #[pymodule_export]
+    use super::hold::Hold;
+    #[pymodule_export]
     use super::party::party_members;
     #[pymodule_export]
     use super::process::{close, finish, forked};
     #[pymodule_export]
-    use super::semaphore::{lock, lock_holders, unlock};
+    use super::semaphore::{acquire, lock_holders, unlock};
     #[pymodule_export]
     use super::status::{pool_status, set_max};
     #[pymodule_export]

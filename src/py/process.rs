@@ -21,6 +21,7 @@ use super::driver::Driver;
 use super::imported::Imported;
 use crate::error::{Error, Result};
 use crate::registry::Registry;
+use crate::settings::Identity;
 use crate::wait::Cancel;
 
 /// How long an ending process waits for the calls that it has cancelled.
@@ -48,9 +49,9 @@ pub(super) fn forked() {
 static ENTER: Imported = Imported::new("zkcoord._exit", "enter");
 
 /// Process id and generation.
-type Id = (u32, u32);
+pub(super) type Id = (u32, u32);
 
-fn id() -> Id {
+pub(super) fn id() -> Id {
     (std::process::id(), GENERATION.load(Ordering::Acquire))
 }
 
@@ -170,14 +171,15 @@ impl Process {
         self.driver.block_on_for(CALLS_LIMIT, async { drop(calls.wait_for(|calls| *calls == 0).await) });
     }
 
-    fn close(&self) {
-        self.driver.block_on(self.registry.close(CLOSE_LIMIT));
+    /// Ends the sessions, at the end of the process.
+    fn finish(&self) {
+        self.driver.block_on(self.registry.finish(CLOSE_LIMIT));
     }
 
     /// Leaves nothing open.
     pub(super) fn end(&self) {
         self.end_calls(ENDING);
-        self.close();
+        self.finish();
     }
 }
 
@@ -218,8 +220,22 @@ pub(super) fn close(py: Python<'_>) {
     if let Some(process) = Process::existing() {
         py.detach(|| {
             process.end_calls("close()");
-            process.close();
+            process.driver.block_on(process.registry.close(CLOSE_LIMIT));
         });
+    }
+}
+
+/// Ends the sessions with an identity, if this process has any.
+pub(super) fn close_one(py: Python<'_>, identity: &Identity) {
+    if let Some(process) = Process::existing() {
+        py.detach(|| process.driver.block_on(process.registry.close_one(identity, CLOSE_LIMIT)));
+    }
+}
+
+/// From now on it is noted when this process unlocks a lease.
+pub(super) fn expect_unlock(lease: String) {
+    if let Some(process) = Process::existing() {
+        process.registry.expect_unlock(lease);
     }
 }
 
@@ -233,7 +249,7 @@ pub(super) fn finish(py: Python<'_>, close: bool, ending: u8) {
         py.detach(|| {
             process.end_calls(ENDING);
             if close {
-                process.close();
+                process.finish();
             }
         });
     }

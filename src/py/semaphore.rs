@@ -1,172 +1,111 @@
-//! `lock`, `unlock`, `lock_holders`.
+//! `acquire`, `unlock`, `lock_holders`.
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
-use super::convert::{count, flag, identifier, patience, text, Connection, Given};
-use super::runtime::{call, call_with, Listener, Undo};
-use super::security::Security;
-use crate::ensemble::Ensemble;
+use super::arguments::{count, flag, identifier, text, Given};
+use super::call::{plain, Call, Listener, Purpose, Undo};
+use super::hold::Hold;
 use crate::error::Result;
-use crate::recipe::semaphore::{self, Acquired, Claim};
+use crate::recipe::claim::Claim;
+use crate::recipe::semaphore::{self, Acquired};
 use crate::settings::Settings;
-use crate::wait::Budget;
 
 fn claim(
     settings: &Settings,
     path: &Bound<'_, PyAny>,
     who: Given<'_, '_>,
     max_concurrency: Given<'_, '_>,
-    ephemeral_lease: Given<'_, '_>,
+    ephemeral: Given<'_, '_>,
 ) -> Result<Claim> {
     let (path, identifier) = (text("path", path)?, identifier(who)?);
     let limit = count("max_concurrency", max_concurrency, 1, 1)?;
-    Claim::new(settings, &path, identifier, limit, flag("ephemeral_lease", ephemeral_lease)?)
+    Claim::new(settings, &path, identifier, limit, flag("ephemeral_lease", ephemeral)?)
 }
 
-/// Takes a slot on a path, and waits for one if need be. See the stub for the whole story.
+/// Takes a slot: a hold where this call has taken a lease, or else whether the identifier holds one. `own`: a lease of its own in any case.
 #[pyfunction]
-#[pyo3(
-    signature = (path, zk_hosts=None, identifier=None, max_concurrency=None, timeout=None, ephemeral_lease=None,
-                 force=None, profile=None, scheme=None, username=None, password=None, default_acl=None, *,
-                 config_get=None, raise_on_signal=None, on_position=None, **security),
-    text_signature = "(path, zk_hosts=None, identifier=None, max_concurrency=1, timeout=None, \
-                      ephemeral_lease=False, force=False, profile=None, scheme=None, username=None, \
-                      password=None, default_acl=None, *, config_get=None, raise_on_signal=False, \
-                      on_position=None, \
-                      mechanism=None, use_ssl=None, ca_certs=None, certfile=None, keyfile=None, \
-                      keyfile_password=None, verify_certs=None)"
-)]
 #[allow(clippy::too_many_arguments)]
-pub(super) fn lock<'py>(
+pub(super) fn acquire<'py>(
+    py: Python<'py>,
     path: &Bound<'py, PyAny>,
-    zk_hosts: Given<'_, 'py>,
-    identifier: Given<'_, 'py>,
+    who: Given<'_, 'py>,
     max_concurrency: Given<'_, 'py>,
-    timeout: Given<'_, 'py>,
-    ephemeral_lease: Given<'_, 'py>,
+    ephemeral: Given<'_, 'py>,
     force: Given<'_, 'py>,
-    profile: Given<'_, 'py>,
-    scheme: Given<'_, 'py>,
-    username: Given<'_, 'py>,
-    password: Given<'_, 'py>,
-    default_acl: Given<'_, 'py>,
-    config_get: Given<'_, 'py>,
-    raise_on_signal: Given<'_, 'py>,
+    own: bool,
     on_position: Given<'_, 'py>,
-    security: Option<&Bound<'py, PyDict>>,
-) -> PyResult<bool> {
-    let security = Security::from_keywords(security)?;
-    let connection =
-        Connection { hosts: zk_hosts, profile, scheme, username, password, default_acl, config_get, security };
-    let settings = connection.settings()?;
-    let claim = claim(&settings, path, identifier, max_concurrency, ephemeral_lease)?;
-    let (patience, force) = (patience(timeout)?, flag("force", force)?);
+    connection: &Bound<'py, PyAny>,
+    wait: &Bound<'py, PyAny>,
+) -> PyResult<Py<PyAny>> {
+    let call = Call::new(connection, wait)?;
+    let claim = claim(&call.settings, path, who, max_concurrency, ephemeral)?;
+    let claim = if own { claim.of_its_own() } else { claim };
+    let force = flag("force", force)?;
     let (positions, listener) = match on_position {
         Some(callable) => Listener::new(callable).map(|(positions, listener)| (Some(positions), Some(listener)))?,
         None => (None, None),
     };
-    let raise_on_signal = flag("raise_on_signal", raise_on_signal)?;
-    let (undo_settings, undo_claim) = (settings.clone(), claim.clone());
-    let undo = |acquired: &Acquired, registry| {
-        (*acquired == Acquired::Taken).then(|| {
-            let undoing = async move { semaphore::undo(&Ensemble::new(registry, undo_settings), &undo_claim).await };
-            Box::pin(undoing) as Undo
-        })
+    let (settings, pool) = (call.settings.clone(), claim.pool.clone());
+    let undo = |acquired: &Acquired, client, by| {
+        let Acquired::Taken(taken) = acquired else { return None };
+        let taken = taken.clone();
+        Some(Box::pin(async move { semaphore::undo(&client, &taken, by).await }) as Undo)
     };
-    let start = |registry, cancel| async move {
-        let connect_timeout = settings.connect_timeout;
-        let ensemble = Ensemble::new(registry, settings);
-        if force {
-            semaphore::force(&ensemble, claim, &Budget::answer(patience, connect_timeout, cancel)).await
-        } else {
-            let budget = Budget::waiting(patience, connect_timeout, cancel);
-            semaphore::acquire(&ensemble, claim, &budget, positions).await
-        }
+    let answer = |py: Python<'_>, acquired| match acquired {
+        Acquired::Taken(taken) => plain(py, Py::new(py, Hold::new(settings, taken))?),
+        Acquired::Already => plain(py, true),
+        Acquired::No => plain(py, false),
     };
-    Ok(call_with(path.py(), raise_on_signal, listener, start, undo)? != Acquired::No)
+    let purpose = if force { Purpose::Changes } else { Purpose::Waits };
+    call.run_with(
+        py,
+        &pool,
+        purpose,
+        listener,
+        |client, budget| async move {
+            if force {
+                semaphore::force(&client, claim, &budget).await
+            } else {
+                semaphore::acquire(&client, claim, &budget, positions).await
+            }
+        },
+        undo,
+        answer,
+    )
 }
 
-/// Gives the slot of an identifier back. See the stub for the whole story.
+/// Gives the slot of an identifier back.
 #[pyfunction]
-#[pyo3(
-    signature = (path, zk_hosts=None, identifier=None, max_concurrency=None, ephemeral_lease=None, scheme=None,
-                 profile=None, username=None, password=None, default_acl=None, *, timeout=None, config_get=None,
-                 raise_on_signal=None, **security),
-    text_signature = "(path, zk_hosts=None, identifier=None, max_concurrency=1, ephemeral_lease=False, \
-                      scheme=None, profile=None, username=None, password=None, default_acl=None, *, \
-                      timeout=None, config_get=None, raise_on_signal=False, \
-                      mechanism=None, use_ssl=None, ca_certs=None, certfile=None, keyfile=None, \
-                      keyfile_password=None, verify_certs=None)"
-)]
-#[allow(clippy::too_many_arguments)]
 pub(super) fn unlock<'py>(
+    py: Python<'py>,
     path: &Bound<'py, PyAny>,
-    zk_hosts: Given<'_, 'py>,
-    identifier: Given<'_, 'py>,
+    who: Given<'_, 'py>,
     max_concurrency: Given<'_, 'py>,
-    ephemeral_lease: Given<'_, 'py>,
-    scheme: Given<'_, 'py>,
-    profile: Given<'_, 'py>,
-    username: Given<'_, 'py>,
-    password: Given<'_, 'py>,
-    default_acl: Given<'_, 'py>,
-    timeout: Given<'_, 'py>,
-    config_get: Given<'_, 'py>,
-    raise_on_signal: Given<'_, 'py>,
-    security: Option<&Bound<'py, PyDict>>,
-) -> PyResult<bool> {
-    let security = Security::from_keywords(security)?;
-    let connection =
-        Connection { hosts: zk_hosts, profile, scheme, username, password, default_acl, config_get, security };
-    let settings = connection.settings()?;
-    let claim = claim(&settings, path, identifier, max_concurrency, ephemeral_lease)?;
-    let patience = patience(timeout)?;
-    let raise_on_signal = flag("raise_on_signal", raise_on_signal)?;
-    call(path.py(), raise_on_signal, |registry, cancel| async move {
-        let budget = Budget::answer(patience, settings.connect_timeout, cancel);
-        semaphore::release(&Ensemble::new(registry, settings), &claim, &budget).await
-    })
+    ephemeral: Given<'_, 'py>,
+    connection: &Bound<'py, PyAny>,
+    wait: &Bound<'py, PyAny>,
+) -> PyResult<Py<PyAny>> {
+    let call = Call::new(connection, wait)?;
+    let claim = claim(&call.settings, path, who, max_concurrency, ephemeral)?;
+    let pool = claim.pool.clone();
+    let work = |client, budget| async move { semaphore::release(&client, &claim, &budget).await };
+    call.run(py, &pool, Purpose::Changes, work, plain)
 }
 
-/// Lists the identifiers that hold a slot. See the stub for the whole story.
+/// Lists the identifiers that hold a slot.
 #[pyfunction]
-#[pyo3(
-    signature = (path, zk_hosts=None, identifier=None, max_concurrency=None, timeout=None, ephemeral_lease=None,
-                 profile=None, scheme=None, username=None, password=None, default_acl=None, *, config_get=None,
-                 raise_on_signal=None, **security),
-    text_signature = "(path, zk_hosts=None, identifier=None, max_concurrency=1, timeout=None, \
-                      ephemeral_lease=False, profile=None, scheme=None, username=None, password=None, \
-                      default_acl=None, *, config_get=None, raise_on_signal=False, \
-                      mechanism=None, use_ssl=None, ca_certs=None, certfile=None, keyfile=None, \
-                      keyfile_password=None, verify_certs=None)"
-)]
-#[allow(clippy::too_many_arguments)]
 pub(super) fn lock_holders<'py>(
+    py: Python<'py>,
     path: &Bound<'py, PyAny>,
-    zk_hosts: Given<'_, 'py>,
-    identifier: Given<'_, 'py>,
+    who: Given<'_, 'py>,
     max_concurrency: Given<'_, 'py>,
-    timeout: Given<'_, 'py>,
-    ephemeral_lease: Given<'_, 'py>,
-    profile: Given<'_, 'py>,
-    scheme: Given<'_, 'py>,
-    username: Given<'_, 'py>,
-    password: Given<'_, 'py>,
-    default_acl: Given<'_, 'py>,
-    config_get: Given<'_, 'py>,
-    raise_on_signal: Given<'_, 'py>,
-    security: Option<&Bound<'py, PyDict>>,
-) -> PyResult<Vec<String>> {
-    let security = Security::from_keywords(security)?;
-    let connection =
-        Connection { hosts: zk_hosts, profile, scheme, username, password, default_acl, config_get, security };
-    let settings = connection.settings()?;
-    let claim = claim(&settings, path, identifier, max_concurrency, ephemeral_lease)?;
-    let patience = patience(timeout)?;
-    let raise_on_signal = flag("raise_on_signal", raise_on_signal)?;
-    call(path.py(), raise_on_signal, |registry, cancel| async move {
-        let budget = Budget::answer(patience, settings.connect_timeout, cancel);
-        semaphore::holders(&Ensemble::new(registry, settings), &claim.pool, &budget).await
-    })
+    ephemeral: Given<'_, 'py>,
+    connection: &Bound<'py, PyAny>,
+    wait: &Bound<'py, PyAny>,
+) -> PyResult<Py<PyAny>> {
+    let call = Call::new(connection, wait)?;
+    let pool = claim(&call.settings, path, who, max_concurrency, ephemeral)?.pool;
+    let about = pool.clone();
+    let work = |client, budget| async move { semaphore::holders(&client, &pool, &budget).await };
+    call.run(py, &about, Purpose::Asks, work, plain)
 }

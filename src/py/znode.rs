@@ -3,17 +3,16 @@
 use std::future::Future;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString};
+use pyo3::types::PyBytes;
 use zookeeper_client as zk;
 
-use super::convert::{acls, flag, text, version, Common, Given};
-use super::runtime::call;
-use crate::ensemble::Ensemble;
+use super::arguments::{acls, bytes, flag, text, version, Given};
+use super::call::{plain, Call, Purpose};
+use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::wait::Budget;
 use crate::{acl, znode};
 
-type Keywords<'a, 'py> = &'a Bound<'py, PyDict>;
 /// In the order of kazoo's `ZnodeStat`.
 type Stat = (i64, i64, i64, i64, i32, i32, i32, i64, i32, i32, i64);
 /// Permissions, and (scheme, id).
@@ -22,29 +21,20 @@ type Acl = (i32, (String, String));
 /// Runs one operation on the znode that `path` means.
 fn on<'py, T, F>(
     path: &Bound<'py, PyAny>,
-    connection: Option<Keywords<'_, 'py>>,
-    operation: impl FnOnce(Ensemble, String, Budget) -> F,
-) -> PyResult<T>
+    connection: &Bound<'py, PyAny>,
+    wait: &Bound<'py, PyAny>,
+    purpose: Purpose,
+    operation: impl FnOnce(Client, String, Budget) -> F,
+    answer: impl FnOnce(Python<'py>, T) -> PyResult<Py<PyAny>>,
+) -> PyResult<Py<PyAny>>
 where
     T: Send + 'static,
     F: Future<Output = Result<T>> + Send + 'static,
 {
-    let common = Common::from_keywords(connection)?;
-    let full = common.settings.any_path(&text("path", path)?)?;
-    call(path.py(), common.raise_on_signal, |registry, cancel| {
-        let budget = Budget::answer(common.patience, common.settings.connect_timeout, cancel);
-        operation(Ensemble::new(registry, common.settings), full, budget)
-    })
-}
-
-fn bytes(value: &Bound<'_, PyAny>) -> Result<Vec<u8>> {
-    if let Ok(bytes) = value.cast::<PyBytes>() {
-        return Ok(bytes.as_bytes().to_vec());
-    }
-    match value.cast::<PyString>().ok().and_then(|text| text.to_str().ok()) {
-        Some(text) => Ok(text.as_bytes().to_vec()),
-        None => Err(Error::argument("value", "must be text or bytes")),
-    }
+    let call = Call::new(connection, wait)?;
+    let full = call.settings.any_path(&text("path", path)?)?;
+    let about = full.clone();
+    call.run(path.py(), &about, purpose, |client, budget| operation(client, full, budget), answer)
 }
 
 fn acl_of(value: Given<'_, '_>) -> Result<Option<acl::List>> {
@@ -71,12 +61,9 @@ fn entry(acl: &zk::Acl) -> Acl {
     (acl::bits(acl.permission()), (acl.scheme().to_owned(), acl.id().to_owned()))
 }
 
-/// Creates a znode. See the stub for the whole story.
+/// Creates a znode.
 #[pyfunction]
-#[pyo3(
-    signature = (path, value=None, acls=None, ephemeral=None, sequence=None, makepath=None, **connection),
-    text_signature = "(path, value=b'', acls=None, ephemeral=False, sequence=False, makepath=False, **connection)"
-)]
+#[allow(clippy::too_many_arguments)]
 pub(super) fn znode_create<'py>(
     path: &Bound<'py, PyAny>,
     value: Given<'_, 'py>,
@@ -84,123 +71,124 @@ pub(super) fn znode_create<'py>(
     ephemeral: Given<'_, 'py>,
     sequence: Given<'_, 'py>,
     makepath: Given<'_, 'py>,
-    connection: Option<Keywords<'_, 'py>>,
-) -> PyResult<String> {
+    connection: &Bound<'py, PyAny>,
+    wait: &Bound<'py, PyAny>,
+) -> PyResult<Py<PyAny>> {
     let data = value.map(bytes).transpose()?.unwrap_or_default();
     let acl = acl_of(acls)?.filter(|acl| !acl.is_empty());
     let (ephemeral, sequence) = (flag("ephemeral", ephemeral)?, flag("sequence", sequence)?);
     let parents = flag("makepath", makepath)?;
     let in_it = sequence && text("path", path)?.ends_with('/');
-    on(path, connection, move |ensemble, mut path, budget| async move {
+    let operation = move |client: Client, mut path: String, budget| async move {
         if in_it {
             // The name is the sequence alone.
             path.push('/');
         }
-        let acl = acl.unwrap_or_else(|| ensemble.settings().acl.clone());
-        ensemble.settings().check_creator("acls", &acl)?;
+        let acl = acl.unwrap_or_else(|| client.settings().acl.clone());
+        client.settings().check_creator("acls", &acl)?;
         let new = znode::New { path, data, acl, ephemeral, sequence, parents };
-        let made = znode::create(&ensemble, &new, &budget).await?;
-        Ok(ensemble.settings().shown(&made))
-    })
+        let made = znode::create(&client, &new, &budget).await?;
+        Ok(client.settings().shown(&made))
+    };
+    on(path, connection, wait, Purpose::Changes, operation, plain)
 }
 
 /// Whether a znode exists.
 #[pyfunction]
-#[pyo3(signature = (path, **connection))]
-pub(super) fn znode_exists<'py>(path: &Bound<'py, PyAny>, connection: Option<Keywords<'_, 'py>>) -> PyResult<bool> {
-    on(path, connection, |ensemble, path, budget| async move { znode::exists(&ensemble, &path, &budget).await })
+pub(super) fn znode_exists<'py>(
+    path: &Bound<'py, PyAny>,
+    connection: &Bound<'py, PyAny>,
+    wait: &Bound<'py, PyAny>,
+) -> PyResult<Py<PyAny>> {
+    let operation = |client, path: String, budget| async move { znode::exists(&client, &path, &budget).await };
+    on(path, connection, wait, Purpose::Asks, operation, plain)
 }
 
 /// Reads the data of a znode.
 #[pyfunction]
-#[pyo3(signature = (path, **connection))]
 pub(super) fn znode_get<'py>(
     path: &Bound<'py, PyAny>,
-    connection: Option<Keywords<'_, 'py>>,
-) -> PyResult<Bound<'py, PyBytes>> {
-    let data =
-        on(path, connection, |ensemble, path, budget| async move { znode::get(&ensemble, &path, &budget).await })?;
-    Ok(PyBytes::new(path.py(), &data))
+    connection: &Bound<'py, PyAny>,
+    wait: &Bound<'py, PyAny>,
+) -> PyResult<Py<PyAny>> {
+    let operation = |client, path: String, budget| async move { znode::get(&client, &path, &budget).await };
+    on(path, connection, wait, Purpose::Asks, operation, |py, data| plain(py, PyBytes::new(py, &data)))
 }
 
 /// Lists the names of a znode's children.
 #[pyfunction]
-#[pyo3(signature = (path, **connection))]
 pub(super) fn znode_children<'py>(
     path: &Bound<'py, PyAny>,
-    connection: Option<Keywords<'_, 'py>>,
-) -> PyResult<Vec<String>> {
-    on(path, connection, |ensemble, path, budget| async move { znode::children(&ensemble, &path, &budget).await })
+    connection: &Bound<'py, PyAny>,
+    wait: &Bound<'py, PyAny>,
+) -> PyResult<Py<PyAny>> {
+    let operation = |client, path: String, budget| async move { znode::children(&client, &path, &budget).await };
+    on(path, connection, wait, Purpose::Asks, operation, plain)
 }
 
 /// Writes the data of a znode.
 #[pyfunction]
-#[pyo3(
-    signature = (path, value, version=None, **connection),
-    text_signature = "(path, value, version=-1, **connection)"
-)]
 pub(super) fn znode_set<'py>(
     path: &Bound<'py, PyAny>,
     value: &Bound<'py, PyAny>,
     version: Given<'_, 'py>,
-    connection: Option<Keywords<'_, 'py>>,
-) -> PyResult<Stat> {
+    connection: &Bound<'py, PyAny>,
+    wait: &Bound<'py, PyAny>,
+) -> PyResult<Py<PyAny>> {
     let (data, version) = (bytes(value)?, self::version(version)?);
-    on(path, connection, |ensemble, path, budget| async move {
-        znode::set(&ensemble, &path, &data, version, &budget).await.map(stat)
-    })
+    let operation = move |client, path: String, budget| async move {
+        znode::set(&client, &path, &data, version, &budget).await.map(stat)
+    };
+    on(path, connection, wait, Purpose::Changes, operation, plain)
 }
 
 /// Reads the ACL of a znode.
 #[pyfunction]
-#[pyo3(signature = (path, **connection))]
 pub(super) fn znode_get_acls<'py>(
     path: &Bound<'py, PyAny>,
-    connection: Option<Keywords<'_, 'py>>,
-) -> PyResult<Vec<Acl>> {
-    on(path, connection, |ensemble, path, budget| async move {
-        Ok(znode::acl(&ensemble, &path, &budget).await?.iter().map(entry).collect())
-    })
+    connection: &Bound<'py, PyAny>,
+    wait: &Bound<'py, PyAny>,
+) -> PyResult<Py<PyAny>> {
+    let operation = |client, path: String, budget| async move {
+        Ok(znode::acl(&client, &path, &budget).await?.iter().map(entry).collect::<Vec<_>>())
+    };
+    on(path, connection, wait, Purpose::Asks, operation, plain)
 }
 
 /// Writes the ACL of a znode.
 #[pyfunction]
-#[pyo3(
-    signature = (path, acls, version=None, **connection),
-    text_signature = "(path, acls, version=-1, **connection)"
-)]
 pub(super) fn znode_set_acls<'py>(
     path: &Bound<'py, PyAny>,
     acls: &Bound<'py, PyAny>,
     version: Given<'_, 'py>,
-    connection: Option<Keywords<'_, 'py>>,
-) -> PyResult<Stat> {
+    connection: &Bound<'py, PyAny>,
+    wait: &Bound<'py, PyAny>,
+) -> PyResult<Py<PyAny>> {
     let (acl, version) = (acl_of(Some(acls))?.unwrap_or_default(), self::version(version)?);
     if acl.is_empty() {
         return Err(Error::argument("acls", "is empty; a znode permits something to somebody").into());
     }
-    on(path, connection, |ensemble, path, budget| async move {
-        ensemble.settings().check_creator("acls", &acl)?;
-        znode::set_acl(&ensemble, &path, &acl, version, &budget).await.map(stat)
-    })
+    let operation = move |client: Client, path: String, budget| async move {
+        client.settings().check_creator("acls", &acl)?;
+        znode::set_acl(&client, &path, &acl, version, &budget).await.map(stat)
+    };
+    on(path, connection, wait, Purpose::Changes, operation, plain)
 }
 
 /// Deletes a znode.
 #[pyfunction]
-#[pyo3(
-    signature = (path, version=None, recursive=None, **connection),
-    text_signature = "(path, version=-1, recursive=False, **connection)"
-)]
 pub(super) fn znode_delete<'py>(
     path: &Bound<'py, PyAny>,
     version: Given<'_, 'py>,
     recursive: Given<'_, 'py>,
-    connection: Option<Keywords<'_, 'py>>,
-) -> PyResult<()> {
+    connection: &Bound<'py, PyAny>,
+    wait: &Bound<'py, PyAny>,
+) -> PyResult<Py<PyAny>> {
     let (version, recursive) = (self::version(version)?, flag("recursive", recursive)?);
-    on(path, connection, |ensemble, path, budget| async move {
-        znode::delete(&ensemble, &path, version, recursive, &budget).await
-    })
+    let operation = move |client, path: String, budget| async move {
+        znode::delete(&client, &path, version, recursive, &budget).await
+    };
+    on(path, connection, wait, Purpose::Changes, operation, |py, ()| Ok(py.None()))
 }
 
 /// The ACL entry that an ACL dict stands for.

@@ -4,40 +4,45 @@
 //! lock: where there was no queue nobody can be before us in it, and where there was no pool nobody can
 //! hold a slot. Whoever comes second finds all of it, and the transaction fails whole.
 
-use futures::future::join;
+use futures::future::join3;
 use zookeeper_client as zk;
 
 use crate::path;
-use crate::recipe::semaphore::Claim;
-use crate::record::Limit;
-use crate::session::{Failure, Session};
+use crate::recipe::claim::{Claim, Terms};
+use crate::recipe::data::Limit;
+use crate::recipe::{hold, lease};
+use crate::session::{Failure, Session, Transaction, Unacknowledged};
 
-/// Makes the claim's pool with its lease in it: `true`. `false`, with nothing done, where there is a
-/// pool or a queue already, or a parent that cannot be made.
+/// Makes the claim's pool with its lease in it: the lease's czxid, where the claim asks for it. `None`, with nothing
+/// done, where there is a pool or a queue already, or a parent that cannot be made.
 pub(super) async fn found(
     session: &Session,
     claim: &Claim,
     queue: &str,
-    lease: &str,
-) -> std::result::Result<bool, Failure> {
+    name: &str,
+    unacknowledged: &Unacknowledged,
+) -> std::result::Result<Option<Option<i64>>, Failure> {
     let refused = |error: &zk::Error| session.failure(error, "create", &claim.pool);
     let persistent = zk::CreateMode::Persistent.with_acls(claim.acls());
-    let lease = format!("{}/{lease}", claim.pool);
-    let parents = session.make_parents(path::parents(&claim.pool), claim.acls());
-    let commit = {
-        let mut writer = session.client().new_multi_writer();
-        writer
-            .add_create(&claim.pool, Limit::encode(claim.limit).as_bytes(), &persistent)
-            .and_then(|()| writer.add_create(queue, b"", &persistent))
-            .and_then(|()| writer.add_create(&lease, claim.identifier.as_bytes(), &claim.lease_options()))
-            .map_err(|error| refused(&error))?;
-        writer.commit()
-    };
-    match join(parents, commit).await.1 {
-        Ok(_) => Ok(true),
-        Err(zk::MultiWriteError::OperationFailed { source: zk::Error::NodeExists | zk::Error::NoNode, .. }) => {
-            Ok(false)
+    let path = format!("{}/{name}", claim.pool);
+    let parents = session.make_parents(path::parents(&claim.pool), claim.acls(), unacknowledged);
+    let mut transaction = session.writes(unacknowledged).transaction();
+    let build = |transaction: &mut Transaction<'_>| {
+        transaction.create(&claim.pool, Limit::encode(claim.limit).as_bytes(), &persistent)?;
+        transaction.create(queue, b"", &persistent)?;
+        transaction.create(&path, claim.identifier.as_bytes(), &claim.lease_options())?;
+        if claim.terms == Terms::Kept {
+            let ephemeral = zk::CreateMode::Ephemeral.with_acls(claim.acls());
+            transaction.create(&hold::mark(queue, name), claim.identifier.as_bytes(), &ephemeral)?;
         }
+        Ok(())
+    };
+    build(&mut transaction).map_err(|error| refused(&error))?;
+    let committing = transaction.commit();
+    let (_, committed, czxid) = join3(parents, committing, lease::czxid(session, claim, &path)).await;
+    match committed {
+        Ok(_) => Ok(Some(czxid?)),
+        Err(zk::MultiWriteError::OperationFailed { source: zk::Error::NodeExists | zk::Error::NoNode, .. }) => Ok(None),
         Err(error) => Err(refused(&error.into())),
     }
 }

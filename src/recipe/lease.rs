@@ -1,73 +1,126 @@
 //! The leases of a pool: reading them, and finding those of one identifier.
 
+use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 
-use futures::future::try_join_all;
 use zookeeper_client as zk;
 
-use crate::recipe::semaphore::Claim;
-use crate::recipe::{children, names, or_missing};
-use crate::session::{Doubt, Failure, Session};
-
-/// Leases read with one request, which must stay below the servers' limit of 1 MiB.
-const READ_AT_ONCE: usize = 1000;
+use crate::children::{self, or_missing};
+use crate::client::Client;
+use crate::recipe::claim::{Claim, Terms};
+use crate::recipe::{hold, names};
+use crate::session::{Failure, Session, Unacknowledged};
 
 type Attempt<T> = std::result::Result<T, Failure>;
-pub(super) type Read = std::result::Result<(Vec<u8>, zk::Stat), zk::Error>;
 
 /// What a pool holds of a claim's identifier.
+#[derive(Debug)]
 pub(super) enum Own {
     /// No lease.
     Nothing,
     /// A lease that is as good as the one claimed.
     Held,
-    /// Leases that end with another session, or sooner than the one claimed: a new lease takes their
-    /// place, so that what the caller is told lasts as long as the caller asked for.
-    Outlived(Vec<String>),
+    /// Leases that will not do, but with which the slot is the identifier's already.
+    Beside(Beside),
 }
 
-/// What the `leases` of the claim's pool say about the claim's identifier.
-pub(super) async fn own(session: &Session, claim: &Claim, leases: &[String]) -> Attempt<Own> {
-    let owners = [claim.persistent_owner().into(), claim.owner(session.id())];
-    if leases.iter().any(|name| owners.iter().any(|owner| names::is_of(name, owner))) {
-        return Ok(Own::Held);
+/// Other leases of an identifier, when it takes one more.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    /// One that has to be there still: else the slot is not the identifier's any more.
+    pub(super) witness: Option<String>,
+    /// Those that the new one replaces.
+    pub(super) replaced: Vec<String>,
+}
+
+/// The czxid of a lease that was asked for in the same flight, where the claim is for a hold. The servers' answer to a
+/// transaction does not tell it (ZOOKEEPER-4026).
+pub(super) fn czxid<'a>(
+    session: &'a Session,
+    claim: &Claim,
+    lease: &'a str,
+) -> impl Future<Output = Attempt<Option<i64>>> + Send + 'a {
+    let asking = (claim.terms != Terms::Shared).then(|| session.check_stat(lease));
+    async move {
+        let Some(asking) = asking else { return Ok(None) };
+        match asking.await {
+            Ok(stat) => Ok(stat.map(|stat| stat.czxid)),
+            Err(error) => Err(session.failure(&error, "read", lease)),
+        }
     }
-    let mut outlived = Vec::new();
-    for (name, stat) in by_data(session, claim, leases.iter().cloned()).await? {
-        if stat.ephemeral_owner == 0 || (claim.ephemeral && stat.ephemeral_owner == session.id()) {
+}
+
+/// What the `leases` of the claim's pool, and its `queue`, say about the claim's identifier.
+pub(super) async fn own(session: &Session, claim: &Claim, leases: &[String], queue: &[String]) -> Attempt<Own> {
+    let of = |owner: &str| leases.iter().filter(|name| names::is_of(name, owner)).cloned().collect::<Vec<_>>();
+    let (locked, kept) = (of(claim.persistent_owner()), of(claim.kept_owner()));
+    let here = claim.ephemeral_owner(session.id());
+    let ephemeral = of(&here);
+    let noted = session.noted(&claim.pool, &here);
+    let is_shared = claim.terms == Terms::Shared;
+    if is_shared {
+        // A lease that a hold keeps is given back with that hold.
+        if !locked.is_empty() || (claim.ephemeral && ephemeral.iter().any(|name| noted.contains(name))) {
             return Ok(Own::Held);
         }
-        outlived.push(name);
     }
-    Ok(if outlived.is_empty() { Own::Nothing } else { Own::Outlived(outlived) })
+    let mut replaced = Vec::new();
+    match claim.terms {
+        // A lease that this very process has locked for the time being, and now locks for good.
+        Terms::Shared => replaced.extend(ephemeral.iter().filter(|name| noted.contains(name)).cloned()),
+        // Nobody will give back a lease whose process is gone.
+        Terms::Kept => replaced.extend(kept.iter().filter(|name| !queue.contains(name)).cloned()),
+        Terms::Own => {}
+    }
+    let known = locked.into_iter().chain(kept).chain(ephemeral);
+    let mut witness = known.into_iter().find(|name| !replaced.contains(name));
+    if is_shared || (witness.is_none() && replaced.is_empty()) {
+        let unknown = leases.iter().filter(|name| !names::is_of(name, &here)).cloned();
+        let found = by_data(session, claim, unknown).await?;
+        if is_shared && found.iter().any(|(_, stat)| stat.ephemeral_owner == 0) {
+            return Ok(Own::Held);
+        }
+        witness = witness.or_else(|| found.into_iter().next().map(|(name, _)| name));
+    }
+    Ok(if witness.is_none() && replaced.is_empty() {
+        Own::Nothing
+    } else {
+        Own::Beside(Beside { witness: witness.filter(|_| replaced.is_empty()), replaced })
+    })
 }
 
 /// Of leases of one identifier that were taken by force in the same instant, only the eldest stays.
 pub(super) async fn leave_one(session: &Session, claim: &Claim) -> Attempt<()> {
-    let listed = or_missing(session.client().list_children(&claim.pool).await);
+    let unacknowledged = Unacknowledged::new("");
+    let listed = or_missing(session.list_children(&claim.pool).await);
     let listed = listed.map_err(|error| session.failure(&error, "read", &claim.pool))?.unwrap_or_default();
     let owner = claim.owner(session.id());
-    let own: Vec<_> = listed.into_iter().filter(|name| names::is_of(name, &owner)).collect();
+    let noted = session.noted(&claim.pool, &owner);
+    // Persistent leases tell by their names that `lock` took them; ephemeral ones may be holds.
+    let is_locked = |name: &String| names::is_of(name, &owner) && (!claim.ephemeral || noted.contains(name));
+    let own: Vec<_> = listed.into_iter().filter(is_locked).collect();
     if own.len() < 2 {
         return Ok(());
     }
-    let read = read(session, &claim.pool, own).await?.into_iter();
+    let read = children::read(session, &claim.pool, own).await?.into_iter();
     let mut there: Vec<_> = read.filter_map(|(name, read)| Some((read.ok()?.1.czxid, name))).collect();
     there.sort_unstable();
     let Some(((_, eldest), younger)) = there.split_first() else {
         return Ok(());
     };
     let refused = |error| session.failure(&error, "delete", &claim.pool);
-    let deleting = {
-        let mut writer = session.client().new_multi_writer();
-        // Where that one was given back meanwhile, the others are what is held.
-        writer.add_check_version(&format!("{}/{eldest}", claim.pool), 0).map_err(refused)?;
-        for (_, name) in younger {
-            writer.add_delete(&format!("{}/{name}", claim.pool), None).map_err(refused)?;
-        }
-        writer.commit()
-    };
-    deleting.await.map(drop).map_err(|error| refused(error.into()))
+    let mut deleting = session.writes(&unacknowledged).transaction();
+    // Where that one was given back meanwhile, the others are what is held.
+    deleting.check(&format!("{}/{eldest}", claim.pool), 0).map_err(refused)?;
+    for (_, name) in younger {
+        deleting.delete(&format!("{}/{name}", claim.pool)).map_err(refused)?;
+    }
+    deleting.commit().await.map_err(|error| refused(error.into()))?;
+    for (_, name) in younger {
+        session.forget(&claim.pool, &owner, name);
+        session.keep_no_more_for(&format!("{}/{name}", claim.pool));
+    }
+    Ok(())
 }
 
 /// A lease that an unlock is about to delete.
@@ -76,61 +129,82 @@ pub(super) struct Named {
     name: String,
     /// What tells it from a later one, if its name does not.
     czxid: Option<i64>,
+    persistent: bool,
+    /// A hold keeps it over the end of its process.
+    kept: bool,
 }
 
 /// What an unlock is about to delete, and whether it was seen to be there: once chosen it stays, so that a
 /// repetition after a lost reply takes nothing away that was taken since.
 pub(super) type Chosen = Mutex<Option<(Vec<Named>, bool)>>;
 
-/// Removes the claim's lease that this session has taken, or else every lease of the claim's identifier:
-/// `true` when there was one, or may have been before a reply was lost.
-pub(super) async fn remove(session: &Session, claim: &Claim, doubt: &Doubt, chosen: &Chosen) -> Attempt<bool> {
+/// Removes the leases that `lock` has taken for the claim's identifier in this session, or else those that are found
+/// in the pool: `true` when there was one, or may have been before a reply was lost.
+///
+/// Of those found, the ones of the kind that the claim names go, and only where there is none of that kind the others:
+/// an operator who unlocks by hand what was locked by hand leaves alone a job that holds the slot for itself.
+pub(super) async fn remove(
+    client: &Client,
+    session: &Session,
+    claim: &Claim,
+    unacknowledged: &Unacknowledged,
+    chosen: &Chosen,
+) -> Attempt<bool> {
     let pool = &claim.pool;
     let choice = || chosen.lock().unwrap_or_else(PoisonError::into_inner);
-    let owner = claim.owner(session.id()).into_owned();
+    let owner = &*claim.owner(session.id());
     let before = choice().clone();
     if let Some((leases, seen)) = before {
         let leases = still_there(session, pool, leases).await?;
-        let deleted = delete(session, pool, &leases, doubt).await?;
-        session.note(pool, owner, None);
+        let deleted = delete(client, session, claim, &leases, unacknowledged).await?;
         return if deleted || seen || find(session, claim).await?.is_empty() {
-            Ok(deleted || doubt.is_unanswered())
+            Ok(deleted || unacknowledged.is_any())
         } else {
             // Either that one was there before and the noted one was not, or it was taken since.
-            Err(Failure::Final(session.in_doubt(pool, doubt)))
+            Err(Failure::Final(session.connection_lost(pool, unacknowledged)))
         };
     }
-    if let Some(name) = session.noted(pool, owner.clone()) {
-        let noted = vec![Named { name, czxid: None }];
+    let noted = session.noted(pool, owner);
+    if !noted.is_empty() {
+        let noted: Vec<_> =
+            noted.into_iter().map(|name| Named { name, czxid: None, persistent: false, kept: false }).collect();
         *choice() = Some((noted.clone(), false));
-        let deleted = delete(session, pool, &noted, doubt).await?;
-        session.note(pool, owner, None);
-        if deleted {
+        if delete(client, session, claim, &noted, unacknowledged).await? {
             return Ok(true);
         }
         *choice() = None;
     }
     let found = find(session, claim).await?;
     *choice() = Some((found.clone(), true));
-    delete(session, pool, &found, doubt).await
+    delete(client, session, claim, &found, unacknowledged).await
 }
 
-/// All leases of the claim's identifier.
+/// The leases of the claim's identifier: those of the claim's kind, or else the others; and of the persistent ones those
+/// that were locked, or else those that holds keep.
 async fn find(session: &Session, claim: &Claim) -> Attempt<Vec<Named>> {
-    let listed = children(session, &claim.pool).await?;
-    let persistent = claim.persistent_owner();
-    let named = listed.iter().filter(|name| names::is_of(name, persistent)).cloned();
-    let mut found: Vec<_> = named.map(|name| Named { name, czxid: None }).collect();
+    let listed = children::list(session, &claim.pool).await?;
+    let owners = [claim.persistent_owner(), claim.kept_owner()];
+    let named = listed.iter().filter(|name| owners.iter().any(|owner| names::is_of(name, owner))).cloned();
+    let locked_or_kept = |name: String| {
+        let kept = names::is_of(&name, claim.kept_owner());
+        Named { name, czxid: None, persistent: true, kept }
+    };
+    let mut found: Vec<_> = named.map(locked_or_kept).collect();
     let read = by_data(session, claim, listed.into_iter()).await?.into_iter();
-    found.extend(read.map(|(name, stat)| Named { name, czxid: Some(stat.czxid) }));
-    Ok(found)
+    found.extend(read.map(|(name, stat)| {
+        let persistent = stat.ephemeral_owner == 0;
+        Named { name, czxid: Some(stat.czxid), persistent, kept: false }
+    }));
+    let rank = |lease: &Named| (lease.persistent == claim.ephemeral, lease.kept);
+    let first = found.iter().map(rank).min();
+    Ok(found.into_iter().filter(|lease| Some(rank(lease)) == first).collect())
 }
 
 /// Those of `leases` that are not known to have gone: kazoo takes its next lease under the same name.
 async fn still_there(session: &Session, pool: &str, leases: Vec<Named>) -> Attempt<Vec<Named>> {
     let (reused, mut rest): (Vec<_>, Vec<_>) = leases.into_iter().partition(|lease| lease.czxid.is_some());
     let names = reused.iter().map(|lease| lease.name.clone()).collect();
-    let now = read(session, pool, names).await?.into_iter().zip(reused);
+    let now = children::read(session, pool, names).await?.into_iter().zip(reused);
     rest.extend(now.filter_map(|((_, read), lease)| (Some(read.ok()?.1.czxid) == lease.czxid).then_some(lease)));
     Ok(rest)
 }
@@ -142,7 +216,7 @@ async fn by_data(
     leases: impl Iterator<Item = String>,
 ) -> Attempt<Vec<(String, zk::Stat)>> {
     let unknown = leases.filter(|name| !names::tells_identifier(name)).collect();
-    let reads = read(session, &claim.pool, unknown).await?.into_iter();
+    let reads = children::read(session, &claim.pool, unknown).await?.into_iter();
     let own = reads.filter_map(|(name, read)| match read {
         Ok((data, stat)) if data == claim.identifier.as_bytes() => Some((name, stat)),
         // Gone by now, or not ours to read, and so not ours.
@@ -152,35 +226,25 @@ async fn by_data(
 }
 
 /// Deletes leases: `true` when one was there.
-async fn delete(session: &Session, pool: &str, leases: &[Named], doubt: &Doubt) -> Attempt<bool> {
+async fn delete(
+    client: &Client,
+    session: &Session,
+    claim: &Claim,
+    leases: &[Named],
+    unacknowledged: &Unacknowledged,
+) -> Attempt<bool> {
     let mut deleted = false;
     for lease in leases {
-        let path = format!("{pool}/{}", lease.name);
-        match doubt.write(session.client().delete(&path, None)).await {
+        let path = format!("{}/{}", claim.pool, lease.name);
+        client.unlocks(&path);
+        match session.writes(unacknowledged).delete(&path, None).await {
             Ok(()) => deleted = true,
             Err(zk::Error::NoNode) => {}
             Err(error) => return Err(session.failure(&error, "delete", &path)),
         }
+        session.forget(&claim.pool, &claim.owner(session.id()), &lease.name);
+        session.keep_no_more_for(&path);
+        session.keep_no_more_for(&hold::mark(&names::queue(&claim.pool), &lease.name));
     }
     Ok(deleted)
-}
-
-/// Reads children of `parent`, all in one round trip whatever their number.
-pub(super) async fn read(session: &Session, parent: &str, names: Vec<String>) -> Attempt<Vec<(String, Read)>> {
-    let refused = |error: zk::Error| session.failure(&error, "read", parent);
-    let mut reading = Vec::new();
-    for chunk in names.chunks(READ_AT_ONCE) {
-        let mut reader = session.client().new_multi_reader();
-        for name in chunk {
-            reader.add_get_data(&format!("{parent}/{name}")).map_err(refused)?;
-        }
-        reading.push(reader.commit());
-    }
-    let results = try_join_all(reading).await.map_err(refused)?;
-    let reads = results.into_iter().flatten().map(|result| match result {
-        zk::MultiReadResult::Data { data, stat } => Ok((data, stat)),
-        zk::MultiReadResult::Error { err } => Err(err),
-        other => Err(zk::Error::UnexpectedError(format!("a read answered with {other:?}"))),
-    });
-    Ok(names.into_iter().zip(reads).collect())
 }

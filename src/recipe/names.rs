@@ -5,13 +5,15 @@
 //! P/<32 hex>                               a lease
 //! P-__lock__                               the queue, a sibling of the pool
 //! P-__lock__/<32 hex>__lock__<10 digits>   a place in the queue
+//! P-__lock__/<32 hex>                      the process of a kept lease of that name lives; kazoo looks past it
 //! <party>/<32 hex>__party__                a member, its identifier in the data
 //! <party>/<32 hex>-<identifier>            a member, its identifier in the name
 //! ```
 //!
 //! Kazoo's leases are random UUIDs (version 4). The first half of ours is derived, so that a listing
 //! alone tells whether an identifier holds a lease: as in version 5 from the identifier for a persistent
-//! lease, as in version 8 from the identifier and the session for an ephemeral one. Any version 5 name
+//! lease (in one way where `lock` takes it, in another where a hold keeps it over the end of its process),
+//! as in version 8 from the identifier and the session for an ephemeral one. Any version 5 name
 //! of another owner is therefore somebody else's; all others have to be read. The second half is random:
 //! a delete that a server carries out late, after its lease was taken anew, finds another name there.
 
@@ -19,6 +21,8 @@ use uuid::Uuid;
 
 /// The namespace of derived lease names. Part of what is on disk: it never changes.
 const NAMESPACE: Uuid = Uuid::from_u128(0x9f6a_1d0c_5c1e_4f6b_a2d4_7b6f_3e0a_91c5);
+/// The namespace of the names of kept leases. It never changes either.
+const KEPT: Uuid = Uuid::from_u128(0x3b1f_77c2_6d0e_4a53_8f19_c0d2_51ab_7e04);
 const QUEUE_MARK: &str = "__lock__";
 const MEMBER_MARK: &str = "__party__";
 const HEX: usize = 32;
@@ -68,6 +72,12 @@ pub fn is_in_order(place: &str) -> bool {
 #[must_use]
 pub fn persistent_owner(identifier: &str) -> String {
     first_half(Uuid::new_v5(&NAMESPACE, identifier.as_bytes()))
+}
+
+/// How the names of the identifier's leases begin that a hold keeps over the end of its process.
+#[must_use]
+pub fn kept_owner(identifier: &str) -> String {
+    first_half(Uuid::new_v5(&KEPT, identifier.as_bytes()))
 }
 
 /// How the names of an identifier's ephemeral leases in one session begin.

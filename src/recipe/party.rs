@@ -3,15 +3,17 @@
 //!
 //! Source: kazoo's party recipe (`kazoo.recipe.party`).
 
+use std::sync::{Mutex, PoisonError};
+
 use zookeeper_client as zk;
 
-use crate::deadline::{Deadline, Patience};
-use crate::ensemble::Ensemble;
-use crate::error::{Error, Result};
+use crate::children;
+use crate::client::{Client, Outage};
+use crate::deadline::Patience;
+use crate::error::Result;
+use crate::recipe::data;
 use crate::recipe::names::{self, Member};
-use crate::recipe::{children, lease, or_missing};
-use crate::record;
-use crate::session::{Failure, Session, PAUSE, UNCHANGED};
+use crate::session::{Failure, Session, UNCHANGED};
 use crate::wait::{Budget, Cut};
 
 type Attempt<T> = std::result::Result<T, Failure>;
@@ -20,10 +22,10 @@ type Attempt<T> = std::result::Result<T, Failure>;
 ///
 /// # Errors
 /// [`Error::NoAuth`], [`Error::AuthFailed`], [`Error::Unreachable`], [`Error::Cancelled`].
-pub async fn members(ensemble: &Ensemble, party: &str, budget: &Budget) -> Result<Vec<String>> {
-    ensemble
+pub async fn members(client: &Client, party: &str, budget: &Budget) -> Result<Vec<String>> {
+    client
         .answer(budget, party, |session| async move {
-            let present = children(&session, party).await?;
+            let present = children::list(&session, party).await?;
             identifiers(&session, party, present).await
         })
         .await
@@ -33,66 +35,33 @@ pub async fn members(ensemble: &Ensemble, party: &str, budget: &Budget) -> Resul
 /// is there so far. A party that does not exist yet is waited for; nothing is created.
 ///
 /// # Errors
-/// As [`members`]; [`Error::Unreachable`] when the time is up and nobody has answered.
-pub async fn gather(ensemble: &Ensemble, party: &str, enough: usize, budget: &Budget) -> Result<Vec<String>> {
-    let ensemble = &ensemble.with_room(party.len());
-    let mut present = None;
-    let work = async {
-        let mut opened = ensemble.session(budget, party).await;
-        loop {
-            let session = opened?;
-            match watch(&session, party, enough, budget.patience(), &mut present).await {
-                Ok(()) => return Ok(()),
-                Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Gone) => {}
-                Err(Failure::Lost) => tokio::time::sleep(PAUSE).await,
-            }
-            opened = ensemble.session_again(budget, party).await;
+/// As [`members`]; [`Error::Unreachable`] when the time is up and there is no connection: who is there is not known.
+pub async fn gather(client: &Client, party: &str, enough: usize, budget: &Budget) -> Result<Vec<String>> {
+    let client = &client.with_room(party.len());
+    let seen: Mutex<Option<(Session, Vec<String>)>> = Mutex::new(None);
+    let attempt = |session: Session| {
+        let seen = &seen;
+        async move {
+            children::watch_until(&session, party, |present| {
+                let session = &session;
+                async move {
+                    let present = present.unwrap_or_default();
+                    let members = identifiers(session, party, present).await?;
+                    let is_enough = members.len() >= enough || budget.patience() == Patience::Once;
+                    *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((session.clone(), members));
+                    Ok(is_enough.then_some(()))
+                }
+            })
+            .await
         }
     };
-    match budget.race(Deadline::NEVER, work).await {
-        Ok(Ok(())) | Err(Cut::TimedOut) => present.ok_or_else(|| ensemble.unreachable(budget.spent())),
-        Ok(Err(Error::Unreachable { .. })) if budget.is_spent() && present.is_some() => Ok(present.unwrap_or_default()),
+    let end = client.attempts(budget, party, Outage::IsOutlasted, attempt).await;
+    let seen = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let present = seen.filter(|(session, _)| session.is_connected()).map(|(_, members)| members);
+    match end {
+        Ok(Ok(())) | Err(Cut::TimedOut) => present.ok_or_else(|| client.unreachable(budget.spent())),
         Ok(Err(error)) => Err(error),
-        Err(Cut::Cancelled) => Err(ensemble.cancelled(budget, party, UNCHANGED)),
-    }
-}
-
-async fn watch(
-    session: &Session,
-    party: &str,
-    enough: usize,
-    patience: Patience,
-    present: &mut Option<Vec<String>>,
-) -> Attempt<()> {
-    let client = session.client();
-    let refused = |error| session.failure(&error, "read", party);
-    loop {
-        let watcher = match or_missing(client.list_and_watch_children(party).await).map_err(refused)? {
-            Some((children, watcher)) => {
-                let members = identifiers(session, party, children).await?;
-                let there = members.len() >= enough || patience == Patience::Once;
-                *present = Some(members);
-                if there {
-                    return Ok(());
-                }
-                watcher
-            }
-            None => {
-                *present = Some(Vec::new());
-                if enough == 0 || patience == Patience::Once {
-                    return Ok(());
-                }
-                let (stat, watcher) = client.check_and_watch_stat(party).await.map_err(refused)?;
-                if stat.is_some() {
-                    continue;
-                }
-                watcher
-            }
-        };
-        if watcher.changed().await.event_type == zk::EventType::Session {
-            return Err(Failure::Gone);
-        }
+        Err(Cut::Cancelled) => Err(client.cancelled(budget, party, UNCHANGED)),
     }
 }
 
@@ -107,9 +76,9 @@ async fn identifiers(session: &Session, party: &str, children: Vec<String>) -> A
             None => {}
         }
     }
-    for (name, read) in lease::read(session, party, in_data).await? {
+    for (name, read) in children::read(session, party, in_data).await? {
         match read {
-            Ok((data, _)) => present.push(record::identifier(&data).into_owned()),
+            Ok((data, _)) => present.push(data::identifier(&data).into_owned()),
             Err(zk::Error::NoNode) => {}
             Err(error) => return Err(session.failure(&error, "read", &format!("{party}/{name}"))),
         }

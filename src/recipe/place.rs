@@ -1,8 +1,9 @@
 //! One contender's place in the queue of a pool, from entering it to leaving it.
 //!
-//! Layout: see [`names`]. Invariants: a lease is added only by the first in the queue, and only while
-//! the pool has fewer children than its limit; every child of the pool counts. A lease that ends sooner
-//! than the claim asks for may be swapped for another of the same identifier by anybody: the count stays.
+//! Layout: see [`names`]. Invariants: never more identifiers hold a slot than the limit says. A lease is added only by
+//! the first in the queue, and only while the pool has fewer children than its limit; every child of the pool counts.
+//! Or it is added beside a lease of the same identifier, which the same transaction proves to be there: then the slot
+//! is that identifier's already, and stays so until the last of its leases is gone, whichever is given back first.
 //!
 //! Steps. Each is one flight: its requests travel together.
 //! 1. enter: create(place), and one read of queue and pool. Without a queue: `found`.
@@ -15,6 +16,7 @@
 //! | take | sync, then look for the lease by the derived half of its name | start over; a persistent lease is then found by that half | delete(place) decides: gone already means that the lease was taken |
 //! | [`watch`] | the client renews the watch | start over | remove the place |
 
+mod leave;
 mod watch;
 
 use std::any::Any;
@@ -27,14 +29,15 @@ use zookeeper_client as zk;
 use crate::deadline::Patience;
 use crate::error::Error;
 use crate::path;
+use crate::recipe::claim::{Claim, Progress, Terms};
+use crate::recipe::data::Limit;
 use crate::recipe::found::found;
-use crate::recipe::lease::{self, Own};
-use crate::recipe::semaphore::{Claim, Progress};
+use crate::recipe::hold::{self, Hold};
+use crate::recipe::lease::{self, Beside, Own};
 use crate::recipe::sweep::sweep;
 use crate::recipe::view::{self, View};
-use crate::recipe::{children, names, order};
-use crate::record::Limit;
-use crate::session::{Failure, Session, PAUSE};
+use crate::recipe::{names, order};
+use crate::session::{Failure, Session, Transaction, Unacknowledged};
 
 /// Where a waiter's position in the queue goes: 1 is next, 0 is not in it yet.
 pub type Positions = tokio::sync::watch::Sender<usize>;
@@ -42,13 +45,16 @@ pub type Positions = tokio::sync::watch::Sender<usize>;
 /// What is risked where a pool is founded: no place whose removal would prove that there is no lease.
 const FOUNDING: &str = "";
 
+/// In a check of a transaction: the znode has to be there.
+const ANY_VERSION: i32 = -1;
+
 type Attempt<T> = std::result::Result<T, Failure>;
 
 /// How contending ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// The claim has its lease, by way of this place.
-    Taken,
+    /// The claim has its lease, by way of this place: the lease's czxid, where it was asked for.
+    Taken(Option<i64>),
     /// The identifier held one before.
     Already,
     /// There is no slot now, and the caller does not wait.
@@ -60,8 +66,8 @@ pub(super) enum Outcome {
 pub(super) enum Left {
     /// No place, and no lease taken through it.
     Nothing,
-    /// No place, but the lease had been taken before.
-    Lease,
+    /// No place, but the lease had been taken before: its czxid.
+    Lease(Option<i64>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,8 +91,13 @@ pub(super) struct Place {
     positions: Option<Positions>,
     /// A reply was lost: what a server knows may be older than what was done.
     stale: bool,
+    /// The lease is there, and the caller is told so.
+    is_taken: bool,
     /// Whether to take a slot whether there is one or not.
     pub(super) force: bool,
+    /// The writes that no server has answered. What became of them is read from the queue and the pool, by the unique
+    /// names of the queue node and the lease.
+    unacknowledged: Unacknowledged,
     /// A watch that did not fire. Dropping it is a request, which must not come before one that somebody waits for.
     unfired: Option<Box<dyn Any + Send + Sync>>,
 }
@@ -107,8 +118,43 @@ impl Place {
         let lease = known.unwrap_or_else(|| names::lease(&claim.owner(session.id())));
         progress.lease = Some(lease.clone());
         let queue = names::queue(&claim.pool);
-        let (prefix, stage, stale) = (names::place(), Stage::Outside, false);
-        Self { session, claim, queue, prefix, stage, lease, progress, positions, stale, force: false, unfired: None }
+        Self {
+            session,
+            claim,
+            queue,
+            prefix: names::place(),
+            stage: Stage::Outside,
+            lease,
+            progress,
+            positions,
+            stale: false,
+            force: false,
+            is_taken: false,
+            unacknowledged: Unacknowledged::new(""),
+            unfired: None,
+        }
+    }
+
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Whether the place is in this session.
+    pub(super) fn is_in(&self, session: &Session) -> bool {
+        self.session.id() == session.id()
+    }
+
+    /// The claim's lease, once it is known to be there.
+    pub(super) fn hold(&self, czxid: Option<i64>) -> Hold {
+        Hold {
+            pool: self.claim.pool.clone(),
+            identifier: self.claim.identifier.clone(),
+            lease: self.lease.clone(),
+            czxid,
+            session: self.session.id(),
+            ephemeral: self.claim.ephemeral,
+            marked: self.claim.terms == Terms::Kept,
+        }
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -121,17 +167,16 @@ impl Place {
     }
 
     /// Contends until the lease is there, or the caller's patience is at its end. It may be dropped at
-    /// any point; [`Place::leave`] then tells what has become of it.
+    /// any point; [`Place::leave`] then tells what has become of it. After [`Failure::Lost`] it is called again.
     pub(super) async fn contend(&mut self, patience: Patience) -> Attempt<Outcome> {
         loop {
             match self.round(patience).await {
                 Ok(Some(outcome)) => return Ok(outcome),
                 Ok(None) => {}
-                Err(Failure::Lost) => {
-                    self.stale = true;
-                    tokio::time::sleep(PAUSE).await;
+                Err(failure) => {
+                    self.stale |= matches!(failure, Failure::Lost);
+                    return Err(failure);
                 }
-                Err(failure) => return Err(failure),
             }
         }
     }
@@ -154,21 +199,22 @@ impl Place {
         }
         let first = standing == order::Standing::First;
         if first || !self.progress.admitted || self.progress.is_unsure() {
-            match lease::own(&self.session, &self.claim, &view.leases).await? {
-                Own::Held if self.progress.is_unsure() => {
-                    if view.leases.contains(&self.lease) {
-                        self.note_lease();
-                    }
-                    return Ok(Some(Outcome::Taken));
-                }
+            if self.progress.is_unsure() && view.leases.contains(&self.lease) {
+                let lease = format!("{}/{}", self.claim.pool, self.lease);
+                let stat =
+                    self.session.check_stat(&lease).await.map_err(|error| self.failure(&error, "read", &lease))?;
+                return Ok(stat.map(|stat| self.taken(Some(stat.czxid))));
+            }
+            match lease::own(&self.session, &self.claim, &view.leases, &view.queue).await? {
                 Own::Held => return Ok(Some(Outcome::Already)),
-                Own::Outlived(old) => return self.take(&view, &old).await,
+                Own::Beside(beside) => return self.take(&view, &beside).await,
                 // While the place is there the transaction may still come.
                 Own::Nothing => drop(self.progress.risked.take_if(|place| !view.queue.contains(place))),
             }
         }
+        let alone = Beside::default();
         if self.force {
-            return self.take(&view, &[]).await;
+            return self.take(&view, &alone).await;
         }
         if !self.progress.admitted {
             self.check_limit(&view)?;
@@ -176,7 +222,7 @@ impl Place {
         }
         self.tell(&view.queue, mine);
         let before = match standing {
-            order::Standing::First if view.has_room(0, self.claim.limit) => return self.take(&view, &[]).await,
+            order::Standing::First if view.has_room(0, self.claim.limit) => return self.take(&view, &alone).await,
             // Who tries once still waits for those who are about to take a slot and leave one over.
             _ if patience == Patience::Once && !self.will_have_room(&view, mine) => return Ok(Some(Outcome::Full)),
             order::Standing::Behind { predecessor } => Some(format!("{}/{predecessor}", self.queue)),
@@ -197,8 +243,7 @@ impl Place {
             return self.enter(false).await;
         }
         let view = if self.stale {
-            let sync = self.session.client().sync(&self.queue);
-            let (synced, view) = join(sync, self.read()).await;
+            let (synced, view) = join(self.session.sync(&self.queue), self.read()).await;
             synced.map_err(|error| self.failure(&error, "read", &self.queue))?;
             view?
         } else {
@@ -221,16 +266,13 @@ impl Place {
     /// Makes the pool with the lease in it, or, where others have begun to, what is missing for a queue.
     async fn found(&mut self) -> Attempt<Option<Outcome>> {
         let before = self.progress.risked.replace(FOUNDING.to_owned());
-        match found(&self.session, &self.claim, &self.queue, &self.lease).await {
-            Ok(true) => {
-                self.progress.risked = None;
-                self.note_lease();
-                return Ok(Some(Outcome::Taken));
-            }
-            Ok(false) => self.progress.risked = before,
+        self.expect_lease();
+        match found(&self.session, &self.claim, &self.queue, &self.lease, &self.unacknowledged).await {
+            Ok(Some(czxid)) => return Ok(Some(self.taken(czxid))),
+            Ok(None) => self.lease_is_refused(before),
             Err(failure) => {
                 if matches!(failure, Failure::Final(_)) {
-                    self.progress.risked = before;
+                    self.lease_is_refused(before);
                 }
                 return Err(failure);
             }
@@ -245,19 +287,20 @@ impl Place {
     /// Enters the queue. `None`: there is no queue yet, and `make_tree` was not asked for.
     async fn enter(&mut self, make_tree: bool) -> Attempt<Option<View>> {
         self.stage = Stage::Entering;
-        let client = self.session.client();
+        let (session, unacknowledged) = (&self.session, &self.unacknowledged);
         let acls = self.claim.acls();
         let persistent = zk::CreateMode::Persistent.with_acls(acls);
         let limit = Limit::encode(self.claim.limit);
         // The pool and the queue come after their parents, and before what needs them.
         let making = make_tree.then(|| {
-            let parents = self.session.make_parents(path::parents(&self.claim.pool), acls);
-            let pool = client.create(&self.claim.pool, limit.as_bytes(), &persistent);
-            join3(parents, pool, client.create(&self.queue, b"", &persistent))
+            let parents = session.make_parents(path::parents(&self.claim.pool), acls, unacknowledged);
+            let pool = session.writes(unacknowledged).create(&self.claim.pool, limit.as_bytes(), &persistent);
+            let queue = session.writes(unacknowledged).create(&self.queue, b"", &persistent);
+            join3(parents, pool, queue)
         });
         let prefix = format!("{}/{}", self.queue, self.prefix);
         let sequential = zk::CreateMode::EphemeralSequential.with_acls(acls);
-        let entering = client.create(&prefix, self.claim.identifier.as_bytes(), &sequential);
+        let entering = session.writes(unacknowledged).create(&prefix, self.claim.identifier.as_bytes(), &sequential);
         let (made, entered, view) = join3(OptionFuture::from(making), entering, self.read()).await;
         match entered {
             Ok((_, sequence)) => {
@@ -302,144 +345,115 @@ impl Place {
         view.has_room(ahead, self.claim.limit)
     }
 
-    /// Swaps the place for the lease, in one transaction. `None`: the view was out of date.
-    async fn take(&mut self, view: &View, old: &[String]) -> Attempt<Option<Outcome>> {
+    /// Exchanges the place for the lease, in one transaction. `None`: the view was out of date.
+    async fn take(&mut self, view: &View, beside: &Beside) -> Attempt<Option<Outcome>> {
         let Stage::Queued(mine) = &self.stage else {
             return Ok(None);
         };
-        let claim = self.claim.clone();
+        let (claim, mine) = (self.claim.clone(), mine.clone());
         let place = format!("{}/{mine}", self.queue);
         let lease = format!("{}/{}", claim.pool, self.lease);
         let limit = Limit::encode(claim.limit);
         let persistent = zk::CreateMode::Persistent.with_acls(claim.acls());
-        // The transaction is: the pool, the old leases, the lease, the place.
-        let (for_lease, for_place) = (old.len() + 1, old.len() + 2);
+        // The transaction is: the pool, the other leases, the lease, the mark, the place.
+        let for_lease = 1 + usize::from(beside.witness.is_some()) + beside.replaced.len();
+        let for_place = for_lease + 1 + usize::from(claim.terms == Terms::Kept);
+        let before = self.progress.risked.replace(mine);
+        self.expect_lease();
         let result = {
-            let mut writer = self.session.client().new_multi_writer();
-            let written = (|| {
+            let mut transaction = self.session.writes(&self.unacknowledged).transaction();
+            let build = |transaction: &mut Transaction<'_>| {
                 match &view.pool {
-                    None => writer.add_create(&claim.pool, limit.as_bytes(), &persistent)?,
+                    None => transaction.create(&claim.pool, limit.as_bytes(), &persistent)?,
                     Some((data, stat)) if data.is_empty() => {
-                        writer.add_set_data(&claim.pool, limit.as_bytes(), Some(stat.version))?;
+                        transaction.set_data(&claim.pool, limit.as_bytes(), Some(stat.version))?;
                     }
                     // A limit that was changed meanwhile is a reason to look again.
-                    Some((_, stat)) => writer.add_check_version(&claim.pool, stat.version)?,
+                    Some((_, stat)) => transaction.check(&claim.pool, stat.version)?,
                 }
-                for name in old {
-                    writer.add_delete(&format!("{}/{name}", claim.pool), None)?;
+                if let Some(name) = &beside.witness {
+                    transaction.check(&format!("{}/{name}", claim.pool), ANY_VERSION)?;
                 }
-                writer.add_create(&lease, claim.identifier.as_bytes(), &claim.lease_options())?;
-                writer.add_delete(&place, None)
-            })();
-            written.map_err(|error| self.failure(&error, "create", &lease))?;
-            let before = self.progress.risked.replace(mine.clone());
-            let result = writer.commit().await;
-            match &result {
-                // No other has that name: an earlier transaction has come after all.
-                Err(zk::MultiWriteError::OperationFailed { index, source: zk::Error::NodeExists })
-                    if *index == for_lease => {}
-                Err(zk::MultiWriteError::OperationFailed { .. }) => self.progress.risked = before,
-                _ => {}
+                for name in &beside.replaced {
+                    transaction.delete(&format!("{}/{name}", claim.pool))?;
+                }
+                transaction.create(&lease, claim.identifier.as_bytes(), &claim.lease_options())?;
+                if claim.terms == Terms::Kept {
+                    let ephemeral = zk::CreateMode::Ephemeral.with_acls(claim.acls());
+                    let mark = hold::mark(&self.queue, &self.lease);
+                    transaction.create(&mark, claim.identifier.as_bytes(), &ephemeral)?;
+                }
+                transaction.delete(&place)
+            };
+            match build(&mut transaction) {
+                Ok(()) => {
+                    let committing = transaction.commit();
+                    let (result, czxid) = join(committing, lease::czxid(&self.session, &claim, &lease)).await;
+                    result.map(|_| czxid)
+                }
+                Err(source) => Err(zk::MultiWriteError::OperationFailed { index: 0, source }),
             }
-            result
         };
         match result {
-            Ok(_) => {
+            Ok(czxid) => {
                 self.stage = Stage::Outside;
-                self.progress.risked = None;
-                self.note_lease();
-                Ok(Some(Outcome::Taken))
+                let owner = claim.owner(self.session.id());
+                for name in &beside.replaced {
+                    self.session.forget(&claim.pool, &owner, name);
+                    self.session.keep_no_more_for(&format!("{}/{name}", claim.pool));
+                }
+                Ok(Some(self.taken(czxid?)))
             }
-            Err(zk::MultiWriteError::OperationFailed { index, source }) => match source {
-                zk::Error::NoNode | zk::Error::NodeExists | zk::Error::BadVersion => Ok(None),
-                zk::Error::NoAuth if index == for_place => Err(self.failure(&source, "delete", &place)),
-                error => Err(self.failure(&error, "create", &lease)),
-            },
+            Err(zk::MultiWriteError::OperationFailed { index, source }) => {
+                // No other has that name: where it exists, an earlier transaction has come after all.
+                if !(index == for_lease && source == zk::Error::NodeExists) {
+                    self.lease_is_refused(before);
+                }
+                match source {
+                    zk::Error::NoNode | zk::Error::NodeExists | zk::Error::BadVersion => Ok(None),
+                    zk::Error::NoAuth if index == for_place => Err(self.failure(&source, "delete", &place)),
+                    error => Err(self.failure(&error, "create", &lease)),
+                }
+            }
             Err(zk::MultiWriteError::RequestFailed { source }) => Err(self.failure(&source, "create", &lease)),
         }
     }
 
-    fn note_lease(&self) {
-        let owner = self.claim.owner(self.session.id());
-        self.session.note(&self.claim.pool, owner.into_owned(), Some(self.lease.clone()));
-    }
-
-    /// Gives the place up, and finds out what there is left of it. Waits for a connection, until the
-    /// session is over: then the server removes the place, and only a lease in doubt may remain. Then, and
-    /// where a pool that was being founded may still come, the failure says that it cannot be told.
-    pub(super) async fn leave(mut self) -> Attempt<Left> {
-        let left = loop {
-            match self.try_leave().await {
-                Err(Failure::Lost) => {
-                    self.stale = true;
-                    tokio::time::sleep(PAUSE).await;
-                }
-                Err(Failure::Gone) if !self.progress.is_unsure() => break Ok(Left::Nothing),
-                ended => break ended,
-            }
-        };
-        // Nothing more can be done: there is nothing for `drop` to do again.
-        self.stage = Stage::Outside;
-        left
-    }
-
-    async fn try_leave(&mut self) -> Attempt<Left> {
-        let client = self.session.client();
-        let places = match &self.stage {
-            Stage::Outside => Vec::new(),
-            Stage::Queued(name) if !self.stale => vec![name.clone()],
-            Stage::Entering | Stage::Queued(_) => {
-                let queue = children(&self.session, &self.queue).await?;
-                queue.into_iter().filter(|name| name.starts_with(&self.prefix)).collect()
-            }
-        };
-        if places.is_empty() && self.stage == Stage::Entering {
-            sweep(&self.session, &self.queue, self.prefix.clone());
-            self.stage = Stage::Outside;
-        }
-        for name in places {
-            let place = format!("{}/{name}", self.queue);
-            match client.delete(&place, None).await {
-                // Place and lease change hands in one transaction: who removed that place has no lease.
-                Ok(()) if self.progress.risked.as_ref() == Some(&name) => self.progress.risked = None,
-                Ok(()) | Err(zk::Error::NoNode) => {}
-                Err(error) => return Err(self.failure(&error, "delete", &place)),
-            }
-        }
-        if !self.progress.is_unsure() {
-            return Ok(Left::Nothing);
-        }
+    /// Notes the lease before it is asked for: whoever sees it in the pool from then on knows whose it is.
+    fn expect_lease(&self) {
         let lease = format!("{}/{}", self.claim.pool, self.lease);
-        let (synced, stat) = join(client.sync(&lease), client.check_stat(&lease)).await;
-        let refused = |error| self.failure(&error, "read", &lease);
-        synced.map_err(refused)?;
-        match stat.map_err(refused)? {
-            Some(_) => {
-                self.note_lease();
-                Ok(Left::Lease)
-            }
-            None if self.progress.risked.as_deref() == Some(FOUNDING) => Err(Failure::Gone),
-            None => Ok(Left::Nothing),
+        if self.claim.ephemeral {
+            self.session.keep_for(&lease);
         }
+        if self.claim.terms == Terms::Kept {
+            self.session.keep_for(&hold::mark(&self.queue, &self.lease));
+        }
+        if self.claim.terms == Terms::Shared {
+            self.session.note(&self.claim.pool, &self.claim.owner(self.session.id()), &self.lease);
+        }
+    }
+
+    fn forget_lease(&self) {
+        self.session.keep_no_more_for(&format!("{}/{}", self.claim.pool, self.lease));
+        self.session.keep_no_more_for(&hold::mark(&self.queue, &self.lease));
+        self.session.forget(&self.claim.pool, &self.claim.owner(self.session.id()), &self.lease);
+    }
+
+    /// A transaction for the lease was refused. `before`: an earlier one whose outcome is not known.
+    fn lease_is_refused(&mut self, before: Option<String>) {
+        if before.is_none() {
+            self.forget_lease();
+        }
+        self.progress.risked = before;
+    }
+
+    fn taken(&mut self, czxid: Option<i64>) -> Outcome {
+        self.progress.risked = None;
+        self.is_taken = true;
+        Outcome::Taken(czxid)
     }
 
     fn failure(&self, error: &zk::Error, action: &'static str, path: &str) -> Failure {
         self.session.failure(error, action, path)
-    }
-}
-
-/// The safety net for a place that is dropped without [`Place::leave`], by a panic for one.
-impl Drop for Place {
-    fn drop(&mut self) {
-        if self.stage == Stage::Outside {
-            return;
-        }
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let mut rest = Self::new(self.session.clone(), self.claim.clone(), Progress::default(), None);
-            rest.prefix.clone_from(&self.prefix);
-            // Whatever name it got, the prefix finds it.
-            rest.stage = Stage::Entering;
-            runtime.spawn(rest.leave());
-        }
     }
 }

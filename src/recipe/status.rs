@@ -3,16 +3,18 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures::future::{join, join3, join4};
+use futures::future::{join, join4};
 use serde::Serialize;
 use zookeeper_client as zk;
 
-use crate::ensemble::Ensemble;
+use crate::children::{self, or_missing};
+use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::recipe::semaphore::Claim;
-use crate::recipe::{lease, names, or_missing};
-use crate::record::{self, Limit};
-use crate::session::{Doubt, Failure, Session};
+use crate::recipe::claim::Claim;
+use crate::recipe::data::{self, Limit};
+use crate::recipe::names;
+use crate::record::{Decision, Record, Stored};
+use crate::session::{Failure, Session, Unacknowledged};
 use crate::wait::Budget;
 
 type Attempt<T> = std::result::Result<T, Failure>;
@@ -72,16 +74,16 @@ pub struct Waiter {
 ///
 /// # Errors
 /// [`Error::NoAuth`], [`Error::AuthFailed`], [`Error::Unreachable`], [`Error::Cancelled`].
-pub async fn status(ensemble: &Ensemble, pool: &str, budget: &Budget) -> Result<Status> {
-    ensemble.answer(budget, pool, |session| async move { look(&session, pool).await }).await
+pub async fn status(client: &Client, pool: &str, budget: &Budget) -> Result<Status> {
+    client.answer(budget, pool, |session| async move { look(&session, pool).await }).await
 }
 
 async fn look(session: &Session, pool: &str) -> Attempt<Status> {
-    let (client, queue) = (session.client(), names::queue(pool));
+    let queue = names::queue(pool);
     let refused = |error| session.failure(&error, "read", pool);
     // The queue comes first: who leaves it with a lease meanwhile is seen twice, and not nowhere.
     let flight =
-        join4(client.sync(pool), client.list_children(&queue), client.get_data(pool), client.list_children(pool));
+        join4(session.sync(pool), session.list_children(&queue), session.get_data(pool), session.list_children(pool));
     let (synced, places, data, leases) = flight.await;
     synced.map_err(refused)?;
     let data = or_missing(data).map_err(refused)?.map(|(data, _)| data).unwrap_or_default();
@@ -95,12 +97,12 @@ async fn look(session: &Session, pool: &str) -> Attempt<Status> {
     };
     let taken = i64::try_from(leases.len()).unwrap_or(i64::MAX);
 
-    let (leases, places) = join(lease::read(session, pool, leases), lease::read(session, &queue, places)).await;
+    let (leases, places) = join(children::read(session, pool, leases), children::read(session, &queue, places)).await;
     let now = SystemTime::now();
     let mut holders = Vec::new();
     for (name, data, stat) in present(session, pool, leases?)? {
         let (since, age) = time(stat.ctime, now);
-        let identifier = record::identifier(&data).into_owned();
+        let identifier = data::identifier(&data).into_owned();
         let (ephemeral, fencing_token) = (stat.ephemeral_owner != 0, stat.czxid);
         holders.push(Holder { identifier, since, age, ephemeral, fencing_token, session: owner(&stat), lease: name });
     }
@@ -108,7 +110,7 @@ async fn look(session: &Session, pool: &str) -> Attempt<Status> {
     let mut waiters = Vec::new();
     for (index, (name, data, stat)) in present(session, &queue, places?)?.into_iter().enumerate() {
         let (since, age) = time(stat.ctime, now);
-        let identifier = record::waiter(&data).into_owned();
+        let identifier = data::waiter(&data).into_owned();
         waiters.push(Waiter { identifier, position: index + 1, since, age, session: owner(&stat), place: name });
     }
     let free = max_concurrency.map(|limit| limit.saturating_sub(taken).max(0));
@@ -119,7 +121,7 @@ async fn look(session: &Session, pool: &str) -> Attempt<Status> {
 fn present(
     session: &Session,
     parent: &str,
-    reads: Vec<(String, lease::Read)>,
+    reads: Vec<(String, children::Read)>,
 ) -> Attempt<Vec<(String, Vec<u8>, zk::Stat)>> {
     let mut found = Vec::with_capacity(reads.len());
     for (name, read) in reads {
@@ -164,44 +166,50 @@ pub struct Change {
 /// # Errors
 /// [`Error::Argument`] for a pool with data that is no number, which is left alone; [`Error::NoAuth`],
 /// [`Error::AuthFailed`], [`Error::Unreachable`], [`Error::Cancelled`], [`Error::Server`].
-pub async fn set_max(ensemble: &Ensemble, claim: &Claim, budget: &Budget) -> Result<Change> {
-    let doubt = Doubt::new("the limit may have been changed, or not; ask status");
+pub async fn set_max(client: &Client, claim: &Claim, budget: &Budget) -> Result<Change> {
+    let unacknowledged = Unacknowledged::new("the limit may have been changed, or not; ask status");
+    let (pool, limit) = (&claim.pool, claim.limit);
+    let record = Record::new(pool, &claim.acl);
     let attempt = |session: Session| {
-        let doubt = &doubt;
-        async move { set(&session, claim, doubt).await }
+        let (unacknowledged, record) = (&unacknowledged, &record);
+        async move {
+            let update = record.update(&session, unacknowledged, |stored| Ok(decide(stored, limit)));
+            let (leases, old) = join(session.list_children(pool), update).await;
+            let leases = or_missing(leases).map_err(|error| session.failure(&error, "read", pool))?;
+            let holders = leases.unwrap_or_default().len();
+            let overshoot = holders.saturating_sub(limit as usize);
+            Ok(Change { path: pool.clone(), old: old?, new: limit, holders, overshoot })
+        }
     };
-    ensemble.write(budget, &claim.pool, &doubt, attempt).await
+    client.write(budget, pool, &unacknowledged, attempt).await
 }
 
-async fn set(session: &Session, claim: &Claim, doubt: &Doubt) -> Attempt<Change> {
-    let client = session.client();
-    let pool = &claim.pool;
-    let (synced, data, leases) = join3(client.sync(pool), client.get_data(pool), client.list_children(pool)).await;
-    synced.map_err(|error| session.failure(&error, "read", pool))?;
-    let data = or_missing(data).map_err(|error| session.failure(&error, "read", pool))?;
-    let holders = or_missing(leases).map_err(|error| session.failure(&error, "read", pool))?.unwrap_or_default().len();
-    let mut old = None;
-    let Some((data, stat)) = data else {
-        if !claim.make_pool(session).await? {
-            return Err(Failure::Lost);
-        }
-        return Ok(Change { path: pool.clone(), old, new: claim.limit, holders, overshoot: 0 });
-    };
-    match Limit::decode(&data) {
-        Limit::Number(number) => old = Some(number),
-        Limit::Unset => {}
-        Limit::Foreign => {
-            let reason = format!("{pool} holds data that is no number; it is not a pool, or somebody else's");
-            return Err(Failure::Final(Error::argument("path", reason)));
+/// What a change of the limit to `wanted` writes, and the limit before.
+fn decide(stored: Option<StoredLimit>, wanted: u32) -> Decision<StoredLimit, Option<i64>> {
+    let old = stored.and_then(|StoredLimit(number)| number);
+    if old == Some(i64::from(wanted)) {
+        Decision::Keep(old)
+    } else {
+        Decision::Write(StoredLimit(Some(i64::from(wanted))), old)
+    }
+}
+
+/// The number in a pool's data, if there is one.
+struct StoredLimit(Option<i64>);
+
+impl Stored for StoredLimit {
+    fn decode(path: &str, data: &[u8]) -> Result<Self> {
+        match Limit::decode(data) {
+            Limit::Number(number) => Ok(Self(Some(number))),
+            Limit::Unset => Ok(Self(None)),
+            Limit::Foreign => {
+                let reason = format!("{path} holds data that is no number; it is not a pool, or somebody else's");
+                Err(Error::argument("path", reason))
+            }
         }
     }
-    match doubt.write(client.set_data(pool, Limit::encode(claim.limit).as_bytes(), Some(stat.version))).await {
-        Ok(_) => {
-            let overshoot = holders.saturating_sub(claim.limit as usize);
-            Ok(Change { path: pool.clone(), old, new: claim.limit, holders, overshoot })
-        }
-        // Somebody was faster: look again.
-        Err(zk::Error::BadVersion | zk::Error::NoNode) => Err(Failure::Lost),
-        Err(error) => Err(session.failure(&error, "write", pool)),
+
+    fn encode(&self) -> Vec<u8> {
+        self.0.map(|number| number.to_string()).unwrap_or_default().into_bytes()
     }
 }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use zookeeper_client as zk;
 
-use crate::recipe::or_missing;
-use crate::session::{Failure, Session, PAUSE};
+use crate::children::or_missing;
+use crate::session::{Failure, Session, Unacknowledged, PAUSE};
 
 /// Between two looks, at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -44,13 +44,14 @@ async fn look(session: &Session, queue: &str, prefix: &str) {
 }
 
 async fn remove(session: &Session, queue: &str, prefix: &str) -> Result<bool, Failure> {
-    let listed = or_missing(session.client().list_children(queue).await);
+    let listed = or_missing(session.list_children(queue).await);
     let names = listed.map_err(|error| session.failure(&error, "read", queue))?.unwrap_or_default();
     let Some(name) = names.into_iter().find(|name| name.starts_with(prefix)) else {
         return Ok(false);
     };
     let place = format!("{queue}/{name}");
-    match session.client().delete(&place, None).await {
+    let unacknowledged = Unacknowledged::new("");
+    match session.writes(&unacknowledged).delete(&place, None).await {
         Ok(()) | Err(zk::Error::NoNode) => Ok(true),
         Err(error) => Err(session.failure(&error, "delete", &place)),
     }

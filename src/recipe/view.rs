@@ -4,9 +4,10 @@ use std::future::Future;
 
 use zookeeper_client as zk;
 
-use crate::recipe::semaphore::Claim;
-use crate::recipe::{or_missing, order};
-use crate::record::Limit;
+use crate::children::or_missing;
+use crate::recipe::claim::Claim;
+use crate::recipe::data::Limit;
+use crate::recipe::order;
 use crate::session::{Failure, Session};
 
 /// What a contender decides by. What is missing is empty.
@@ -27,7 +28,7 @@ pub(super) fn read<'a>(
     queue: &str,
 ) -> impl Future<Output = Result<View, Failure>> + 'a {
     let reading = {
-        let mut reader = session.client().new_multi_reader();
+        let mut reader = session.multi_reader();
         let added = reader
             .add_get_children(queue)
             .and_then(|()| reader.add_get_data(&claim.pool))

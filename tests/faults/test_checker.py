@@ -132,6 +132,40 @@ def test_force_may_exceed_the_limit_and_pass_the_queue(story):
     assert story.found == set()
 
 
+def share(story, who, session):
+    """A second lease of an identifier, beside the first."""
+    story.enter(who, session)
+    place = story.places.pop(who)
+    changes = (Change("create", f"{POOL}/{who}-2", who.encode(), True), Change("delete", place))
+    return story.step(session, *changes)
+
+
+def test_a_second_lease_of_the_identifier_that_holds_the_slot_is_no_breach(story):
+    story.enter("a", A)
+    story.take("a", A)
+    story.told("a", "lock", "True")
+    share(story, "a", B)
+    story.told("a", "lock", "True")
+    story.free("a-2", B)
+    story.free("a", A)
+    story.told("a", "unlock", "True")
+    assert story.found == set()
+
+
+def test_a_second_lease_of_an_identifier_whose_first_is_gone_is_a_breach_like_any_other(story):
+    story.enter("a", A)
+    story.take("a", A)
+    story.told("a", "lock", "True")
+    story.free("a", A)
+    story.told("a", "unlock", "True")
+    story.enter("b", C)
+    story.take("b", C)
+    story.told("b", "lock", "True")
+    share(story, "a", B)
+    story.told("a", "lock", "True")
+    assert (LIMIT, "a") in story.found
+
+
 def test_a_swap_for_a_lease_of_ones_own_is_no_addition(story):
     story.enter("a", A)
     story.take("a", A, ephemeral=True)

@@ -42,8 +42,44 @@ def test_a_changed_limit(proxies, hosts, root):
     lock(root, proxies.hosts, identifier="a", config_get=SHORT)
     for proxy in proxies:
         proxy.drop_reply(Op.SET_DATA, count=1000)
+        proxy.drop_reply(Op.CREATE_SESSION, count=1000)
     with pytest.raises(errors.ConnectionLost, match="may have been changed, or not"):
         set_max(root, 2, zk_hosts=proxies.hosts, timeout=1, config_get=SHORT)
+
+
+def test_a_changed_limit_whose_reply_is_lost_is_read(proxies, hosts, root):
+    lock(root, proxies.hosts, identifier="a", config_get=SHORT)
+    for proxy in proxies:
+        proxy.drop_reply(Op.SET_DATA)
+    changed = set_max(root, 2, proxies.hosts, timeout=10, config_get=SHORT)
+    assert (changed["old"], changed["new"]) == (1, 2)
+    assert any(proxy.dropped[Op.SET_DATA] for proxy in proxies)
+
+
+def test_a_limit_that_another_has_changed_since_is_not_changed_back(proxies, hosts, root, zk, wait_until):
+    lock(root, hosts, identifier="a")
+    lock_holders(root, proxies.hosts, config_get=SHORT)
+    for proxy in proxies:
+        proxy.hold_request(Op.SET_DATA)
+        proxy.drop_reply(Op.CREATE_SESSION, count=1000)
+    changing = Waiting(set_max, root, 2, proxies.hosts, timeout=10, config_get=SHORT)
+    wait_until(lambda: any(proxy.dropped[Op.SET_DATA] for proxy in proxies), "the change is on its way")
+    zk.set(root, b"5")
+    zk.set(root, b"7")
+    for proxy in proxies:
+        proxy.heal()
+    with pytest.raises(errors.ConnectionLost, match="may have been changed, or not"):
+        changing.result()
+    assert zk.get(root)[0] == b"7"
+
+
+def test_a_pool_that_a_change_of_the_limit_makes_is_made_once(proxies, hosts, root, zk):
+    lock_holders(root, proxies.hosts, config_get=SHORT)
+    for proxy in proxies:
+        proxy.drop_reply(Op.CREATE2)
+    changed = set_max(root, 3, proxies.hosts, timeout=10, config_get=SHORT)
+    assert (changed["old"], changed["new"]) == (None, 3)
+    assert zk.get(root)[0] == b"3"
 
 
 def test_closing_while_another_thread_waits_ends_its_wait(hosts, root, zk, wait_until):

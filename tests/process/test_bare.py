@@ -35,6 +35,7 @@ def run(hosts, root):
             "-I",
             "-S",
             "-u",
+            *("-W", "ignore::DeprecationWarning"),  # of Python 3.12 and later: of each fork in a process with threads
             "-c",
             f"import sys; sys.path = {sys.path!r}\n{names}{PRELUDE}{code}",
         ]

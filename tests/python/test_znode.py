@@ -49,18 +49,18 @@ def test_an_ephemeral_one_belongs_to_the_session(hosts, root, zk):
 
 def test_a_version_guards_a_write_and_a_delete(hosts, root):
     znode.create(root, zk_hosts=hosts)
-    assert znode.set(root, "1", 0, zk_hosts=hosts)[4] == 1
+    assert znode.set(root, "1", hosts, 0)[4] == 1
     with pytest.raises(errors.BadVersion, match=f"{root} is not at version 0"):
-        znode.set(root, "2", 0, zk_hosts=hosts)
+        znode.set(root, "2", version=0, zk_hosts=hosts)
     with pytest.raises(errors.BadVersion):
-        znode.delete(root, 0, zk_hosts=hosts)
-    znode.delete(root, 1, zk_hosts=hosts)
+        znode.delete(root, hosts, 0)
+    znode.delete(root, hosts, 1)
 
 
 @pytest.mark.parametrize("wrong", ["one", 1.5, True, -2, 2**40])
 def test_a_wrong_version_is_refused(wrong):
     with pytest.raises(errors.ArgumentError, match=r"^version: "):
-        znode.set("/p", "", wrong, zk_hosts="127.0.0.1:1")
+        znode.set("/p", "", version=wrong, zk_hosts="127.0.0.1:1")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_tree_that_is_not_there_may_be_deleted_and_one_of_another_version_stay
     znode.delete(root, recursive=True, zk_hosts=hosts)
     znode.create(f"{root}/a", makepath=True, zk_hosts=hosts)
     with pytest.raises(errors.BadVersion):
-        znode.delete(root, 7, recursive=True, zk_hosts=hosts)
+        znode.delete(root, version=7, recursive=True, zk_hosts=hosts)
     assert children(zk, root) == ["a"]
 
 
@@ -151,9 +151,53 @@ def lossy(proxies):
     assert sum(len(proxy.dropped) for proxy in proxies)
 
 
-def test_a_creation_whose_reply_is_lost_is_found(lossy, hosts, root):
-    assert znode.create(root, "x", zk_hosts=lossy(Op.CREATE2)) == root
-    assert znode.get(root, zk_hosts=hosts) == b"x"
+def test_an_ephemeral_creation_whose_reply_is_lost_is_found(lossy, hosts, root):
+    assert znode.create(root, "x", lossy(Op.CREATE2), ephemeral=True) == root
+    assert znode.get(root, hosts) == b"x"
+
+
+def test_a_persistent_creation_whose_reply_is_lost_may_be_anothers(lossy, hosts, root):
+    with pytest.raises(errors.ConnectionLost, match=f"{root}: whether the znode was changed is not known"):
+        znode.create(root, "x", lossy(Op.CREATE2))
+    assert znode.get(root, hosts) == b"x"
+
+
+@pytest.mark.parametrize("ephemeral", [True, False])
+def test_a_creation_whose_request_is_lost_does_not_claim_what_another_has_made(proxies, hosts, root, zk, ephemeral):
+    znode.exists(root, proxies.hosts)
+    zk.create(root, b"x")
+    for proxy in proxies:
+        proxy.drop_request(Op.CREATE2)
+    expected = errors.NodeExists if ephemeral else errors.ConnectionLost
+    with pytest.raises(expected):
+        znode.create(root, "x", proxies.hosts, ephemeral=ephemeral)
+    assert any(proxy.dropped[Op.CREATE2] for proxy in proxies)
+
+
+def test_a_write_whose_reply_is_lost_is_done_once(lossy, hosts, root, zk):
+    zk.create(root)
+    assert znode.set(root, "x", lossy(Op.SET_DATA))[4] == 1
+    assert znode.get(root, hosts) == b"x"
+
+
+def test_a_write_whose_request_is_lost_is_not_repeated_over_a_later_one(proxies, hosts, root, zk):
+    zk.create(root)
+    znode.exists(root, proxies.hosts)
+    for proxy in proxies:
+        proxy.drop_request(Op.SET_DATA)
+    with pytest.raises(errors.ConnectionLost, match=root):
+        znode.set(root, "x", proxies.hosts)
+    assert znode.get(root, hosts) == b"", "nobody has written it a second time"
+
+
+def test_a_deletion_whose_request_is_lost_is_not_repeated_over_a_znode_made_since(proxies, hosts, root, zk):
+    zk.create(root)
+    znode.exists(root, proxies.hosts)
+    for proxy in proxies:
+        proxy.drop_request(Op.DELETE)
+    with pytest.raises(errors.ConnectionLost, match=root):
+        znode.delete(root, proxies.hosts)
+    assert znode.exists(root, hosts)
 
 
 def test_a_sequential_creation_whose_reply_is_lost_is_not_repeated(lossy, root, zk):
@@ -173,5 +217,5 @@ def test_a_deletion_whose_reply_is_lost_is_done(lossy, root, zk):
 def test_a_guarded_write_whose_reply_is_lost_is_not_repeated(lossy, hosts, root, zk):
     zk.create(root)
     with pytest.raises(errors.ConnectionLost, match=root):
-        znode.set(root, "x", 0, zk_hosts=lossy(Op.SET_DATA))
+        znode.set(root, "x", version=0, zk_hosts=lossy(Op.SET_DATA))
     assert znode.get(root, zk_hosts=hosts) == b"x"

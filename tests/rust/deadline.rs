@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use zkcoord::deadline::Deadline;
-use zkcoord::record::{identifier, Limit};
+use zkcoord::recipe::data::{identifier, Limit};
 
 #[test]
 fn never_is_later_than_any_deadline() {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use zkcoord::path;
+use zkcoord::recipe::data::{self, Limit};
 use zkcoord::recipe::{names, order};
-use zkcoord::record::{self, Limit};
 use zkcoord::secret::Secret;
 use zkcoord::security::UserSource;
 use zkcoord::settings::{Settings, Source};
@@ -56,13 +56,13 @@ proptest! {
     fn any_connect_string_is_servers_or_refused(items in vec(connect_string(), 1..4)) {
         match resolve(items) {
             Ok(settings) => {
-                let hosts = settings.identity.hosts();
+                let hosts = settings.hosts();
                 let (servers, _) = hosts.split_at(hosts.find('/').unwrap_or(hosts.len()));
                 for server in servers.split(',') {
                     let (host, port) = server.rsplit_once(':').unwrap();
                     prop_assert!(!host.is_empty() && port.parse::<u16>().unwrap() > 0, "{}", hosts);
                 }
-                prop_assert_eq!(resolve(vec![hosts.clone()]).unwrap().identity.hosts(), hosts);
+                prop_assert_eq!(resolve(vec![hosts.clone()]).unwrap().hosts(), hosts);
             }
             Err(Error::Argument { argument, .. }) => prop_assert_eq!(argument, "zk_hosts"),
             Err(other) => prop_assert!(false, "{:?}", other),
@@ -164,10 +164,10 @@ proptest! {
 
     #[test]
     fn any_bytes_are_an_identifier(data in vec(any::<u8>(), 0..40), room in (0..20_usize, any::<i64>())) {
-        let shown = record::identifier(&data);
+        let shown = data::identifier(&data);
         prop_assert!(shown.len() <= 3 * data.len());
         let quoted = [b"b'", data.as_slice(), b"'"].concat();
-        prop_assert_eq!(record::waiter(&quoted), shown);
-        let _ = (record::waiter(&data), order::has_room(room.0, room.1));
+        prop_assert_eq!(data::waiter(&quoted), shown);
+        let _ = (data::waiter(&data), order::has_room(room.0, room.1));
     }
 }

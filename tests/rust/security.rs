@@ -33,12 +33,12 @@ fn refused(source: Source) -> &'static str {
 
 #[test]
 fn tls_is_asked_for_by_a_setting_or_by_the_name_of_every_server() {
-    assert_eq!(resolved(at("a,b/c", with_tls())).identity.hosts(), "tcp+tls://a:2181,tcp+tls://b:2181/c");
+    assert_eq!(resolved(at("a,b/c", with_tls())).hosts(), "tcp+tls://a:2181,tcp+tls://b:2181/c");
     assert_eq!(
         resolved(at("a,b/c", with_tls())).identity,
         resolved(at("tcp+tls://a,tcp+tls://b/c", with_ca())).identity
     );
-    assert_eq!(resolved(at("tcp://a", TlsSource::default())).identity.hosts(), "a:2181");
+    assert_eq!(resolved(at("tcp://a", TlsSource::default())).hosts(), "a:2181");
     for some in ["tcp+tls://a,b", "a,tcp+tls://b", "tcp+tls://a,tcp://b", "tcp+tls://a,tcp+tls:///c", "tcp+ssl://a"] {
         assert_eq!(refused(at(some, with_ca())), "zk_hosts", "{some}");
     }
@@ -51,7 +51,7 @@ fn plain_text_is_never_spoken_where_something_asks_for_tls() {
     assert_eq!(refused(at("tcp+tls://a", asked(false))), "use_ssl");
     assert_eq!(refused(at("a", with_ca())), "ca_certs");
     assert_eq!(refused(at("a", TlsSource { verify_certs: Some(true), ..TlsSource::default() })), "verify_certs");
-    assert_eq!(resolved(at("a", asked(false))).identity.hosts(), "a:2181", "it was said in so many words");
+    assert_eq!(resolved(at("a", asked(false))).hosts(), "a:2181", "it was said in so many words");
     let profile = Source { tls: with_tls(), ..Source::default() };
     let argument = Source { hosts: Some(vec!["tcp://a".to_owned()]), ..Source::default() };
     assert!(Settings::resolve(argument, profile).is_err());
@@ -154,9 +154,9 @@ proptest! {
     #[test]
     fn any_text_with_tls_is_hosts_or_an_error(text in "(tcp(\\+tls)?://)?.*") {
         if let Ok(settings) = Settings::resolve(at(&text, with_ca()), Source::default()) {
-            let shown = settings.identity.hosts();
+            let shown = settings.hosts();
             let again = Settings::resolve(at(&shown, with_ca()), Source::default()).unwrap();
-            prop_assert_eq!(shown, again.identity.hosts());
+            prop_assert_eq!(shown, again.hosts());
             prop_assert_eq!(settings.identity, again.identity);
         }
     }

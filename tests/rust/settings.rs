@@ -10,7 +10,7 @@ fn hosts(items: &[&str]) -> Source {
 }
 
 fn shown(items: &[&str]) -> String {
-    Settings::resolve(hosts(items), Source::default()).unwrap().identity.hosts()
+    Settings::resolve(hosts(items), Source::default()).unwrap().hosts()
 }
 
 fn user(username: &str, password: &str) -> Source {
@@ -28,7 +28,7 @@ fn refused(source: Source) -> &'static str {
 #[test]
 fn nothing_said_is_the_local_server_and_nobody() {
     let settings = Settings::resolve(Source::default(), Source::default()).unwrap();
-    assert_eq!((settings.identity.hosts().as_str(), settings.identity.user().as_str()), (DEFAULT_HOSTS, "anonymous"));
+    assert_eq!((settings.hosts().as_str(), settings.identity.user().as_str()), (DEFAULT_HOSTS, "anonymous"));
     assert!(settings.acl.is_empty());
     assert_eq!(settings.connect_timeout, Duration::from_secs(10));
 }
@@ -106,19 +106,20 @@ fn an_argument_wins_over_the_profile_key_by_key() {
     let profile =
         Source { hosts: Some(vec!["b:2".to_owned()]), connect_timeout: Some(Duration::from_secs(5)), ..profile };
     let settings = Settings::resolve(explicit, profile).unwrap();
-    assert_eq!((settings.identity.hosts().as_str(), settings.identity.user().as_str()), ("a:1", "digest:u"));
+    assert_eq!((settings.hosts().as_str(), settings.identity.user().as_str()), ("a:1", "digest:u"));
     assert_eq!(settings.connect_timeout, Duration::from_secs(3));
 }
 
 #[test]
-fn who_shares_a_session_is_told_by_everything_but_the_acl() {
+fn who_shares_a_session_is_told_by_everything_but_the_acl_and_the_chroot() {
     let resolve = |source| Settings::resolve(source, Source::default()).unwrap().identity;
     let base = resolve(Source { hosts: hosts(&["a:1"]).hosts, ..user("u", "p") });
     assert_eq!(base, resolve(Source { hosts: hosts(&["a:1"]).hosts, ..user("u", "p") }));
+    assert_eq!(base, resolve(Source { hosts: hosts(&["a:1/c"]).hosts, ..user("u", "p") }));
     for other in [
         Source { hosts: hosts(&["a:1"]).hosts, ..user("u", "q") },
         Source { hosts: hosts(&["a:1"]).hosts, ..user("v", "p") },
-        Source { hosts: hosts(&["a:1/c"]).hosts, ..user("u", "p") },
+        Source { idle_timeout: Some(Duration::from_secs(2)), hosts: hosts(&["a:1"]).hosts, ..user("u", "p") },
         Source { session_timeout: Some(Duration::from_secs(2)), hosts: hosts(&["a:1"]).hosts, ..user("u", "p") },
         hosts(&["a:1"]),
     ] {
@@ -145,7 +146,7 @@ proptest! {
     #[test]
     fn any_text_is_hosts_or_an_error(text in ".*") {
         if let Ok(settings) = Settings::resolve(hosts(&[&text]), Source::default()) {
-            let again = settings.identity.hosts();
+            let again = settings.hosts();
             prop_assert_eq!(shown(&[&again]), again);
         }
     }

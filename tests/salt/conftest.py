@@ -22,20 +22,16 @@ from tests.support.salt import LONG, VERSIONS, Cluster, Minionless
 
 
 class Config(dict[str, object]):
-    """Salt's `config.get`: whole keys, with a memory of what was asked for."""
+    """A configuration by whole keys, with a memory of which of its values were read."""
 
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[str] = []
 
-    def look_up(self, key: str, default: object = "") -> object:
-        self.asked.append(key)
-        return self.get(key, default)
-
     def dunders(self) -> dict[str, object]:
         """What the loader puts into a module that has this configuration in its pillar."""
         found_in = {"__opts__": {"id": "probe", "file_client": "local"}, "__grains__": {}, "__pillar__": Section(self)}
-        return {"__salt__": {"config.get": self.look_up}, **found_in}
+        return {"__salt__": {}, **found_in}
 
 
 class Section(Mapping[str, object]):
@@ -48,6 +44,7 @@ class Section(Mapping[str, object]):
     def __getitem__(self, name: str) -> object:
         key = f"{self._prefix}{name}"
         if key in self._config:
+            self._config.asked.append(key)
             return self._config[key]
         if any(known.startswith(f"{key}:") for known in self._config):
             return Section(self._config, f"{key}:")

@@ -79,9 +79,10 @@ class TestOfCalls:
         wait_until(lambda: told("c") == [2, 1], "c has told that it is next")
         shim.unlock(root, identifier="b")
         assert waiting[1].result()
-        (first, second), (kind, data) = [it for _, it in bus if it["identifier"] == "c"][:2], bus[-1]
-        assert (kind, data["identifier"]) == ("acquired", "c")
-        assert first["waited"] + 1 <= second["waited"] < data["waited"], "told more often than once a second"
+        # What b tells of its slot may come later: c takes it in another thread.
+        (_, first), (_, second), (kind, last) = [(kind, data) for kind, data in bus if data["identifier"] == "c"]
+        assert kind == "acquired"
+        assert first["waited"] + 1 <= second["waited"] < last["waited"], "told more often than once a second"
 
     def test_who_gave_up_or_had_nothing_did_not_take_and_give(self, shim, bus, root):
         shim.lock(root, identifier="a")
@@ -142,7 +143,7 @@ class TestOfCalls:
     def test_a_master_that_is_gone_holds_up_a_salt_call_for_a_moment_and_once_only(
         self, shim, monkeypatch, root, request
     ):
-        from saltext.zkcoord import events
+        from saltext.zkcoord.utils import events
 
         released = threading.Event()
         request.addfinalizer(released.set)

@@ -221,7 +221,7 @@ class TestEndOfTheProcess:
         lines = script(
             """
             import multiprocessing
-            from saltext.zkcoord import runs
+            from saltext.zkcoord.utils import runs
 
             def say(what):
                 print(what, os.getpid() == parent, flush=True)

@@ -6,8 +6,11 @@ import inspect
 import json
 import logging
 import re
+from types import SimpleNamespace
 
 import pytest
+import zkcoord
+from zkcoord import errors
 
 from tests.support.calls import Waiting
 from tests.support.salt import VERSIONS, closed_port
@@ -90,19 +93,18 @@ class TestSignatures:
         assert all(line.startswith(f"    salt minion zk_concurrency.{function} /") for line in examples.splitlines())
 
     def test_run_takes_every_keyword_that_it_documents(self, shim, monkeypatch, called, root, config):
-        from saltext.zkcoord import client
+        from saltext.zkcoord.utils import client
 
         shim.__salt__["test.nothing"] = lambda: None
-        for name in ("lock", "unlock"):
-            monkeypatch.setattr(client.zkcoord, name, lambda path, **kw: called.append({"path": path, **kw}) or True)
+        hold = SimpleNamespace(path=root, identifier="a", release=lambda timeout: called.append("released") or True)
+        monkeypatch.setattr(client.zkcoord, "hold", lambda path, **kw: called.append({"path": path, **kw}) or hold)
         named = (*ADDED["run"][3:-1], *client.SECURITY)
         given = {name: f"the {name}" for name in named if name != "fun_kwargs"}
         shim.run(root, "test.nothing", fun_kwargs={}, **given)
-        lock, unlock = called
-        assert lock.pop("config_get") is unlock.pop("config_get")
-        fixed = {"path": root, "ephemeral_lease": True, "raise_on_signal": True}
-        assert lock == {**given, **fixed, "force": False}
-        assert unlock == {**{name: given[name] for name in ("identifier", *CONNECTION, *client.SECURITY)}, **fixed}
+        held, released = called
+        fixed = {"path": root, "ephemeral_lease": True, "raise_on_signal": True, "config": {}}
+        assert held == {**given, **fixed}
+        assert released == "released"
 
 
 class TestStatus:
@@ -212,20 +214,17 @@ class TestRun:
         (record,) = (it for it in caplog.records if it.levelno == logging.ERROR)
         assert record.getMessage().startswith(f"a lost the slot at {root} while test.lose_and_fail ran")
 
-    def test_when_nobody_can_say_whether_the_slot_was_kept_that_is_an_error(self, shim, run, root, execution_error):
-        def unlock(*_args, **_kwargs):
-            raise execution_error("no answer")
+    def test_when_nobody_can_say_whether_the_slot_was_kept_that_is_an_error(
+        self, shim, run, root, execution_error, monkeypatch
+    ):
+        def release(*_args, **_kwargs):
+            raise errors.Unreachable("no answer")
 
-        def break_it():
-            shim.Client.unlock = unlock
-
-        shim.__salt__["test.break_it"] = break_it
-        original = shim.Client.unlock
-        try:
-            with pytest.raises(execution_error) as caught:
-                run("test.break_it")
-        finally:
-            shim.Client.unlock = original
+        shim.__salt__["test.break_it"] = lambda: monkeypatch.setattr(zkcoord.Hold, "release", release)
+        with pytest.raises(execution_error) as caught:
+            run("test.break_it")
+        monkeypatch.undo()
+        zkcoord.close()
         expected = f"test.break_it was called, but whether it kept the slot at {root} cannot be told: no answer"
         assert str(caught.value) == expected
 

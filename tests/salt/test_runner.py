@@ -48,7 +48,7 @@ def runner(monkeypatch, shim, config, hosts, present):
         return [minion for minion in tgt if minion in present]
 
     config["zookeeper:hosts"] = hosts
-    functions = {"config.get": config.look_up, "manage.up": up}
+    functions = {"manage.up": up}
     opts = {"id": "the_master", "__role": "master", "zookeeper": {"hosts": hosts}}
     dunders = {"__salt__": functions, "__opts__": opts, "__context__": {}}
     for name, value in dunders.items():

@@ -73,6 +73,7 @@ def test_a_certificate_that_cannot_be_accepted_is_one_line(minionless, secure, t
     assert "Traceback" not in answer.stderr
 
 
+@pytest.mark.zookeeper("3.7")
 def test_a_user_logs_in_by_sasl(minionless, root):
     config = {"enforce.auth.enabled": True, "enforce.auth.schemes": "sasl"}
     with Ensemble(1, sasl={"salt": "secret"}, config=config) as ensemble:

@@ -33,7 +33,7 @@ DOCUMENTED = {
 ADDED = {"lock": set(), "lock_holders": set(), "party_members": {"timeout"}, "unlock": {"timeout"}}
 ADDED_BY_SALT = {**ADDED, "lock": {"reason"}, "unlock": {"timeout", "reason"}}
 SECURITY = {"mechanism", "use_ssl", "ca_certs", "certfile", "keyfile", "keyfile_password", "verify_certs"}
-ADDED_NATIVE = {"config_get", "raise_on_signal", *SECURITY}
+ADDED_NATIVE = {"cancel", "connection", "raise_on_signal", "security"}
 
 # For each parameter something that no function takes for it. The error then names the parameter that got it.
 REFUSED = {
@@ -67,7 +67,10 @@ POSITIONS = [(function, name) for function in FUNCTIONS for name in names(functi
 def test_the_native_function_is_the_documented_one_and_what_it_adds_is_keyword_only(function):
     signature = inspect.signature(getattr(zkcoord, function))
     parameters = signature.parameters.values()
-    added = {parameter.name for parameter in parameters if parameter.kind is Parameter.KEYWORD_ONLY}
+    parameters = [parameter.replace(annotation=Parameter.empty) for parameter in parameters]
+    signature = signature.replace(return_annotation=Parameter.empty)
+    ours = (Parameter.KEYWORD_ONLY, Parameter.VAR_KEYWORD)
+    added = {parameter.name for parameter in parameters if parameter.kind in ours}
     documented = [parameter for parameter in parameters if parameter.name not in added]
     assert str(signature.replace(parameters=documented)) == DOCUMENTED[function]
     assert added >= ADDED[function] | ADDED_NATIVE

@@ -36,7 +36,12 @@ def states(monkeypatch, shim, config, hosts):
     config["zookeeper:hosts"] = hosts
     names = ("lock", "unlock", "lock_holders", "party_members", "status")
     functions = {f"zk_concurrency.{name}": getattr(shim, name) for name in names}
-    dunders = {"__salt__": functions, "__opts__": {"test": False, "id": "probe"}, "__grains__": {"id": "probe"}}
+    dunders = {
+        "__salt__": functions,
+        "__opts__": {"test": False, "id": "probe"},
+        "__grains__": {"id": "probe"},
+        "__pillar__": config.dunders()["__pillar__"],
+    }
     for name, value in {**dunders, "__context__": {}, "__low__": {}}.items():
         monkeypatch.setattr(zk_concurrency, name, value, raising=False)
     return zk_concurrency
@@ -283,10 +288,11 @@ class TestRuns:
 
 class TestHeld:
     def test_a_slot_that_cannot_be_given_back_is_one_line_in_the_log(self, states, caplog, execution_error):
-        def unlock(**_):
-            raise execution_error("no server answered")
+        class Slot:
+            def give_back(self, timeout):
+                raise execution_error("no server answered")
 
-        states._let_go("probe at /a", None, unlock, None)
+        states._Held("probe at /a", None, Slot())()
         (record,) = (it for it in caplog.records if it.name == states.__name__)
         assert record.getMessage() == (
             "Could not give back the slot of probe at /a at the end of the run: no server answered"

@@ -367,10 +367,10 @@ class TestConnection:
 
         monkeypatch.setattr(znode, "exists", lambda *_, **__: False)
         monkeypatch.setattr(znode, native, note)
+        config["zookeeper:the profile:hosts"] = "the configured"
         getattr(bare, function)(**given)
-        connection = seen.pop("connection")
-        config["zookeeper:hosts"] = "the configured"
-        assert connection.pop("config_get")("zookeeper:hosts", None) == "the configured"
+        connection = seen.pop("keywords")
+        assert connection.pop("config") == {"the profile": {"hosts": "the configured"}}
         expected = {**given, "zk_hosts": given["hosts"], "raise_on_signal": True}
         expected.update({"makepath": True} if function == "ensure_path" else {})
         del expected["hosts"]

@@ -10,6 +10,7 @@ from zkcoord import errors, lock, lock_holders, party_members, set_max, status, 
 from zkcoord.testing import Ensemble
 
 from tests.support.calls import Waiting, children
+from tests.support.versions import zookeeper_version
 
 ANN = {"username": "ann", "password": "ann-pw"}
 BOB = {"username": "bob", "password": "bob-pw"}
@@ -136,11 +137,10 @@ def test_a_creator_who_is_nobody_is_refused_before_anything_is_sent(hosts, root,
     assert zk.exists(root) is None
 
 
-# What the servers alone can tell: ZooKeeper 3.8 knows no IPv6 network, and the others are plugins.
+# What the servers alone can tell: these are plugins.
 @pytest.mark.parametrize(
     "acl",
     [
-        {"scheme": "ip", "id": "2001:db8::/32", "perms": "r"},
         {"scheme": "sasl", "id": "web1", "perms": "r"},
         {"scheme": "x509", "id": "CN=web1", "perms": "r"},
         {"scheme": "custom", "id": "x", "perms": "r"},
@@ -151,6 +151,20 @@ def test_what_the_servers_do_not_know_is_told_so(hosts, root, acl):
         errors.ServerError, match=rf"^could not create {root}(-__lock__)?: the servers do not take its ACL"
     ):
         lock(root, hosts, identifier="a", timeout=10, default_acl=acl)
+
+
+def test_an_ipv6_network_is_known_to_new_servers_alone(hosts, root, zk):
+    acl = [{"scheme": "world", "perms": "all"}, {"scheme": "ip", "id": "2001:db8::/32", "perms": "r"}]
+    try:
+        znode.create(root, acls=acl, zk_hosts=hosts)
+        said = "taken"
+    except errors.ServerError as error:
+        said = str(error)
+    if said == "taken":
+        assert zookeeper_version() >= (3, 9)
+        assert [entry.id.id for entry in zk.get_acls(root)[0]] == ["anyone", "2001:db8::/32"]
+    else:
+        assert said.startswith(f"could not create {root}: the servers do not take its ACL")
 
 
 def test_an_x509_entry_is_taken_by_servers_with_the_plugin(root):

@@ -65,10 +65,10 @@ def everything(path, hosts, **it):
     call(znode.get, path, **on)
     call(znode.children, path, **on)
     call(znode.exists, path, **on)
-    call(znode.set, path + "/z", "x", 7, **on)
+    call(znode.set, path + "/z", "x", version=7, **on)
     call(znode.set_acls, path + "/z", {**user, "read": "yes"}, **on)
     call(znode.delete, path, **on)
-    call(znode.delete, path, 9, **on)
+    call(znode.delete, path, version=9, **on)
 
 everything(root, hosts, **user, default_acl=acl)
 everything(root, hosts, **bob, default_acl=acl)

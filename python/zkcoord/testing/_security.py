@@ -60,7 +60,7 @@ def write_logins(directory: Path, sasl: Mapping[str, str] | Kerberos) -> tuple[s
                 "principal": sasl.principal,
             },
         )
-        flags = (f"-Djava.security.krb5.conf={os.fspath(sasl.config)}",)
+        flags: tuple[str, ...] = (f"-Djava.security.krb5.conf={os.fspath(sasl.config)}",)
     else:
         module = "org.apache.zookeeper.server.auth.DigestLoginModule"
         settings, flags = {f"user_{name}": password for name, password in sasl.items()}, ()

@@ -7,8 +7,9 @@ use futures::future::{join, select, Either};
 use zookeeper_client as zk;
 
 use super::{Attempt, Place, Stage};
+use crate::children::or_missing;
+use crate::recipe::order;
 use crate::recipe::view::View;
-use crate::recipe::{or_missing, order};
 
 /// How often a waiter whose position somebody wants to know looks at the queue.
 const TELL_EVERY: Duration = Duration::from_secs(1);
@@ -16,7 +17,7 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 impl Place {
     /// Waits for the place right before to go.
     pub(super) async fn watch_predecessor(&self, path: &str) -> Attempt<()> {
-        match self.session.client().get_and_watch_data(path).await {
+        match self.session.get_and_watch_data(path).await {
             Ok((_, _, watcher)) => {
                 let gone = pin!(watcher.changed());
                 match select(gone, pin!(self.keep_telling())).await {
@@ -26,7 +27,7 @@ impl Place {
             }
             Err(zk::Error::NoNode) => Ok(()),
             // Not ours to read; that it is there may be asked by anybody.
-            Err(zk::Error::NoAuth) => match self.session.client().check_and_watch_stat(path).await {
+            Err(zk::Error::NoAuth) => match self.session.check_and_watch_stat(path).await {
                 Ok((Some(_), watcher)) => self.event(&watcher.changed().await),
                 Ok((None, _)) => Ok(()),
                 Err(error) => Err(self.failure(&error, "read", path)),
@@ -46,7 +47,7 @@ impl Place {
         }
         loop {
             tokio::time::sleep(TELL_EVERY).await;
-            match self.session.client().list_children(&self.queue).await {
+            match self.session.list_children(&self.queue).await {
                 Ok(queue) => self.tell(&queue, mine),
                 Err(zk::Error::NoNode) => return Ok(()),
                 Err(error) => return Err(self.failure(&error, "read", &self.queue)),
@@ -63,9 +64,9 @@ impl Place {
 
     /// Waits for a slot, as the first: for a lease to go, or for the limit to change.
     pub(super) async fn watch_pool(&mut self) -> Attempt<()> {
-        let client = self.session.client();
+        let pool = &self.claim.pool;
         let (data, leases) =
-            join(client.get_and_watch_data(&self.claim.pool), client.list_and_watch_children(&self.claim.pool)).await;
+            join(self.session.get_and_watch_data(pool), self.session.list_and_watch_children(pool)).await;
         let refused = |error| self.failure(&error, "read", &self.claim.pool);
         let (Some((data, stat, limit_changed)), Some((leases, lease_gone))) =
             (or_missing(data).map_err(refused)?, or_missing(leases).map_err(refused)?)

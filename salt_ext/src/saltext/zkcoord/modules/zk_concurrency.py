@@ -27,6 +27,7 @@ znodes, so minions with either module share one limit.
             ca_certs: /etc/zookeeper/ca.pem   # and certfile, keyfile, keyfile_password
             session_timeout: 10               # seconds, default 10
             connect_timeout: 10               # seconds, default 10
+            idle_timeout: 60                  # seconds, default 60
 
 A *pool* is a znode with ``max_concurrency`` slots. Whoever holds a slot has a *lease* in it, and is known
 by an *identifier*. Waiters are served in the order in which they came.
@@ -37,14 +38,18 @@ once a second and only when it changes; ``acquired`` and ``forced`` have ``max_c
 (seconds); ``released`` and ``lost`` end a hold. Where a ``reason`` was given, they have that too.
 """
 
-import inspect
+import functools
 import logging
 
-from salt.exceptions import CommandExecutionError, SaltInvocationError
+from salt.exceptions import CommandExecutionError
+from saltext.zkcoord.utils import config
+from saltext.zkcoord.utils.callee import callee
+from saltext.zkcoord.utils.documented import documented
 
 try:
-    from saltext.zkcoord import config
-    from saltext.zkcoord.client import SECURITY, Client
+    from saltext.zkcoord.utils import runs
+    from saltext.zkcoord.utils.client import SECURITY, Client
+    from saltext.zkcoord.utils.terminated import Guard
 except ImportError as err:
     _missing = f"zkcoord, its native core, cannot be imported ({err}); Salt's own Python needs the package"
 else:
@@ -66,6 +71,7 @@ def __virtual__():
     return __virtualname__ if _missing is None else (False, _missing)
 
 
+@documented("limit", "wait", "connection", "reason", errors="wait", creates=True)
 def lock(
     path,
     zk_hosts=None,
@@ -88,19 +94,9 @@ def lock(
     path
         The pool's znode; created when missing.
 
-    zk_hosts
-        Servers as ``host:port,host:port`` or a list; a chroot may follow (``host:port,host:port/chroot``).
-        Default: the configuration's ``hosts``, then ``127.0.0.1:2181``.
-
     identifier
         Who holds the slot; any text or number. Default: the host's name. Who holds a slot already is answered
         ``True`` at once, and one ``unlock`` frees it.
-
-    max_concurrency
-        Slots in the pool, at least 1. The first number given is stored in the pool; all must give the same.
-
-    timeout
-        Seconds to wait, connecting included: ``None`` for ever, ``0`` tries once.
 
     ephemeral_lease
         ``True``: the lease ends with this process, which is that of one ``salt-call`` or of one job or state
@@ -110,35 +106,7 @@ def lock(
         Take a slot at once, whatever the count and whoever waits. Then ``timeout`` is at most
         ``connect_timeout``. It is logged as a warning.
 
-    profile
-        Read the settings from ``zookeeper:PROFILE`` instead of ``zookeeper``.
-
-    scheme
-        Authentication scheme: ``digest``, the default when there are a username and a password, or ``sasl``.
-
-    username, password
-        User to authenticate as. Arguments end up in the master's job cache: rather use the configuration.
-
-    default_acl
-        ACL of created znodes: an entry or a list of them, each a dict with ``username``, ``password``, and
-        ``allperms`` or any of ``read``, ``write``, ``create``, ``delete``, ``admin``; or a dict with ``scheme``, ``id``
-        and ``perms`` (letters of ``cdrwa``, or ``all``); or ``creator_all``. Default: everything to everybody.
-
-    reason
-        Why, for the log and for those who listen to the event bus.
-
-    security
-        By keyword: ``use_ssl``, ``ca_certs`` and the others under *Security* in the manual.
-
     Returns ``True`` when the slot is held. Returns ``False`` when the time ran out; the exit code is then 1.
-
-    Raises ``SaltInvocationError`` for a wrong argument. Raises ``CommandExecutionError`` when the ensemble
-    cannot be reached within ``timeout`` or ``connect_timeout``, whichever is less, when it refuses the
-    credentials or the access, and when the pool stores another ``max_concurrency``.
-
-    Cancelled by a signal (Ctrl-C, ``saltutil.term_job``), it leaves the queue and raises
-    ``CommandExecutionError``. When the connection is lost it goes on as soon as there is one again; if the
-    session expired meanwhile, it queues again with the time that is left.
 
     CLI Example:
 
@@ -152,6 +120,7 @@ def lock(
     return _with_retcode(client.lock(path, identifier, max_concurrency, timeout, ephemeral_lease, force, reason))
 
 
+@documented("timeout", "connection", "reason", errors="write")
 def unlock(
     path,
     zk_hosts=None,
@@ -182,23 +151,8 @@ def unlock(
     ephemeral_lease
         As given to ``lock``. Leases of either kind are removed.
 
-    zk_hosts, scheme, profile, username, password, default_acl, security
-        As for ``lock``. Nothing is created here.
-
-    timeout
-        Seconds for the whole call, connecting included. At most, and by default, ``connect_timeout``.
-
-    reason
-        Why, for the log and for those who listen to the event bus.
-
-    Returns ``True`` when a lease of the identifier was removed. Returns ``False`` when it held none; the
-    exit code is then 1.
-
-    Raises ``SaltInvocationError`` for a wrong argument. Raises ``CommandExecutionError`` when the ensemble
-    gives no answer within ``timeout``, and when it refuses the credentials or the access.
-
-    Cancelled by a signal, it raises ``CommandExecutionError``; the lease may be there or gone. When the
-    connection is lost it goes on as soon as there is one again.
+    Returns ``True`` when a lease of the identifier was removed. Returns ``False`` when it held none; the exit code
+    is then 1.
 
     CLI Example:
 
@@ -212,6 +166,7 @@ def unlock(
     return _with_retcode(client.unlock(path, identifier, reason, timeout=timeout, **kind))
 
 
+@documented("timeout", "connection", errors="read")
 def lock_holders(
     path,
     zk_hosts=None,
@@ -235,19 +190,7 @@ def lock_holders(
     identifier, max_concurrency, ephemeral_lease
         Change nothing: all holders are listed.
 
-    timeout
-        Seconds for the whole call, connecting included. At most, and by default, ``connect_timeout``.
-
-    zk_hosts, profile, scheme, username, password, default_acl, security
-        As for ``lock``. Nothing is created here.
-
     Returns the holders' identifiers as a list, in no promised order; empty when the pool does not exist.
-
-    Raises ``SaltInvocationError`` for a wrong argument. Raises ``CommandExecutionError`` when the ensemble
-    gives no answer within ``timeout``, and when it refuses the credentials or the access.
-
-    Cancelled by a signal, it raises ``CommandExecutionError``. When the connection is lost it goes on as
-    soon as there is one again.
 
     CLI Example:
 
@@ -265,6 +208,7 @@ def lock_holders(
     )
 
 
+@documented("connection", errors="read")
 def party_members(
     path,
     zk_hosts=None,
@@ -279,8 +223,7 @@ def party_members(
     **security,
 ):
     """
-    List who is in a party (kazoo's ``Party`` and ``ShallowParty``), or wait until enough are. Creates
-    nothing.
+    List who is in a party (kazoo's ``Party`` and ``ShallowParty``), or wait until enough are. Creates nothing.
 
     path
         The party's znode.
@@ -291,17 +234,12 @@ def party_members(
     blocking
         Wait until ``min_nodes`` members are there.
 
-    zk_hosts, profile, scheme, username, password, default_acl, security
-        As for ``lock``. Nothing is created here.
-
     timeout
         Seconds, connecting included: with ``blocking``, ``None`` waits for ever and ``0`` looks once.
         Without, at most and by default ``connect_timeout``.
 
     Returns the members' identifiers as a list, in no promised order; empty when the party does not exist.
     When the time ran out, the members so far: compare their number with ``min_nodes``.
-
-    Errors, signals and lost connections: as for ``lock_holders``.
 
     CLI Example:
 
@@ -314,6 +252,7 @@ def party_members(
     return client.call("party_members", path, min_nodes=min_nodes, blocking=blocking, timeout=timeout)
 
 
+@documented("timeout", "connection", errors="read")
 def status(
     path,
     zk_hosts=None,
@@ -331,20 +270,12 @@ def status(
     path
         The pool's znode.
 
-    zk_hosts, profile, scheme, username, password, default_acl, security
-        As for ``lock``. Nothing is created here.
-
-    timeout
-        Seconds for the whole call, connecting included. At most, and by default, ``connect_timeout``.
-
     Returns a dict: ``path``; ``max_concurrency``, which the pool stores, or ``None``; ``free``, how many slots
     can be had, or ``None`` where nothing limits them; ``holders``, the longest first, each with ``identifier``,
     ``since`` (UTC, by the servers' clock), ``age`` (seconds, by this host's clock), ``ephemeral``,
     ``fencing_token`` (the lease's czxid: later holders have greater ones), ``session`` and ``lease``;
     ``waiters``, in the order of the queue, each with ``identifier``, ``position`` (1 is next), ``since``,
     ``age``, ``session`` and ``place``. A pool that does not exist has neither.
-
-    Errors, signals and lost connections: as for ``lock_holders``.
 
     CLI Example:
 
@@ -354,9 +285,10 @@ def status(
         salt minion zk_concurrency.status /lock/path profile=prod timeout=5
     """
     client = _client(zk_hosts, profile, scheme, username, password, default_acl, **security)
-    return client.call("status", path, timeout=timeout)
+    return client.status(path, timeout)
 
 
+@documented("timeout", "connection", errors="write", creates=True)
 def set_max(
     path,
     max_concurrency,
@@ -378,17 +310,10 @@ def set_max(
     max_concurrency
         The new number, at least 1. Whoever calls ``lock`` from now on must give it.
 
-    zk_hosts, profile, scheme, username, password, default_acl, security
-        As for ``lock``.
-
-    timeout
-        Seconds for the whole call, connecting included. At most, and by default, ``connect_timeout``.
-
     Returns a dict: ``path``, ``old`` (``None`` where there was no number), ``new``, ``holders`` (how many), and
     ``overshoot``, how many of them there are beyond the new number.
 
-    Errors, signals and lost connections: as for ``lock_holders``. A znode whose data is no number is left alone:
-    ``SaltInvocationError``. Cancelled, the number may be changed or not.
+    A znode whose data is no number is left alone, and is an error like a wrong argument.
 
     CLI Example:
 
@@ -401,6 +326,7 @@ def set_max(
     return client.call("set_max", path, max_concurrency, timeout=timeout)
 
 
+@documented("limit", "wait", "connection", errors="wait", creates=True)
 def run(path, fun, *args, **kwargs):
     """
     Take a slot, call another function, and free the slot, whatever comes of it.
@@ -416,25 +342,17 @@ def run(path, fun, *args, **kwargs):
         The function's own arguments, and its keywords as a dict. This and all that follows is given by keyword.
 
     identifier
-        Who holds the slot. Default: the host's name. Two runs with one identifier share one slot, which the
-        first to end gives back.
-
-    max_concurrency, timeout
-        As for ``lock``.
-
-    zk_hosts, profile, scheme, username, password, default_acl, security
-        As for ``lock``.
+        Who holds the slot. Default: the host's name. Two runs with one identifier share one slot, which is free again
+        when the last of them has ended. A slot that somebody else has locked for the identifier stays as it is.
 
     Returns what the function returns, and leaves its exit code alone. The lease is ephemeral: it ends with this
-    process whatever happens.
+    process whatever happens. When the connection is lost while the function runs, the slot stays as long as the
+    session does. When the job is terminated while the function runs (Ctrl-C, ``saltutil.term_job``), the processes
+    that it has started are ended first, and the slot is given back after that.
 
-    Raises ``SaltInvocationError`` for a wrong argument and for a function that does not exist, or that does not
-    take these arguments; then no slot is taken. Raises ``CommandExecutionError`` as ``lock`` does, when the
-    time ran out, and when the slot was lost while the function ran: somebody else may have held it too. Raises
-    what the function raises.
-
-    Cancelled by a signal while it waits, it leaves the queue and raises ``CommandExecutionError``. When the
-    connection is lost while the function runs, the slot stays as long as the session does.
+    Raises what the function raises. A function that does not exist, or that does not take these arguments, is a wrong
+    argument; then no slot is taken. Raises ``CommandExecutionError`` also when the time ran out, and when the slot was
+    lost while the function ran: somebody else may have held it too.
 
     CLI Example:
 
@@ -446,47 +364,30 @@ def run(path, fun, *args, **kwargs):
     own = {name: kwargs.pop(name, default) for name, default in _RUN.items()}
     own |= {name: kwargs.pop(name) for name in SECURITY if name in kwargs}
     who, limit, timeout, fun_kwargs = (own.pop(name) for name in _CLAIM)
-    function, keywords = _function(fun, args, fun_kwargs, kwargs)
+    function, keywords = callee(__salt__, __opts__, fun, args, fun_kwargs, kwargs)
     client = _client(**own)
-    if not client.lock(path, who, limit, timeout, ephemeral_lease=True):
+    slot = client.hold(path, who, limit, timeout)
+    if slot is None:
         held = client.held_by(path)
         raise CommandExecutionError(f"no slot at {path} within {timeout} s, {held}; {fun} was not called")
+    guard = Guard()
     try:
+        # At the end of the process as well: a job that is terminated comes to no other end.
+        runs.at_end(slot, functools.partial(slot.end, fun))
         result = function(*args, **keywords)
     except BaseException:
-        if loss := client.end(path, who, fun):
+        if runs.forget(slot) and (loss := slot.end(fun)):
             log.error(loss)
         raise
-    if loss := client.end(path, who, fun):
+    finally:
+        guard.remove()
+    if runs.forget(slot) and (loss := slot.end(fun)):
         raise CommandExecutionError(loss)
     return result
 
 
-def _client(zk_hosts, profile, scheme, username, password, default_acl, **security):
-    who = {"scheme": scheme, "username": username, "password": password, "default_acl": default_acl}
-    config_get = config.of_minion(__salt__, __opts__, __grains__, __pillar__)
-    return Client(__salt__, __opts__, config_get, zk_hosts=zk_hosts, profile=profile, **who, **security)
-
-
-def _function(fun, args, fun_kwargs, kwargs):
-    """Find a function, and the keywords for it: its own, and what Salt tells of the job to those that take it."""
-    published = {key: value for key, value in kwargs.items() if key.startswith("__pub_")}
-    if unknown := sorted(kwargs.keys() - published.keys()):
-        raise SaltInvocationError(f"{', '.join(unknown)}: not known; keywords of {fun} go into fun_kwargs")
-    if not isinstance(fun_kwargs, dict | None):
-        raise SaltInvocationError("fun_kwargs: must be a dict")
-    allowed = __opts__.get("whitelist_modules")
-    if fun not in __salt__ or (allowed and fun.partition(".")[0] not in allowed):
-        raise SaltInvocationError(f"fun: {fun} is not available on this minion")
-    function, keywords = __salt__[fun], dict(fun_kwargs or {})
-    signature = inspect.signature(function)
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
-        keywords = {**published, **keywords}
-    try:
-        signature.bind(*args, **keywords)
-    except TypeError as err:
-        raise SaltInvocationError(f"{fun}: {err}") from err
-    return function, keywords
+def _client(*connection, **security):
+    return Client(__salt__, __opts__, config.of_minion(__opts__, __grains__, __pillar__), *connection, **security)
 
 
 def _with_retcode(answer):

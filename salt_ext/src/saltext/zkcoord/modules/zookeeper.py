@@ -5,55 +5,12 @@ Znodes: create, read, write, delete, and say who may
 A drop-in for the ``zookeeper`` module that Salt had up to 3007: the same functions, arguments and answers.
 
 :depends: zkcoord
-:configuration: In the minion configuration, the grains or the pillar; for all calls, or for those with
-    ``profile=prod``. An explicit argument wins over the configuration, and that over the default.
-
-    .. code-block:: yaml
-
-        zookeeper:
-          hosts: zk1:2181,zk2:2181,zk3:2181   # default 127.0.0.1:2181
-          prod:
-            hosts: [zk7:2181, zk8:2181, zk9:2181]
-            scheme: digest
-            username: salt
-            password: secret
-            default_acl:
-              - username: salt
-                password: secret
-                allperms: true
-            session_timeout: 10               # seconds, default 10
-            connect_timeout: 10               # seconds, default 10
-
-All functions but ``make_digest_acl`` and ``make_acl`` take these, which say where the znode is and who asks:
-
-hosts
-    Servers as ``host:port,host:port`` or a list; a chroot may follow (``host:port,host:port/chroot``).
-
-profile
-    Read the settings from ``zookeeper:PROFILE`` instead of ``zookeeper``.
-
-scheme
-    Authentication scheme: ``digest``, the default when there are a username and a password, or ``sasl``.
-
-username, password
-    User to authenticate as. Arguments end up in the master's job cache: rather use the configuration.
-
-default_acl
-    ACL of created znodes, where ``acls`` says nothing. Default: everything to everybody.
-
-security
-    By keyword: ``use_ssl``, ``ca_certs``, ``certfile``, ``keyfile``, ``keyfile_password``, ``verify_certs``, and
-    the SASL ``mechanism``. See *Security* in the manual.
+:configuration: As that of the execution module ``zk_concurrency``, which is described there.
 
 An *ACL* is one entry or a list of them. An entry is a dict with ``username``, ``password``, and of ``read``, ``write``,
 ``create``, ``delete``, ``admin`` and ``allperms`` those that are true (there is no ``all``); or a dict with ``scheme``,
 ``id`` and ``perms``, which are letters of ``cdrwa`` or ``all``, such as ``{scheme: ip, id: 10.0.0.0/8, perms: rw}``;
 or the word ``creator_all``: everything to whoever creates the znode.
-
-Each of them raises ``SaltInvocationError`` for a wrong argument, and ``CommandExecutionError``, in one line, when
-the ensemble does not answer within ``connect_timeout``, when it refuses the credentials or the access, when a
-signal ends the wait, and for the reasons that the function names. When the connection is lost it goes on as soon
-as there is one again.
 
 What differs from Salt's own module:
 
@@ -67,13 +24,14 @@ What differs from Salt's own module:
 """
 
 from collections import namedtuple
-from contextlib import suppress
 
-from salt.utils.args import clean_kwargs
+from salt.exceptions import CommandExecutionError
+from saltext.zkcoord.utils import config
+from saltext.zkcoord.utils.documented import documented
 
 try:
-    from saltext.zkcoord import config
-    from saltext.zkcoord.errors import salt_errors
+    from saltext.zkcoord.utils.client import Client
+    from saltext.zkcoord.utils.errors import salt_errors
     from zkcoord import znode
     from zkcoord.errors import NodeExists
 except ImportError as err:
@@ -97,6 +55,7 @@ def __virtual__():
     return __virtualname__ if _missing is None else (False, _missing)
 
 
+@documented("connection", errors="write", creates=True)
 def create(
     path,
     value="",
@@ -133,10 +92,6 @@ def create(
     makepath
         Create missing parents too, with the same ACL. They are never ephemeral.
 
-    profile, hosts, scheme, username, password, default_acl, security
-        Where, as whom, and what a created znode permits: as for all functions here, see the manual. What is not
-        given is read from ``zookeeper:PROFILE``, or ``zookeeper``, in the configuration.
-
     Returns the path of what was created. Raises ``CommandExecutionError`` when the znode exists, and when its
     parent does not.
 
@@ -147,18 +102,12 @@ def create(
         salt minion zookeeper.create /test/name daniel profile=prod
         salt minion zookeeper.create /test/a/b value makepath=True acls='[{username: a, password: b, allperms: true}]'
     """
-    with salt_errors():
-        return znode.create(
-            path,
-            value=value,
-            acls=acls,
-            ephemeral=ephemeral,
-            sequence=sequence,
-            makepath=makepath,
-            **_connection(profile, hosts, scheme, username, password, default_acl, **security),
-        )
+    client = _client(hosts, profile, scheme, username, password, default_acl, **security)
+    what = {"value": value, "acls": acls, "ephemeral": ephemeral, "sequence": sequence, "makepath": makepath}
+    return client.znode("create", path, **what)
 
 
+@documented("connection", errors="write", creates=True)
 def ensure_path(
     path, acls=None, profile=None, hosts=None, scheme=None, username=None, password=None, default_acl=None, **security
 ):
@@ -171,10 +120,6 @@ def ensure_path(
     acls
         ACL of what is created. Default: ``default_acl``. What exists keeps its own.
 
-    profile, hosts, scheme, username, password, default_acl, security
-        Where, as whom, and what a created znode permits: as for all functions here, see the manual. What is not
-        given is read from ``zookeeper:PROFILE``, or ``zookeeper``, in the configuration.
-
     Returns ``True``.
 
     CLI Example:
@@ -183,26 +128,26 @@ def ensure_path(
 
         salt minion zookeeper.ensure_path /test/name profile=prod
     """
-    with salt_errors():
-        connection = _connection(profile, hosts, scheme, username, password, default_acl, **security)
-        if acls:
-            znode.digest_acl(acls)  # refuses what is wrong, also where nothing has to be created
-        # To create first would ask for more than is needed: the permission to create in the parent.
-        if not znode.exists(path, **connection):
-            with suppress(NodeExists):
-                znode.create(path, acls=acls, makepath=True, **connection)
+    client = _client(hosts, profile, scheme, username, password, default_acl, **security)
+    if acls:
+        _acls(acls)  # refuses what is wrong, also where nothing has to be created
+    # To create first would ask for more than is needed: the permission to create in the parent.
+    if not client.znode("exists", path):
+        try:
+            client.znode("create", path, acls=acls, makepath=True)
+        except CommandExecutionError as err:
+            if not isinstance(err.__cause__, NodeExists):
+                raise
     return True
 
 
+@documented("connection", errors="read")
 def exists(path, profile=None, hosts=None, scheme=None, username=None, password=None, default_acl=None, **security):
     """
     Tell whether a znode exists.
 
     path
         The znode.
-
-    profile, hosts, scheme, username, password, default_acl, security
-        Where, and as whom. What is not given is read from ``zookeeper:PROFILE``, or ``zookeeper``.
 
     Returns ``True`` or ``False``; the exit code is 0 for both.
 
@@ -212,19 +157,16 @@ def exists(path, profile=None, hosts=None, scheme=None, username=None, password=
 
         salt minion zookeeper.exists /test/name profile=prod
     """
-    with salt_errors():
-        return znode.exists(path, **_connection(profile, hosts, scheme, username, password, default_acl, **security))
+    return _client(hosts, profile, scheme, username, password, default_acl, **security).znode("exists", path)
 
 
+@documented("connection", errors="read")
 def get(path, profile=None, hosts=None, scheme=None, username=None, password=None, default_acl=None, **security):
     """
     Read the data of a znode.
 
     path
         The znode.
-
-    profile, hosts, scheme, username, password, default_acl, security
-        Where, and as whom. What is not given is read from ``zookeeper:PROFILE``, or ``zookeeper``.
 
     Returns text; what is not UTF-8 is shown with replacement characters. Raises ``CommandExecutionError`` when
     there is no such znode.
@@ -235,11 +177,11 @@ def get(path, profile=None, hosts=None, scheme=None, username=None, password=Non
 
         salt minion zookeeper.get /test/name profile=prod
     """
-    with salt_errors():
-        data = znode.get(path, **_connection(profile, hosts, scheme, username, password, default_acl, **security))
+    data = _client(hosts, profile, scheme, username, password, default_acl, **security).znode("get", path)
     return data.decode(errors="replace")
 
 
+@documented("connection", errors="read")
 def get_children(
     path, profile=None, hosts=None, scheme=None, username=None, password=None, default_acl=None, **security
 ):
@@ -249,9 +191,6 @@ def get_children(
     path
         The znode.
 
-    profile, hosts, scheme, username, password, default_acl, security
-        Where, and as whom. What is not given is read from ``zookeeper:PROFILE``, or ``zookeeper``.
-
     Returns a list, in no promised order. Raises ``CommandExecutionError`` when there is no such znode.
 
     CLI Example:
@@ -260,10 +199,10 @@ def get_children(
 
         salt minion zookeeper.get_children /test profile=prod
     """
-    with salt_errors():
-        return znode.children(path, **_connection(profile, hosts, scheme, username, password, default_acl, **security))
+    return _client(hosts, profile, scheme, username, password, default_acl, **security).znode("children", path)
 
 
+@documented("connection", errors="write")
 def set(
     path,
     value,
@@ -288,9 +227,6 @@ def set(
     version
         The version at which the data must be; ``-1`` for any.
 
-    profile, hosts, scheme, username, password, default_acl, security
-        Where, and as whom. What is not given is read from ``zookeeper:PROFILE``, or ``zookeeper``.
-
     Returns the znode's stat after that: czxid, mzxid, ctime, mtime, version, cversion, aversion,
     ephemeralOwner, dataLength, numChildren and pzxid. Raises ``CommandExecutionError`` when there is no such
     znode, and when it is at another version.
@@ -302,20 +238,17 @@ def set(
         salt minion zookeeper.set /test/name gtmanfred profile=prod
         salt minion zookeeper.set /test/name gtmanfred version=3
     """
-    with salt_errors():
-        connection = _connection(profile, hosts, scheme, username, password, default_acl, **security)
-        return ZnodeStat(*znode.set(path, value, version=version, **connection))
+    client = _client(hosts, profile, scheme, username, password, default_acl, **security)
+    return ZnodeStat(*client.znode("set", path, value, version=version))
 
 
+@documented("connection", errors="read")
 def get_acls(path, profile=None, hosts=None, scheme=None, username=None, password=None, default_acl=None, **security):
     """
     Read the ACL of a znode.
 
     path
         The znode.
-
-    profile, hosts, scheme, username, password, default_acl, security
-        Where, and as whom. What is not given is read from ``zookeeper:PROFILE``, or ``zookeeper``.
 
     Returns a list of entries, as ``make_digest_acl`` does one. To a user without the ``admin`` permission the
     servers show ``x`` for every digest. Raises ``CommandExecutionError`` when there is no such znode.
@@ -326,13 +259,11 @@ def get_acls(path, profile=None, hosts=None, scheme=None, username=None, passwor
 
         salt minion zookeeper.get_acls /test/name profile=prod
     """
-    with salt_errors():
-        entries = znode.get_acls(
-            path, **_connection(profile, hosts, scheme, username, password, default_acl, **security)
-        )
+    entries = _client(hosts, profile, scheme, username, password, default_acl, **security).znode("get_acls", path)
     return [_acl(entry) for entry in entries]
 
 
+@documented("connection", errors="write")
 def set_acls(
     path,
     acls,
@@ -357,9 +288,6 @@ def set_acls(
     version
         The version at which the ACL (not the data) must be; ``-1`` for any.
 
-    profile, hosts, scheme, username, password, default_acl, security
-        Where, and as whom. What is not given is read from ``zookeeper:PROFILE``, or ``zookeeper``.
-
     Returns the znode's stat, as ``set`` does. Raises ``CommandExecutionError`` when there is no such znode, and
     when its ACL is at another version.
 
@@ -369,11 +297,11 @@ def set_acls(
 
         salt minion zookeeper.set_acls /test/name acls='[{username: a, password: b, allperms: true}]' profile=prod
     """
-    with salt_errors():
-        connection = _connection(profile, hosts, scheme, username, password, default_acl, **security)
-        return ZnodeStat(*znode.set_acls(path, acls, version=version, **connection))
+    client = _client(hosts, profile, scheme, username, password, default_acl, **security)
+    return ZnodeStat(*client.znode("set_acls", path, acls, version=version))
 
 
+@documented("connection", errors="write")
 def delete(
     path,
     version=-1,
@@ -398,9 +326,6 @@ def delete(
     recursive
         Delete all that is below it, too.
 
-    profile, hosts, scheme, username, password, default_acl, security
-        Where, and as whom. What is not given is read from ``zookeeper:PROFILE``, or ``zookeeper``.
-
     Returns ``True``. Raises ``CommandExecutionError`` when there is no such znode, when it is at another
     version, and when it has children and ``recursive`` is not given.
 
@@ -411,9 +336,8 @@ def delete(
         salt minion zookeeper.delete /test/name profile=prod
         salt minion zookeeper.delete /test recursive=True
     """
-    with salt_errors():
-        connection = _connection(profile, hosts, scheme, username, password, default_acl, **security)
-        znode.delete(path, version=version, recursive=recursive, **connection)
+    client = _client(hosts, profile, scheme, username, password, default_acl, **security)
+    client.znode("delete", path, version=version, recursive=recursive)
     return True
 
 
@@ -445,9 +369,7 @@ def make_digest_acl(
         salt minion zookeeper.make_digest_acl username=daniel password=mypass allperms=True
     """
     permissions = {"read": read, "write": write, "create": create, "delete": delete, "admin": admin}
-    with salt_errors():
-        who = {"username": username, "password": password}
-        return _acl(znode.digest_acl({**who, **permissions, "allperms": allperms}))
+    return _acl(_acls({"username": username, "password": password, **permissions, "allperms": allperms}))
 
 
 def make_acl(scheme, perms, id=None):
@@ -471,25 +393,16 @@ def make_acl(scheme, perms, id=None):
 
         salt minion zookeeper.make_acl ip rw id=10.0.0.0/8
     """
+    return _acl(_acls({"scheme": scheme, "id": id, "perms": perms}))
+
+
+def _client(*connection, **security):
+    return Client(__salt__, __opts__, config.of_minion(__opts__, __grains__, __pillar__), *connection, **security)
+
+
+def _acls(acls):
     with salt_errors():
-        return _acl(znode.digest_acl({"scheme": scheme, "id": id, "perms": perms}))
-
-
-def _connection(profile, hosts, scheme, username, password, default_acl, **security):
-    """
-    Name the arguments of a connection as the core does, and say how it fits into Salt.
-    """
-    return {
-        "profile": profile,
-        "zk_hosts": hosts,
-        "scheme": scheme,
-        "username": username,
-        "password": password,
-        "default_acl": default_acl,
-        **clean_kwargs(**security),
-        "config_get": config.of_minion(__salt__, __opts__, __grains__, __pillar__),
-        "raise_on_signal": True,
-    }
+        return znode.digest_acl(acls)
 
 
 def _acl(entry):

@@ -19,30 +19,20 @@ own ``zk_concurrency`` states; the execution module of the same name describes t
       test.succeed_with_changes:
         - require:
           - zk_concurrency: one of two
-
-All of them have these in common:
-
-identifier
-    Who holds the slot. Default: the minion's id. (In the execution module it is the host's name.)
-
-zk_hosts, profile, scheme, username, password, default_acl, security
-    As for the execution module's ``lock``.
-
-Whatever goes wrong is ``result: False`` and one line that says what: a wrong argument, an ensemble that cannot be
-reached or refuses the access, a pool that stores another ``max_concurrency``. A signal that comes while a state
-waits (Ctrl-C, ``saltutil.term_job``) makes it leave the queue and fail, and none of the states after it is run. When
-the connection is lost it goes on as soon as there is one again.
 """
 
-import functools
 import logging
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 from salt.utils.args import clean_kwargs
+from saltext.zkcoord.utils import config
+from saltext.zkcoord.utils.documented import documented
 
 try:
-    from saltext.zkcoord import events, runs
-    from zkcoord.errors import Cancelled
+    from saltext.zkcoord.utils import runs
+    from saltext.zkcoord.utils.client import Client
+    from saltext.zkcoord.utils.terminated import Guard
+    from zkcoord.errors import Cancelled, ConnectionLost
 except ImportError as err:
     _missing = str(err)
 else:
@@ -66,6 +56,7 @@ def __virtual__():
     return (False, _missing or f"the zk_concurrency execution module that is loaded has no {', '.join(missing)}")
 
 
+@documented("minion", "limit", "wait", "connection", errors="waiting state", creates=True)
 def lock(
     name,
     zk_hosts=None,
@@ -86,18 +77,10 @@ def lock(
     name
         The pool's znode; created when missing.
 
-    max_concurrency
-        Slots in the pool, at least 1. The first number given is stored in the pool; all must give the same.
-
-    timeout
-        Seconds to wait, connecting included: ``None`` for ever, ``0`` tries once. When they ran out the state
-        fails, and its comment names the holders.
-
     ephemeral_lease
         The lease ends with the process of this run.
 
-    identifier, zk_hosts, profile, scheme, username, password, default_acl, security
-        See above.
+    When the time ran out the state fails, and its comment names the holders.
 
     With ``test=True`` the comment tells whether the slot is held already (``result: True``), free, or how many are in
     the queue before it.
@@ -117,6 +100,7 @@ def lock(
     return _take(name, {**claim, "timeout": timeout, "ephemeral_lease": ephemeral_lease}, connection)
 
 
+@documented("minion", "connection", errors="waiting state")
 def unlock(
     name,
     zk_hosts=None,
@@ -139,9 +123,6 @@ def unlock(
     max_concurrency, ephemeral_lease
         As given to ``lock``.
 
-    identifier, zk_hosts, profile, scheme, username, password, default_acl, security
-        See above.
-
     With ``test=True`` the comment tells whether there is a slot to give back (else ``result: True``).
 
     .. code-block:: yaml
@@ -155,14 +136,19 @@ def unlock(
     if __opts__["test"]:
         return _foretell_release(name, identifier, connection)
     kind = {"max_concurrency": max_concurrency, "ephemeral_lease": ephemeral_lease}
+    own = runs.forget(_slot(name, identifier, zk_hosts, profile))
     try:
-        removed = __salt__["zk_concurrency.unlock"](name, identifier=identifier, **kind, **connection)
+        removed = (
+            own.give_back()
+            if own
+            else __salt__["zk_concurrency.unlock"](name, identifier=identifier, **kind, **connection)
+        )
     except (CommandExecutionError, SaltInvocationError) as err:
         return _failed(name, err)
-    runs.forget(_slot(name, identifier, zk_hosts, profile))
     return _result(name, True, "" if removed else f"Unable to find lease for path {name}")
 
 
+@documented("minion", "limit", "wait", "connection", errors="waiting state", creates=True)
 def held(
     name,
     zk_hosts=None,
@@ -183,14 +169,8 @@ def held(
     name
         The pool's znode; created when missing.
 
-    max_concurrency, timeout
-        As for ``lock``.
-
     keep_on_failure
         ``True``: keep the slot when the run fails, so that a failed restart stops those that come after it.
-
-    identifier, zk_hosts, profile, scheme, username, password, default_acl, security
-        See above.
 
     States that need the slot ``require`` this one. It runs where it stands, so what takes time and hurts nobody comes
     before it; with ``order: last`` it runs right before the first state that requires it. The lease is ephemeral and
@@ -199,8 +179,9 @@ def held(
     state after it, and no failure of one, can keep it. If the session expired while the run went on, somebody else may
     have held the slot, too: the log then has an error, and the event bus ``lost``.
 
-    A run that is terminated (``saltutil.term_job``) gives it back before the commands that it has begun are ended, and
-    what they have stopped may stay so. Terminate those who wait, not those who hold; or use ``keep_on_failure``.
+    When a run is terminated (Ctrl-C, ``saltutil.term_job``), the processes that it has started since are ended first,
+    and the slot is given back after that. What they have stopped may stay so: use ``keep_on_failure`` against that.
+    A slot that somebody else has locked for the identifier stays as it is.
 
     With ``keep_on_failure`` the lease is persistent, and is given back at the end of the process only if the run came
     to its end and no state of it failed, whether it requires the slot or not. A run that fails, is terminated or
@@ -230,18 +211,23 @@ def held(
     if not runs.has_process() or __low__.get("parallel"):
         why = "is parallel" if runs.has_process() else "is a thread of the minion (multiprocessing: False)"
         return _result(name, False, f"held needs the process of a run, and this {why}: use lock and unlock instead")
+    key = _slot(name, identifier, zk_hosts, profile)
+    if runs.is_due(key):
+        return _result(name, True, "lock acquired")
     run = runs.Run(__context__) if keep_on_failure else None
-    ret = _take(name, {**claim, "timeout": timeout, "ephemeral_lease": run is None}, connection)
-    if ret["result"]:
-        told = events.Events(__salt__, __opts__, __salt__["config.get"], name, identifier, profile)
-        unlock = functools.partial(
-            __salt__["zk_concurrency.unlock"], name, identifier=identifier, timeout=_AT_END, **connection
-        )
-        let_go = functools.partial(_let_go, f"{identifier} at {name}", run, unlock, told)
-        runs.at_end(_slot(name, identifier, zk_hosts, profile), let_go)
-    return ret
+    client = Client(__salt__, __opts__, config.of_minion(__opts__, __grains__, __pillar__), **connection)
+    try:
+        slot = client.hold(name, identifier, max_concurrency, timeout, keep=keep_on_failure)
+    except (CommandExecutionError, SaltInvocationError) as err:
+        return _failed(name, err)
+    if slot is None:
+        return _no_slot(name, timeout, connection)
+    Guard()  # to the end of the process
+    runs.at_end(key, _Held(f"{identifier} at {name}", run, slot))
+    return _result(name, True, "lock acquired")
 
 
+@documented("connection", errors="waiting state")
 def min_party(
     name,
     zk_hosts,
@@ -269,9 +255,6 @@ def min_party(
 
     timeout
         Seconds to wait, connecting included; ``None`` for ever. When they ran out the state fails.
-
-    zk_hosts, profile, scheme, username, password, default_acl, security
-        See above.
 
     With ``test=True`` it counts and does not wait; too few are ``result: None`` then.
 
@@ -306,7 +289,7 @@ def min_party(
 
 def _connection(zk_hosts, profile, scheme, username, password, default_acl, **security):
     who = {"scheme": scheme, "username": username, "password": password, "default_acl": default_acl}
-    return {"zk_hosts": zk_hosts, "profile": profile, **who, **clean_kwargs(**security)}
+    return clean_kwargs(zk_hosts=zk_hosts, profile=profile, **who, **security)
 
 
 def _own(identifier):
@@ -325,7 +308,8 @@ def _result(name, result, comment):
 
 
 def _failed(name, err):
-    if isinstance(err.__cause__, Cancelled):
+    # Somebody wants the run to end, or nobody knows what it holds.
+    if isinstance(err.__cause__, Cancelled | ConnectionLost):
         runs.stop(__salt__)
     return _result(name, False, err)
 
@@ -336,9 +320,13 @@ def _take(name, claim, connection):
             return _result(name, True, "lock acquired")
     except (CommandExecutionError, SaltInvocationError) as err:
         return _failed(name, err)
-    failed = f"Unable to acquire lock within {claim['timeout']} s"
+    return _no_slot(name, claim["timeout"], connection)
+
+
+def _no_slot(name, timeout, connection):
+    failed = f"Unable to acquire lock within {timeout} s"
     try:
-        holders = sorted(__salt__["zk_concurrency.lock_holders"](name, timeout=_AT_END, **connection))
+        holders = sorted({*__salt__["zk_concurrency.lock_holders"](name, timeout=_AT_END, **connection)})
     except (CommandExecutionError, SaltInvocationError) as err:
         return _result(name, False, f"{failed}, and who holds one cannot be told: {err}")
     return _result(name, False, f"{failed}, {_held_by(holders)}")
@@ -360,7 +348,7 @@ def _foretell(name, claim, connection):
         pool = status(name, **connection)
     except (CommandExecutionError, SaltInvocationError) as err:
         return _failed(name, err)
-    holders = [holder["identifier"] for holder in pool["holders"]]
+    holders = sorted({holder["identifier"] for holder in pool["holders"]})
     waiters = len(pool["waiters"])
     stored, asked = pool["max_concurrency"], claim["max_concurrency"]
     if str(claim["identifier"]) in holders:
@@ -385,18 +373,31 @@ def _foretell_release(name, identifier, connection):
     return _result(name, None if is_here else True, f"{comment}: it is{'' if is_here else ' not'}")
 
 
-def _let_go(whose, run, unlock, told):
+class _Held:
     """
-    Give a slot back at the end of the run.
+    A slot that is held to the end of the run.
     """
-    if run is not None and not run.ended_well:
-        log.warning("Kept the slot of %s: the run has failed, or did not come to its end", whose)
-        return
-    try:
-        removed = unlock(ephemeral_lease=run is None)
-    except (CommandExecutionError, SaltInvocationError) as err:
-        log.error("Could not give back the slot of %s at the end of the run: %s", whose, err)
-        return
-    if not removed:
-        log.error("Lost the slot of %s while the run went on: somebody else may have held it, too", whose)
-        told.tell("lost")
+
+    def __init__(self, whose, run, slot):
+        self.whose, self.run, self.slot = whose, run, slot
+
+    def give_back(self):
+        """
+        Give the slot back before the end.
+        """
+        return self.slot.give_back()
+
+    def __call__(self):
+        """
+        Give the slot back at the end of the run, or keep it.
+        """
+        if self.run is not None and not self.run.ended_well:
+            log.warning("Kept the slot of %s: the run has failed, or did not come to its end", self.whose)
+            return
+        try:
+            was_held = self.slot.give_back(_AT_END)
+        except (CommandExecutionError, SaltInvocationError) as err:
+            log.error("Could not give back the slot of %s at the end of the run: %s", self.whose, err)
+            return
+        if not was_held:
+            log.error("Lost the slot of %s while the run went on: somebody else may have held it, too", self.whose)

@@ -29,6 +29,7 @@ from contextlib import contextmanager, suppress
 
 from salt.exceptions import CommandExecutionError, SaltException, SaltInvocationError
 from salt.utils.args import clean_kwargs
+from saltext.zkcoord.utils.documented import documented
 
 with suppress(ImportError):  # without them there is no execution module either, as `__virtual__` tells
     from zkcoord.errors import NodeExists, NoNode
@@ -47,6 +48,7 @@ def __virtual__():
     return (False, "the zookeeper execution module is not available")
 
 
+@documented("connection", errors="state", creates=True)
 def present(
     name,
     value,
@@ -89,27 +91,6 @@ def present(
         Where it is changed: the version at which the value must be, and that at which the ACL must be; ``-1`` for
         any.
 
-    profile
-        Read the settings from ``zookeeper:PROFILE`` instead of ``zookeeper``.
-
-    hosts
-        Servers as ``host:port,host:port`` or a list. Default: the configuration's, then ``127.0.0.1:2181``.
-
-    scheme
-        Authentication scheme: ``digest``, the default when there are a username and a password, or ``sasl``.
-
-    username
-        User to authenticate as; needs ``password``.
-
-    password
-        The user's password: rather use the configuration.
-
-    default_acl
-        ACL of created znodes, where ``acls`` says nothing. Default: everything to everybody.
-
-    security
-        As for the execution module.
-
     .. code-block:: yaml
 
         the site's configuration:
@@ -146,6 +127,7 @@ def present(
     return ret
 
 
+@documented("connection", errors="state")
 def absent(
     name,
     version=-1,
@@ -169,9 +151,6 @@ def absent(
 
     recursive
         Delete all that is below it, too. Otherwise a znode with children is a failure.
-
-    profile, hosts, scheme, username, password, default_acl, security
-        As for ``present``.
 
     .. code-block:: yaml
 
@@ -204,6 +183,7 @@ def absent(
     return ret
 
 
+@documented("connection", errors="state")
 def acls(
     name,
     acls,
@@ -227,9 +207,6 @@ def acls(
 
     version
         The version at which the ACL (not the value) must be; ``-1`` for any.
-
-    profile, hosts, scheme, username, password, default_acl, security
-        As for ``present``.
 
     .. code-block:: yaml
 
@@ -366,15 +343,8 @@ def _entry(acl):
 
 
 def _connection(profile, hosts, scheme, username, password, default_acl, **security):
-    return {
-        "profile": profile,
-        "hosts": hosts,
-        "scheme": scheme,
-        "username": username,
-        "password": password,
-        "default_acl": default_acl,
-        **clean_kwargs(**security),
-    }
+    who = {"scheme": scheme, "username": username, "password": password, "default_acl": default_acl}
+    return clean_kwargs(profile=profile, hosts=hosts, **who, **security)
 
 
 def _not_yet(name, comment):

@@ -6,15 +6,11 @@
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyMapping, PySequence, PyString};
+use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyMapping, PySequence, PyString};
 
-use super::security::{self, Security};
 use crate::acl;
 use crate::deadline::Patience;
 use crate::error::{Error, Result};
-use crate::secret::Secret;
-use crate::security::UserSource;
-use crate::settings::{Settings, Source};
 
 /// Bytes of a name, a password or a connect string. A server hangs up on a request beyond 1 MiB, and does
 /// not say why.
@@ -22,7 +18,7 @@ const LIMIT: usize = 64 * 1024;
 /// Items of a list.
 const MOST_ITEMS: usize = 1000;
 
-/// An argument that was given: neither left out nor `None`.
+/// An argument that was given and is not `None`.
 pub(super) type Given<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
 
 pub(super) fn refused<T>(argument: &'static str, reason: &str) -> Result<T> {
@@ -110,7 +106,8 @@ pub(super) fn flag(argument: &'static str, value: Given<'_, '_>) -> Result<bool>
     }
 }
 
-fn seconds(argument: &'static str, value: &Bound<'_, PyAny>) -> Result<Duration> {
+/// A number of seconds.
+pub(super) fn seconds(argument: &'static str, value: &Bound<'_, PyAny>) -> Result<Duration> {
     let number = if value.is_instance_of::<PyBool>() {
         None
     } else if value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>() {
@@ -135,7 +132,8 @@ pub(super) fn patience(value: Given<'_, '_>) -> Result<Patience> {
     }
 }
 
-fn hosts(value: &Bound<'_, PyAny>) -> Result<Vec<String>> {
+/// A connect string, whole or in pieces.
+pub(super) fn hosts(value: &Bound<'_, PyAny>) -> Result<Vec<String>> {
     let texts = match text_of(value) {
         Some(text) => Some(vec![text]),
         None => items(value).and_then(|items| items.iter().map(text_of).collect::<Option<Vec<_>>>()),
@@ -188,150 +186,18 @@ fn field(value: &Bound<'_, PyAny>) -> acl::Field {
     }
 }
 
-/// Where a call finds its ensemble: its own arguments, and the profile they name.
-pub(super) struct Connection<'a, 'py> {
-    pub(super) hosts: Given<'a, 'py>,
-    pub(super) profile: Given<'a, 'py>,
-    pub(super) scheme: Given<'a, 'py>,
-    pub(super) username: Given<'a, 'py>,
-    pub(super) password: Given<'a, 'py>,
-    pub(super) default_acl: Given<'a, 'py>,
-    pub(super) config_get: Given<'a, 'py>,
-    pub(super) security: Security<'py>,
-}
-
-impl<'py> Connection<'_, 'py> {
-    /// Looks up what the arguments leave open, and merges.
-    pub(super) fn settings(&self) -> PyResult<Settings> {
-        let explicit = Values {
-            hosts: self.hosts.filter(|value| is_said(value)).cloned(),
-            scheme: self.scheme.filter(|value| is_said(value)).cloned(),
-            username: self.username.filter(|value| is_said(value)).cloned(),
-            password: self.password.filter(|value| is_said(value)).cloned(),
-            default_acl: self.default_acl.filter(|value| is_said(value)).cloned(),
-            security: self.security.clone(),
-            ..Values::default()
-        };
-        let profile = match self.config_get {
-            None => Values::default(),
-            Some(config_get) if !config_get.is_callable() => refused("config_get", "must be callable")?,
-            Some(config_get) => self.profile_values(config_get, &explicit)?,
-        };
-        let settings = Settings::resolve(explicit.source()?, profile.source()?)?;
-        Python::attach(|py| security::warn(py, &settings))?;
-        Ok(settings)
-    }
-
-    fn profile_values(&self, config_get: &Bound<'py, PyAny>, explicit: &Values<'py>) -> PyResult<Values<'py>> {
-        let prefix = match self.profile.filter(|value| is_said(value)) {
-            Some(profile) => format!("zookeeper:{}", scalar("profile", profile)?),
-            None => "zookeeper".to_owned(),
-        };
-        let look_up = |key: &str, known: bool| -> PyResult<Option<Bound<'py, PyAny>>> {
-            if known {
-                return Ok(None);
-            }
-            let value = config_get.call1((format!("{prefix}:{key}"), config_get.py().None()))?;
-            Ok(Some(value).filter(is_said))
-        };
-        let scheme = look_up("scheme", explicit.scheme.is_some())?;
-        let with_sasl = scheme.is_some() || explicit.scheme.is_some();
-        let security = explicit.security.look_up(with_sasl, look_up)?;
-        Ok(Values {
-            security,
-            hosts: look_up("hosts", explicit.hosts.is_some())?,
-            scheme,
-            username: look_up("username", explicit.username.is_some())?,
-            password: look_up("password", explicit.password.is_some())?,
-            default_acl: look_up("default_acl", explicit.default_acl.is_some())?,
-            session_timeout: look_up("session_timeout", false)?,
-            connect_timeout: look_up("connect_timeout", false)?,
-        })
-    }
-}
-
 /// `None`, empty text and empty lists leave a setting open, as in the stock module.
 pub(super) fn is_said(value: &Bound<'_, PyAny>) -> bool {
     !value.is_none() && !value.len().is_ok_and(|length| length == 0)
 }
 
-#[derive(Default)]
-struct Values<'py> {
-    hosts: Option<Bound<'py, PyAny>>,
-    scheme: Option<Bound<'py, PyAny>>,
-    username: Option<Bound<'py, PyAny>>,
-    password: Option<Bound<'py, PyAny>>,
-    default_acl: Option<Bound<'py, PyAny>>,
-    security: Security<'py>,
-    session_timeout: Option<Bound<'py, PyAny>>,
-    connect_timeout: Option<Bound<'py, PyAny>>,
-}
-
-impl Values<'_> {
-    fn source(&self) -> Result<Source> {
-        let timeout = |name, value: &Option<Bound<'_, PyAny>>| value.as_ref().map(|it| seconds(name, it)).transpose();
-        let (mechanism, tls) = self.security.source()?;
-        let user = UserSource {
-            scheme: self.scheme.as_ref().map(|it| text("scheme", it)).transpose()?,
-            mechanism,
-            username: self.username.as_ref().map(|it| scalar("username", it)).transpose()?,
-            password: self.password.as_ref().map(|it| scalar("password", it).map(Secret::from)).transpose()?,
-        };
-        Ok(Source {
-            hosts: self.hosts.as_ref().map(hosts).transpose()?,
-            user,
-            tls,
-            default_acl: self.default_acl.as_ref().map(|it| acls("default_acl", it)).transpose()?,
-            session_timeout: timeout("session_timeout", &self.session_timeout)?,
-            connect_timeout: timeout("connect_timeout", &self.connect_timeout)?,
-        })
+/// Text or bytes, as the data of a znode.
+pub(super) fn bytes(value: &Bound<'_, PyAny>) -> Result<Vec<u8>> {
+    if let Ok(bytes) = value.cast::<PyBytes>() {
+        return Ok(bytes.as_bytes().to_vec());
+    }
+    match text_of(value) {
+        Some(text) => Ok(text.into_bytes()),
+        None => refused("value", "must be text or bytes"),
     }
 }
-
-/// The keywords that all functions beyond the stock four share.
-pub(super) struct Common {
-    pub(super) settings: Settings,
-    pub(super) patience: Patience,
-    pub(super) raise_on_signal: bool,
-}
-
-impl Common {
-    pub(super) fn from_keywords(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
-        let (mut common, mut security) = ([const { None }; KEYWORDS.len()], Security::default());
-        for (key, value) in keywords.into_iter().flatten() {
-            let key = text("keyword", &key)?;
-            match KEYWORDS.iter().position(|known| *known == key) {
-                Some(index) => common[index] = Some(value).filter(|value| !value.is_none()),
-                None => security.take(&key, value)?,
-            }
-        }
-        let [hosts, profile, scheme, username, password, default_acl, config_get, timeout, raise_on_signal] = &common;
-        let connection = Connection {
-            hosts: hosts.as_ref(),
-            profile: profile.as_ref(),
-            scheme: scheme.as_ref(),
-            username: username.as_ref(),
-            password: password.as_ref(),
-            default_acl: default_acl.as_ref(),
-            config_get: config_get.as_ref(),
-            security,
-        };
-        Ok(Self {
-            settings: connection.settings()?,
-            patience: patience(timeout.as_ref())?,
-            raise_on_signal: flag("raise_on_signal", raise_on_signal.as_ref())?,
-        })
-    }
-}
-
-const KEYWORDS: [&str; 9] = [
-    "zk_hosts",
-    "profile",
-    "scheme",
-    "username",
-    "password",
-    "default_acl",
-    "config_get",
-    "timeout",
-    "raise_on_signal",
-];

@@ -103,7 +103,11 @@ def at_end(key: Hashable, task: Callable[[], object]) -> None:
     _end.tasks.setdefault(key, task)
 
 
-def forget(key: Hashable) -> None:
-    """Have nothing done for `key` at the end of this process."""
-    if _end is not None:
-        _end.tasks.pop(key, None)
+def is_due(key: Hashable) -> bool:
+    """Whether something is to be done for `key` at the end of this process."""
+    return _end is not None and _end.pid == os.getpid() and key in _end.tasks
+
+
+def forget(key: Hashable) -> Callable[[], object] | None:
+    """Have nothing done for `key` at the end of this process. What would have been done is returned."""
+    return None if _end is None or _end.pid != os.getpid() else _end.tasks.pop(key, None)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from salt.utils.data import is_true
+from saltext.zkcoord.utils.config import Configuration
 
 log = logging.getLogger(__name__)
 
@@ -31,15 +32,16 @@ class Events:
         self,
         salt: Mapping[str, Callable[..., Any]],
         opts: Mapping[str, Any],
-        config_get: Callable[[str, object], object],
+        configuration: Configuration,
         path: object,
         identifier: object = None,
         profile: object = None,
     ) -> None:
         """Take what the calling module has: functions, options, configuration. The clock for ``waited`` starts now."""
         self._began = time.monotonic()
+        self._told: int | None = None
         self._about = {"path": path, "identifier": text_of(identifier)}
-        self._send = salt.get("event.send") if _has_bus(opts) and _are_wanted(config_get, profile) else None
+        self._send = salt.get("event.send") if _has_bus(opts) and _are_wanted(configuration, profile) else None
         if self._send is not None:  # else it is not worth the asking: Salt's options are slow to answer
             self._prefix = f"zk_concurrency/{opts.get('id')}"
             self._is_remote = opts.get("__cli") == "salt-call"
@@ -69,6 +71,9 @@ class Events:
         return None if self._send is None else self._waits
 
     def _waits(self, position: int) -> None:
+        if position == self._told:
+            return
+        self._told = position
         self.tell("waiting", position=position, waited=self.waited)
 
 
@@ -84,11 +89,9 @@ def _send(send: Callable[..., Any], tag: str, data: Mapping[str, object]) -> Non
         log.debug("Could not send %s: %s", tag, err)
 
 
-def _are_wanted(config_get: Callable[[str, object], object], profile: object) -> bool:
-    wanted = config_get("zookeeper:events", True)
-    if profile not in (None, ""):
-        wanted = config_get(f"zookeeper:{profile}:events", wanted)
-    return is_true(wanted)
+def _are_wanted(configuration: Configuration, profile: object) -> bool:
+    wanted = configuration.get("events", True)
+    return is_true(wanted if profile in (None, "") else configuration.get("events", wanted, profile))
 
 
 def _has_bus(opts: Mapping[str, Any]) -> bool:

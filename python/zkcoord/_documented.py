@@ -1,0 +1,59 @@
+"""Parameters that many functions share, described once, and appended to their docstrings."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    _Function = TypeVar("_Function", bound=Callable[..., Any])
+
+CONNECTION = """
+    Connection:
+        zk_hosts: The servers: ``host:port,host:port`` with an optional ``/chroot`` at the end, as text or as a list.
+            The port is 2181 unless given. IPv6 addresses go in brackets. Default: ``127.0.0.1:2181``.
+        connection: A `zkcoord.Connection`, in place of ``zk_hosts`` and of all that follows.
+        profile, config: Settings that the other arguments leave open are looked up in ``config``, a mapping such as
+            ``{"hosts": ..., "prod": {"hosts": ...}}``; with ``profile="prod"`` in its part of that name.
+        config_get: A callable ``(key, default)`` in place of ``config``. It is asked for ``zookeeper:hosts``, or
+            ``zookeeper:PROFILE:hosts``, and likewise for the others.
+        scheme, username, password: Who the caller is: scheme ``digest``, the default, or ``sasl``.
+        mechanism: How SASL is done: ``DIGEST-MD5``, or ``GSSAPI`` where it is built in.
+        use_ssl: Whether to speak TLS. So does ``tcp+tls://`` before each server.
+        ca_certs: A file with the certificates of the authorities that vouch for the servers, in PEM format.
+        certfile, keyfile, keyfile_password: The client's certificate, and the key to it.
+        verify_certs: False accepts any server that the authority vouches for. Each call then logs a warning.
+        default_acl: What created znodes permit: a dict or a list of them, each with ``username``, ``password`` and
+            those of ``read``, ``write``, ``create``, ``delete``, ``admin``, ``allperms`` that are true; or with
+            ``scheme``, ``id`` and ``perms``; or ``"creator_all"``. Default: everything to everybody.
+        session_timeout: Seconds that the servers keep the session of a silent process. Default: 10.
+        connect_timeout: Seconds that an ensemble is looked for. Default: 10.
+        idle_timeout: Seconds until a session ends that nobody uses. Default: 60.
+"""
+
+WAIT = """
+    Ending a call:
+        cancel: A `zkcoord.Cancel`. When another thread cancels it, the call ends with `Cancelled`, and nothing is left.
+        raise_on_signal: What SIGINT and SIGTERM do while the main thread waits. False: the wait is undone, then the
+            handler runs that was there before. True: the wait is undone, and `Cancelled` is raised instead.
+"""
+
+ERRORS = """
+    Raises:
+        ArgumentError: An argument is wrong. Nothing was sent.
+        Unreachable: No server answered in time.
+        TlsFailed: No server can be used, for its certificate, for ours, or for want of TLS.
+        AuthFailed, NoAuth: The servers refuse the credentials, or an ACL forbids what was needed.
+        Cancelled: The call was cancelled.
+        ServerError: The servers refuse the request for a reason of their own.
+
+    A connection that is lost is mended, and a session that has expired is replaced, while the call has time left.
+"""
+
+
+def documented(function: _Function) -> _Function:
+    """Append what all functions share to the docstring of one. The function itself stays the same object."""
+    if function.__doc__ is not None:  # python -OO
+        function.__doc__ = function.__doc__.rstrip() + "\n" + CONNECTION + WAIT + ERRORS + "    "
+    return function

@@ -1,0 +1,176 @@
+"""A slot that a piece of work holds."""
+
+from __future__ import annotations
+
+from zkcoord.errors import ArgumentError, Cancelled, Error, SlotLost
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from typing_extensions import Self
+    from zkcoord import _core
+
+__all__ = ["Hold"]
+
+
+class Hold:
+    """A slot that is held, until it is released: what `zkcoord.hold` answers with.
+
+    It knows its own lease, releases that one and no other, and tells when it is lost. As a context manager it is
+    released at the end of the block, however that ends; where it was lost meanwhile, and the block has not failed
+    already, the end of the block raises `SlotLost`. A child that was forked off in the block leaves its parent's hold
+    alone.
+    """
+
+    __slots__ = ("_core", "_lost", "_on_lost")
+
+    def __init__(self, taken: _core.Hold, on_lost: Callable[[], object] | None = None) -> None:
+        """Take what the core has taken."""
+        self._core = taken
+        self._on_lost = on_lost
+        self._lost: threading.Event | None = None
+        if on_lost is not None:
+            _ = self.lost
+
+    @property
+    def path(self) -> str:
+        """The pool, below the chroot."""
+        return self._core.path
+
+    @property
+    def identifier(self) -> str:
+        """Who holds the slot."""
+        return self._core.identifier
+
+    @property
+    def token(self) -> int:
+        """The fencing token: the zxid that created the lease. Later holders of the pool have greater ones."""
+        return self._core.token
+
+    @property
+    def lease(self) -> str:
+        """The name of the lease's znode below the pool."""
+        return self._core.lease
+
+    @property
+    def session(self) -> str:
+        """The session in which the lease was taken, in hexadecimal."""
+        return self._core.session
+
+    @property
+    def ephemeral(self) -> bool:
+        """Whether the lease ends with that session."""
+        return self._core.ephemeral
+
+    @property
+    def lost(self) -> threading.Event:
+        """An event that is set when the slot is lost: its session has ended, or somebody else has removed the lease.
+
+        It is not set by `release`. A thread of its own waits for the loss, from the first look at this event on. While
+        no server can be reached the slot counts as held for as long as the servers keep a silent session.
+        """
+        if self._lost is None:
+            import threading  # noqa: PLC0415 - a program without threads does not need it
+
+            self._lost = threading.Event()
+            watch(self._core, self._tell)
+        return self._lost
+
+    def _tell(self) -> None:
+        assert self._lost is not None
+        self._lost.set()
+        if self._on_lost is not None:
+            self._on_lost()
+
+    def check(self, timeout: float | None = None) -> None:
+        """Ask the servers whether the slot is held still.
+
+        Args:
+            timeout: Seconds for the answer. At most, and by default, ``connect_timeout``.
+
+        Raises:
+            SlotLost: The lease is gone, or was given back.
+            Unreachable: No server answered in time. The slot may be held, or lost.
+        """
+        if self._core.is_released:
+            raise SlotLost(f"{self.identifier!r} has given back its slot at {self.path}", self.path)
+        if not self._core.is_held((timeout, None, True)):
+            raise self._loss()
+
+    def release(self, timeout: float | None = None) -> bool:
+        """Give the slot back. No other lease is touched. To release again does nothing.
+
+        Args:
+            timeout: Seconds for the answer, through an outage as well. Default: ``connect_timeout``.
+
+        Returns:
+            True when the lease was removed, or is gone after an earlier release that failed; False when it was lost
+            before, or given back.
+
+        Raises:
+            Unreachable, ConnectionLost, Cancelled: No server answered in time, or a signal came. The lease is removed
+                in the background, as soon as a server answers.
+            ArgumentError: This process was forked off the one that holds the slot.
+        """
+        if not self._core.is_own:
+            raise ArgumentError("hold: belongs to the process that this one was forked off", self.path)
+        if self._core.is_released:
+            return False
+        return self._core.release((timeout, None, True))
+
+    def __enter__(self) -> Self:
+        """Return the hold."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Release the slot. Raises `SlotLost` where it was lost, unless the block has raised something already."""
+        if not self._core.is_own or self._core.is_released:
+            return
+        if error is None:
+            if not self.release():
+                raise self._loss()
+            return
+        try:
+            # What the block has raised is what is raised, so that a signal can only be told to its handler.
+            was_held = self._core.release((None, None, False))
+        except Error as err:
+            _warn("could not give back the slot at %s: %s", self.path, err)
+        else:
+            if not was_held:
+                _warn("%s", self._loss())
+
+    def __repr__(self) -> str:
+        """Show whose slot it is, and where."""
+        state = ", released" if self._core.is_released else ""
+        return f"<Hold of {self.path} for {self.identifier!r}, token {self.token}{state}>"
+
+    def _loss(self) -> SlotLost:
+        message = f"{self.identifier!r} has lost its slot at {self.path}: somebody else may have held it too"
+        return SlotLost(message, self.path)
+
+
+def watch(taken: _core.Hold, on_lost: Callable[[], object]) -> None:
+    """Call `on_lost` from a thread of its own when the lease is gone, and was not given back by its holder."""
+    import threading  # noqa: PLC0415
+
+    def wait() -> None:
+        try:
+            taken.wait_until_lost()
+        except Cancelled:  # released, or the process ends
+            return
+        except Error as err:
+            _warn("cannot watch the slot at %s any more, and so it counts as lost: %s", taken.path, err)
+        on_lost()
+
+    threading.Thread(target=wait, name="zkcoord-watch", daemon=True).start()
+
+
+def _warn(message: str, *args: object) -> None:
+    import logging  # noqa: PLC0415 - it takes long, and is rarely needed
+
+    logging.getLogger("zkcoord").warning(message, *args)

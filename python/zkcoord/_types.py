@@ -1,0 +1,89 @@
+"""The types of arguments and answers. Only type checkers import this."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from typing import Any, TypeAlias, TypedDict
+
+Scalar: TypeAlias = str | int | float
+Hosts: TypeAlias = str | Sequence[str]
+File: TypeAlias = str | PathLike[str]
+Acl: TypeAlias = Mapping[str, Any] | str | Sequence[Mapping[str, Any] | str]
+
+AclEntry: TypeAlias = tuple[int, tuple[str, str]]
+"""Permissions, and (scheme, id)."""
+
+ZnodeStat: TypeAlias = tuple[int, int, int, int, int, int, int, int, int, int, int]
+"""In the order of kazoo's ZnodeStat: czxid, mzxid, ctime, mtime, version, cversion, aversion, ephemeralOwner,
+dataLength, numChildren, pzxid."""
+
+
+class Security(TypedDict, total=False):
+    """What a connection has beyond the arguments of Salt's stock functions."""
+
+    config: Mapping[str, Any] | None
+    config_get: Callable[[str, Any], Any] | None
+    mechanism: str | None
+    use_ssl: bool | None
+    ca_certs: File | None
+    certfile: File | None
+    keyfile: File | None
+    keyfile_password: Scalar | None
+    verify_certs: bool | None
+    session_timeout: float | None
+    connect_timeout: float | None
+    idle_timeout: float | None
+
+
+class ConnectionKeywords(Security, total=False):
+    """The keywords of a connection, beside ``zk_hosts``."""
+
+    profile: Scalar | None
+    scheme: str | None
+    username: Scalar | None
+    password: Scalar | None
+    default_acl: Acl | None
+
+
+class Holder(TypedDict):
+    """Who holds a slot."""
+
+    identifier: str
+    since: str
+    age: float
+    ephemeral: bool
+    fencing_token: int
+    session: str | None
+    lease: str
+
+
+class Waiter(TypedDict):
+    """Who waits for a slot."""
+
+    identifier: str
+    position: int
+    since: str
+    age: float
+    session: str | None
+    place: str
+
+
+class Status(TypedDict):
+    """A pool and its queue at one moment."""
+
+    path: str
+    max_concurrency: int | None
+    free: int | None
+    holders: list[Holder]
+    waiters: list[Waiter]
+
+
+class LimitChange(TypedDict):
+    """What a change of a limit has done."""
+
+    path: str
+    old: int | None
+    new: int
+    holders: int
+    overshoot: int

@@ -1,0 +1,295 @@
+"""The same for asyncio: calls that neither stop the event loop nor leave anything behind.
+
+Each call runs in a thread of its own, and ends with its task: when the task is cancelled the call is cancelled too, and
+the task goes on only when nothing of it is left, neither a slot nor a znode in the queue. That is also so when the
+event loop ends under it. The arguments, answers and errors are those of the functions of the same name in `zkcoord`; in
+place of their ``cancel`` a task is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+
+import zkcoord
+from zkcoord import _hold, semaphore, znode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from types import TracebackType
+    from typing import Any, TypeVar
+
+    from zkcoord._types import AclEntry, LimitChange, Status, ZnodeStat
+
+    _T = TypeVar("_T")
+
+__all__ = [
+    "Hold",
+    "hold",
+    "lock",
+    "lock_holders",
+    "party_members",
+    "set_max",
+    "status",
+    "unlock",
+    "znode_children",
+    "znode_create",
+    "znode_delete",
+    "znode_exists",
+    "znode_get",
+    "znode_get_acls",
+    "znode_set",
+    "znode_set_acls",
+]
+
+
+class _Thread:
+    """A function under way in a thread of its own. `undo` takes back what it has answered, if nobody is there to take
+    it."""
+
+    def __init__(self, function: Callable[[], Any], undo: Callable[[Any], object] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self._loop.create_future()
+        self._function, self._undo = function, undo
+        self._guard = threading.Lock()
+        self._is_abandoned = self._is_over = False
+        threading.Thread(target=self._run, name="zkcoord-aio", daemon=True).start()
+
+    def _run(self) -> None:
+        answer, error = None, None
+        try:
+            answer = self._function()
+        except BaseException as err:
+            error = err
+        with self._guard:
+            self._is_over = True
+            self._answer = answer
+            is_abandoned = self._is_abandoned
+        if is_abandoned:
+            self._take_back()
+            return
+        try:
+            self._loop.call_soon_threadsafe(self._settle, answer, error)
+        except RuntimeError:  # the loop is closed
+            self._take_back()
+
+    def _settle(self, answer: object, error: BaseException | None) -> None:
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(answer)
+        else:
+            self.future.set_exception(error)
+
+    def _take_back(self) -> None:
+        if self._undo is not None and self._answer is not None:
+            with contextlib.suppress(zkcoord.errors.Error):
+                self._undo(self._answer)
+
+    def abandon(self) -> None:
+        """Leave it alone: nobody will take its answer any more."""
+        with self._guard:
+            self._is_abandoned = True
+            is_over = self._is_over
+        if is_over:
+            threading.Thread(target=self._take_back, name="zkcoord-aio", daemon=True).start()
+
+    async def end(self) -> None:
+        """Wait until it has ended, also when the task is cancelled again and again."""
+        while not self.future.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([self.future])
+        if not self.future.cancelled():
+            self.future.exception()  # it has been looked at
+
+
+async def _call(function: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
+    return await _cancellable(function, None, args, kwargs)
+
+
+async def _cancellable(
+    function: Callable[..., _T], undo: Callable[[_T], object] | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> _T:
+    """Run a function of zkcoord. If the task is cancelled nothing of it is left when that is known to the task."""
+    cancel = zkcoord.Cancel()
+    thread = _Thread(lambda: function(*args, cancel=cancel, raise_on_signal=True, **kwargs), undo)
+    try:
+        answer: _T = await asyncio.shield(thread.future)
+    except asyncio.CancelledError:
+        cancel.cancel()
+        await thread.end()
+        if undo is not None and not thread.future.cancelled() and thread.future.exception() is None:
+            taken = thread.future.result()
+            await _Thread(lambda: undo(taken)).end()
+        raise
+    except GeneratorExit:  # the loop has ended, and with it the task
+        cancel.cancel()
+        thread.abandon()
+        raise
+    return answer
+
+
+async def _to_the_end(function: Callable[[], _T]) -> _T:
+    """Run a function that is not to be cut short. A cancellation of the task is raised when it is done."""
+    thread = _Thread(function)
+    try:
+        return await asyncio.shield(thread.future)
+    except asyncio.CancelledError:
+        await thread.end()
+        raise
+
+
+async def lock(path: str, *args: Any, **kwargs: Any) -> bool:
+    """Take one of the slots at a path for an identifier, and wait for one if need be. See `zkcoord.lock`.
+
+    When the task is cancelled, a slot that this call has taken is given back.
+    """
+    taken: list[Any] = []
+
+    def give_back(held: bool) -> None:
+        for lease in taken:
+            lease.release((None, None, True))
+
+    return await _cancellable(zkcoord.lock, give_back, (path, *args), {**kwargs, semaphore.TELL_TAKEN: taken.append})
+
+
+async def unlock(path: str, *args: Any, **kwargs: Any) -> bool:
+    """Give back the slot that an identifier holds at a path, from any process. See `zkcoord.unlock`."""
+    return await _call(zkcoord.unlock, path, *args, **kwargs)
+
+
+async def lock_holders(path: str, *args: Any, **kwargs: Any) -> list[str]:
+    """List the identifiers that hold a slot at a path. See `zkcoord.lock_holders`."""
+    return await _call(zkcoord.lock_holders, path, *args, **kwargs)
+
+
+async def party_members(path: str, *args: Any, **kwargs: Any) -> list[str]:
+    """List who is present in the party at a path, or wait until enough are. See `zkcoord.party_members`."""
+    return await _call(zkcoord.party_members, path, *args, **kwargs)
+
+
+async def status(path: str, *args: Any, **kwargs: Any) -> Status:
+    """Tell who holds a slot at a path since when, and who waits for one. See `zkcoord.status`."""
+    return await _call(zkcoord.status, path, *args, **kwargs)
+
+
+async def set_max(path: str, *args: Any, **kwargs: Any) -> LimitChange:
+    """Change the limit that the pool at a path stores. See `zkcoord.set_max`."""
+    return await _call(zkcoord.set_max, path, *args, **kwargs)
+
+
+async def znode_create(path: str, *args: Any, **kwargs: Any) -> str:
+    """Create a znode. See `zkcoord.znode.create`."""
+    return await _call(znode.create, path, *args, **kwargs)
+
+
+async def znode_exists(path: str, *args: Any, **kwargs: Any) -> bool:
+    """Tell whether a znode exists. See `zkcoord.znode.exists`."""
+    return await _call(znode.exists, path, *args, **kwargs)
+
+
+async def znode_get(path: str, *args: Any, **kwargs: Any) -> bytes:
+    """Read the data of a znode. See `zkcoord.znode.get`."""
+    return await _call(znode.get, path, *args, **kwargs)
+
+
+async def znode_children(path: str, *args: Any, **kwargs: Any) -> list[str]:
+    """List the names of a znode's children. See `zkcoord.znode.children`."""
+    return await _call(znode.children, path, *args, **kwargs)
+
+
+async def znode_set(path: str, *args: Any, **kwargs: Any) -> ZnodeStat:
+    """Write the data of a znode. See `zkcoord.znode.set`."""
+    return await _call(znode.set, path, *args, **kwargs)
+
+
+async def znode_get_acls(path: str, *args: Any, **kwargs: Any) -> list[AclEntry]:
+    """Read the ACL of a znode. See `zkcoord.znode.get_acls`."""
+    return await _call(znode.get_acls, path, *args, **kwargs)
+
+
+async def znode_set_acls(path: str, *args: Any, **kwargs: Any) -> ZnodeStat:
+    """Write the ACL of a znode. See `zkcoord.znode.set_acls`."""
+    return await _call(znode.set_acls, path, *args, **kwargs)
+
+
+async def znode_delete(path: str, *args: Any, **kwargs: Any) -> None:
+    """Delete a znode. See `zkcoord.znode.delete`."""
+    await _call(znode.delete, path, *args, **kwargs)
+
+
+class Hold:
+    """A slot that is held, until it is released. See `zkcoord.Hold`; what asks the servers is a coroutine here."""
+
+    def __init__(self, hold: _hold.Hold) -> None:
+        """Take what `zkcoord.hold` has answered."""
+        self._hold = hold
+        self._lost: asyncio.Event | None = None
+
+    path = property(lambda self: self._hold.path, doc="The pool, below the chroot.")
+    identifier = property(lambda self: self._hold.identifier, doc="Who holds the slot.")
+    token = property(lambda self: self._hold.token, doc="The fencing token: later holders have greater ones.")
+    lease = property(lambda self: self._hold.lease, doc="The name of the lease's znode below the pool.")
+    session = property(lambda self: self._hold.session, doc="The session of the lease, in hexadecimal.")
+    ephemeral = property(lambda self: self._hold.ephemeral, doc="Whether the lease ends with that session.")
+
+    @property
+    def lost(self) -> asyncio.Event:
+        """An event of this loop that is set when the slot is lost. It is not set by `release`."""
+        if self._lost is None:
+            self._lost = lost = asyncio.Event()
+            loop = asyncio.get_running_loop()
+
+            def tell() -> None:
+                with contextlib.suppress(RuntimeError):  # the loop is closed
+                    loop.call_soon_threadsafe(lost.set)
+
+            _hold.watch(self._hold._core, tell)
+        return self._lost
+
+    async def check(self, timeout: float | None = None) -> None:
+        """Ask the servers whether the slot is held still. Raises `SlotLost`, or `Unreachable`."""
+        await _to_the_end(lambda: self._hold.check(timeout))
+
+    async def release(self, timeout: float | None = None) -> bool:
+        """Give the slot back: True; False when it was lost before. It is not cut short when the task is cancelled."""
+        return await _to_the_end(lambda: self._hold.release(timeout))
+
+    def __repr__(self) -> str:
+        """Show whose slot it is, and where."""
+        return repr(self._hold)
+
+
+class _Holding:
+    """What `hold` answers: to be awaited, or entered."""
+
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._args, self._kwargs = args, kwargs
+
+    def __await__(self) -> Generator[Any, None, Hold]:
+        return self._take().__await__()
+
+    async def _take(self) -> Hold:
+        held = await _cancellable(zkcoord.hold, lambda hold: hold.release(), self._args, self._kwargs)
+        return Hold(held)
+
+    async def __aenter__(self) -> Hold:
+        self._held = await self._take()
+        return self._held
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        hold = self._held._hold
+        await _to_the_end(lambda: hold.__exit__(kind, error, traceback))
+
+
+def hold(path: str, *args: Any, **kwargs: Any) -> _Holding:
+    """Take a slot for one piece of work: ``async with zkcoord.aio.hold(...) as hold:``. See `zkcoord.hold`.
+
+    ``hold = await zkcoord.aio.hold(...)`` takes one until ``await hold.release()``. When the task is cancelled while it
+    waits, or while it works, the slot is given back before the cancellation goes on.
+    """
+    return _Holding((path, *args), kwargs)

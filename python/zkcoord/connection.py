@@ -1,0 +1,240 @@
+"""Which servers, as whom, and for how long: resolved once, and passed on."""
+
+from __future__ import annotations
+
+from _collections_abc import Mapping  # `os` has it loaded; `collections.abc` would take longer than all else here
+
+from zkcoord._core import Settings, is_said, profile_name
+from zkcoord.errors import ArgumentError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Any
+
+    from typing_extensions import Self
+    from zkcoord._types import Acl, File, Hosts, Scalar
+
+__all__ = ["Connection"]
+
+_NAMES = (
+    "scheme",
+    "mechanism",
+    "username",
+    "password",
+    "default_acl",
+    "use_ssl",
+    "ca_certs",
+    "certfile",
+    "keyfile",
+    "keyfile_password",
+    "verify_certs",
+    "session_timeout",
+    "connect_timeout",
+    "idle_timeout",
+)
+_KNOWN = frozenset(("zk_hosts", "profile", "config", "config_get", *_NAMES))
+
+
+class Connection:
+    """The settings of a connection, resolved once: an argument wins over the profile, and the profile over the default.
+
+    It is frozen and can be hashed. Two that are equal share one session, which opens with the first call that needs it
+    and ends when nobody has used it for `idle_timeout` seconds; never while an ephemeral lease or a wait needs it.
+    """
+
+    __slots__ = ("_settings",)
+    _settings: Settings
+
+    def __init__(
+        self,
+        zk_hosts: Hosts | None = None,
+        *,
+        profile: Scalar | None = None,
+        config: Mapping[str, Any] | None = None,
+        config_get: Callable[[str, Any], Any] | None = None,
+        scheme: str | None = None,
+        mechanism: str | None = None,
+        username: Scalar | None = None,
+        password: Scalar | None = None,
+        default_acl: Acl | None = None,
+        use_ssl: bool | None = None,
+        ca_certs: File | None = None,
+        certfile: File | None = None,
+        keyfile: File | None = None,
+        keyfile_password: Scalar | None = None,
+        verify_certs: bool | None = None,
+        session_timeout: float | None = None,
+        connect_timeout: float | None = None,
+        idle_timeout: float | None = None,
+    ) -> None:
+        """Resolve the settings. Nothing is sent.
+
+        Args:
+            zk_hosts: The servers: ``host:port,host:port`` with an optional ``/chroot`` at the end, as text or as a
+                list. The port is 2181 unless given. IPv6 addresses go in brackets. Default: ``127.0.0.1:2181``.
+            profile: The name of a part of the configuration.
+            config: A mapping such as ``{"hosts": ..., "prod": {"hosts": ..., "username": ...}}``, in which the settings
+                are looked up that the other arguments leave open.
+            config_get: A callable ``(key, default)`` in place of ``config``, such as Salt's ``config.get``.
+            scheme: How the caller tells who it is: ``digest``, the default, or ``sasl``.
+            mechanism: How SASL is done: ``DIGEST-MD5``, or ``GSSAPI`` where it is built in.
+            username: Who the caller is.
+            password: The password of ``username``. It is not shown anywhere.
+            default_acl: What created znodes permit. Default: everything to everybody.
+            use_ssl: Whether to speak TLS. So does ``tcp+tls://`` before each server.
+            ca_certs: A file with the certificates of the authorities that vouch for the servers.
+            certfile: A file with the client's certificate.
+            keyfile: A file with the key to it. Default: the same file.
+            keyfile_password: What an encrypted key is read with.
+            verify_certs: False accepts any server that the authority vouches for.
+            session_timeout: Seconds that the servers keep the session of a silent process. Default: 10.
+            connect_timeout: Seconds that an ensemble is looked for. Default: 10.
+            idle_timeout: Seconds until a session ends that nobody uses. Default: 60.
+
+        Raises:
+            ArgumentError: A setting is wrong, or two contradict each other.
+        """
+        given = {
+            "scheme": scheme,
+            "mechanism": mechanism,
+            "username": username,
+            "password": password,
+            "default_acl": default_acl,
+            "use_ssl": use_ssl,
+            "ca_certs": ca_certs,
+            "certfile": certfile,
+            "keyfile": keyfile,
+            "keyfile_password": keyfile_password,
+            "verify_certs": verify_certs,
+            "session_timeout": session_timeout,
+            "connect_timeout": connect_timeout,
+            "idle_timeout": idle_timeout,
+        }
+        settings = _resolve(zk_hosts, given, profile, config, config_get)
+        object.__setattr__(self, "_settings", settings)
+
+    @property
+    def hosts(self) -> str:
+        """The connect string, with its chroot."""
+        return self._settings.hosts
+
+    @property
+    def user(self) -> str:
+        """Who the caller is: ``scheme:name``, or ``anonymous``."""
+        return self._settings.user
+
+    @property
+    def session_timeout(self) -> float:
+        """Seconds that the servers keep the session of a silent process."""
+        return self._settings.session_timeout
+
+    @property
+    def connect_timeout(self) -> float:
+        """Seconds that an ensemble is looked for."""
+        return self._settings.connect_timeout
+
+    @property
+    def idle_timeout(self) -> float:
+        """Seconds until a session ends that nobody uses."""
+        return self._settings.idle_timeout
+
+    def close(self) -> None:
+        """End the session of this connection now, and with it its ephemeral leases.
+
+        A call under way begins anew in a new session, a wait at the end of the queue; and later calls open one. Waits
+        up to one second for the servers to hear of it. A forked child does nothing to the session of its parent.
+        """
+        self._settings.close()
+
+    def __enter__(self) -> Self:
+        """Return the connection itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the connection."""
+        self.close()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuse to change what is frozen."""
+        raise AttributeError(f"a Connection is frozen: {name} cannot be set")
+
+    def __delattr__(self, name: str) -> None:
+        """Refuse to change what is frozen."""
+        raise AttributeError(f"a Connection is frozen: {name} cannot be deleted")
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether the settings are the same."""
+        return self._settings == other._settings if isinstance(other, Connection) else NotImplemented
+
+    def __hash__(self) -> int:
+        """Return a hash of the settings."""
+        return hash(self._settings)
+
+    def __repr__(self) -> str:
+        """Show the servers, the user and the times. No password is shown."""
+        times = f"session_timeout={self.session_timeout:g}, connect_timeout={self.connect_timeout:g}"
+        return f"Connection({self.hosts!r}, user={self.user!r}, {times}, idle_timeout={self.idle_timeout:g})"
+
+
+def settings_for(zk_hosts: Hosts | None, connection: Connection | None, keywords: Mapping[str, Any]) -> Settings:
+    """Return the settings that the arguments of one call stand for."""
+    if connection is not None:
+        if not isinstance(connection, Connection):
+            raise ArgumentError("connection: must be a zkcoord.Connection")
+        said = [name for name, value in {"zk_hosts": zk_hosts, **keywords}.items() if value is not None]
+        if said:
+            raise ArgumentError(f"connection: is given, and so is {said[0]}, which it stands for")
+        return connection._settings
+    if not _KNOWN.issuperset(keywords):
+        unknown = sorted(keywords.keys() - _KNOWN)[0]
+        raise ArgumentError(f"keyword: {ascii(unknown)[1:-1]} is not known here")
+    return _resolve(zk_hosts, keywords, keywords.get("profile"), keywords.get("config"), keywords.get("config_get"))
+
+
+def _resolve(
+    zk_hosts: Hosts | None,
+    given: Mapping[str, Any],
+    profile: Scalar | None,
+    config: Mapping[str, Any] | None,
+    config_get: Callable[[str, Any], Any] | None,
+) -> Settings:
+    explicit = {name: given[name] for name in _NAMES if given.get(name) is not None}
+    if zk_hosts is not None:
+        explicit["hosts"] = zk_hosts
+    if profile is not None:
+        profile = profile_name(profile)
+    if config is None and config_get is None:
+        return Settings(explicit, {})
+    return Settings(explicit, _configured(explicit, profile, config, config_get))
+
+
+def _configured(
+    explicit: Mapping[str, Any],
+    profile: str | None,
+    config: Mapping[str, Any] | None,
+    config_get: Callable[[str, Any], Any] | None,
+) -> dict[str, Any]:
+    names = ("hosts", *_NAMES)
+    if config_get is None:
+        if not isinstance(config, Mapping):
+            raise ArgumentError("config: must be a mapping")
+        part = _part(config, profile) if profile else config
+        return {name: part[name] for name in names if name in part} if isinstance(part, Mapping) else {}
+    if config is not None:
+        raise ArgumentError("config_get: is given, and so is config")
+    if not callable(config_get):
+        raise ArgumentError("config_get: must be callable")
+    prefix = f"zookeeper:{profile}" if profile else "zookeeper"
+    open_names = [name for name in names if name not in explicit or not is_said(explicit[name])]
+    return {name: config_get(f"{prefix}:{name}", None) for name in open_names}
+
+
+def _part(config: Mapping[Any, Any], profile: str) -> object:
+    """The part of a configuration that a profile names. YAML reads some names as numbers."""
+    if profile in config:
+        return config[profile]
+    return next((config[name] for name in config if not isinstance(name, str) and str(name) == profile), None)

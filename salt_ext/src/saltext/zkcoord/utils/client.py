@@ -1,0 +1,194 @@
+"""The core, as Salt's functions call it: errors in one line, events on the bus, reasons in the log."""
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import zkcoord
+from salt.exceptions import CommandExecutionError, SaltException
+from salt.utils.args import clean_kwargs
+from saltext.zkcoord.utils.config import Configuration
+from saltext.zkcoord.utils.errors import salt_errors
+from saltext.zkcoord.utils.events import Events, text_of
+from zkcoord import znode
+from zkcoord.errors import NoNode, TimedOut
+
+log = logging.getLogger(__name__)
+
+# What the core has beyond the connection's arguments of Salt's own module.
+SECURITY = ("mechanism", "use_ssl", "ca_certs", "certfile", "keyfile", "keyfile_password", "verify_certs")
+
+
+class Client:
+    """The calls of one Salt function, which share the connection's arguments."""
+
+    def __init__(
+        self,
+        salt: Mapping[str, Callable[..., Any]],
+        opts: Mapping[str, Any],
+        configuration: Configuration,
+        zk_hosts: object = None,
+        profile: object = None,
+        scheme: object = None,
+        username: object = None,
+        password: object = None,
+        default_acl: object = None,
+        **security: Any,
+    ) -> None:
+        """Take what the calling module has: functions, options, configuration; and the connection's arguments."""
+        self._salt = salt
+        self._opts = opts
+        self._configuration = configuration
+        self._profile = profile
+        self._connection = {
+            "zk_hosts": zk_hosts,
+            "profile": profile,
+            "scheme": scheme,
+            "username": username,
+            "password": password,
+            "default_acl": default_acl,
+            **clean_kwargs(**security),
+        }
+
+    def lock(
+        self,
+        path: str,
+        identifier: object,
+        max_concurrency: object,
+        timeout: object,
+        ephemeral_lease: object,
+        force: object = False,
+        reason: object = None,
+    ) -> bool:
+        """Take a slot."""
+        events = self.events(path, identifier)
+        told = {} if events.on_position is None else {"on_position": events.on_position}
+        held = self.call(
+            "lock",
+            path,
+            identifier=identifier,
+            max_concurrency=max_concurrency,
+            timeout=timeout,
+            ephemeral_lease=ephemeral_lease,
+            force=force,
+            **told,
+        )
+        if held:
+            forced = str(force).lower() in {"true", "yes", "on", "1"}
+            news = {"waited": events.waited, "max_concurrency": max_concurrency, "reason": reason}
+            events.tell("forced" if forced else "acquired", **news, force=forced or None)
+            if forced or reason:
+                level = logging.WARNING if forced else logging.INFO
+                log.log(level, "Slot taken%s: %s", " by force" if forced else "", _about(path, identifier, reason))
+        return held
+
+    def hold(
+        self, path: str, identifier: object, max_concurrency: object, timeout: object, keep: bool = False
+    ) -> "Slot | None":
+        """Take a slot for one piece of work; None: there was none in time. `keep`: it stays when this process dies."""
+        events = self.events(path, identifier)
+        told = {} if events.on_position is None else {"on_position": events.on_position}
+        try:
+            hold = self.call(
+                "hold",
+                path,
+                identifier=identifier,
+                max_concurrency=max_concurrency,
+                timeout=timeout,
+                ephemeral_lease=not keep,
+                **told,
+            )
+        except CommandExecutionError as err:
+            if isinstance(err.__cause__, TimedOut):
+                return None
+            raise
+        events.tell("acquired", waited=events.waited, max_concurrency=max_concurrency)
+        return Slot(self, hold)
+
+    def unlock(self, path: str, identifier: object, reason: object = None, **more: object) -> bool:
+        """Give a slot back."""
+        removed = self.call("unlock", path, identifier=identifier, **more)
+        if removed:
+            self.events(path, identifier).tell("released", reason=reason)
+        if reason:
+            outcome = "Slot given back" if removed else "No slot to give back"
+            log.info("%s: %s", outcome, _about(path, identifier, reason))
+        return removed
+
+    def data(self, path: str, timeout: object) -> bytes | None:
+        """Read what a znode holds; ``None`` where there is no such znode."""
+        with self.errors():
+            try:
+                return znode.get(path, timeout=timeout, **self._keywords)
+            except NoNode:
+                return None
+
+    def held_by(self, path: str) -> str:
+        """Who stands in the way, for the end of a sentence."""
+        try:
+            holders = self.call("lock_holders", path)
+        except SaltException:
+            return "and who holds one cannot be told"
+        return f"held by {', '.join(sorted(set(holders)))}" if holders else "though nobody holds one now"
+
+    def status(self, path: str, timeout: object) -> dict[str, Any]:
+        """Tell who holds and who waits."""
+        return self.call("status", path, timeout=timeout)
+
+    def call(self, function: str, *args: object, **kwargs: object) -> Any:
+        """Call a function of the core."""
+        with self.errors():
+            return getattr(zkcoord, function)(*args, **kwargs, **self._keywords)
+
+    def znode(self, function: str, *args: object, **kwargs: object) -> Any:
+        """Call a function of the core that is about one znode."""
+        with self.errors():
+            return getattr(znode, function)(*args, **kwargs, **self._keywords)
+
+    @property
+    def _keywords(self) -> dict[str, Any]:
+        """The connection's arguments, and what is configured of it."""
+        given = {"hosts": self._connection["zk_hosts"], **self._connection}
+        names = [name for name, value in given.items() if value not in (None, "", [])]
+        section = self._configuration.section(self._profile, names)
+        return {**self._connection, "config": section, "raise_on_signal": True}
+
+    def errors(self) -> AbstractContextManager[None]:
+        """Turn errors of the core into those of Salt."""
+        return salt_errors()
+
+    def events(self, path: object, identifier: object) -> Events:
+        """What is told of a contender."""
+        return Events(self._salt, self._opts, self._configuration, path, identifier, self._profile)
+
+
+class Slot:
+    """A slot that is held by a lease of its own, which is given back, and no other."""
+
+    def __init__(self, client: Client, hold: zkcoord.Hold) -> None:
+        """Take who holds it, and what. At the end of a process Salt's loader has nothing to look up any more."""
+        self._errors, self._hold = client.errors, hold
+        self._events = client.events(hold.path, hold.identifier)
+
+    def give_back(self, timeout: float | None = None) -> bool:
+        """Give it back; False: it was lost before. It is told on the bus, either way."""
+        with self._errors():
+            was_held = self._hold.release(timeout)
+        self._events.tell("released" if was_held else "lost")
+        return was_held
+
+    def end(self, during: str) -> str | None:
+        """Give it back after `during`. What is returned tells that it was lost, or may be."""
+        path, who = self._hold.path, self._hold.identifier
+        try:
+            if self.give_back():
+                return None
+        except SaltException as err:
+            return f"{during} was called, but whether it kept the slot at {path} cannot be told: {err}"
+        return f"{who} lost the slot at {path} while {during} ran: somebody else may have held it too"
+
+
+def _about(path: object, identifier: object, reason: object) -> str:
+    said = f", because: {' '.join(str(reason).split())}" if reason else ""
+    return f"{path}, {text_of(identifier)}{said}"

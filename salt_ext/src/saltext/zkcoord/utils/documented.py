@@ -1,0 +1,141 @@
+"""What many functions document in the same words. Each sentence of these is written here, and nowhere else."""
+
+import inspect
+import re
+import textwrap
+from collections.abc import Callable
+from string import Template
+from typing import Any, TypeVar
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_PARAMETERS = {
+    "connection": """
+        $hosts
+            Servers as ``host:port,host:port`` or a list. A chroot may follow (``host:port,host:port/chroot``).
+            Default: the configuration's ``hosts``, then ``127.0.0.1:2181``.
+
+        profile
+            Read the settings from ``zookeeper:PROFILE`` in the configuration, instead of from ``zookeeper``.
+
+        scheme
+            Authentication scheme: ``digest``, the default when there are a username and a password, or ``sasl``.
+
+        username, password
+            User to authenticate as. Arguments end up in the master's job cache: rather use the configuration.
+
+        default_acl
+            $default_acl
+
+        security
+            By keyword: ``use_ssl``, ``ca_certs``, ``certfile``, ``keyfile``, ``keyfile_password``, ``verify_certs``,
+            and the SASL ``mechanism``. See *Security* in the manual.
+        """,
+    "limit": """
+        max_concurrency
+            Slots in the pool, at least 1. The first number given is stored in the pool. All must give the same:
+            another one is an error.
+        """,
+    "wait": """
+        timeout
+            Seconds to wait, connecting included: ``None`` for ever, ``0`` tries once.
+        """,
+    "timeout": """
+        timeout
+            Seconds for the whole call, connecting included. $most ``connect_timeout``.
+        """,
+    "reason": """
+        reason
+            Why, for the log and for those who listen to the event bus.
+        """,
+    "minion": """
+        identifier
+            Who holds the slot. Default: the minion's id. (In the execution module it is the host's name.)
+        """,
+}
+
+_DEFAULT_ACL = {
+    True: """
+        ACL of created znodes, where no other is given. It is an entry or a list of them. An entry is a dict with
+        ``username``, ``password``, and ``allperms`` or any of ``read``, ``write``, ``create``, ``delete``, ``admin``;
+        or a dict with ``scheme``, ``id`` and ``perms`` (letters of ``cdrwa``, or ``all``); or ``creator_all``. Default:
+        everything to everybody.
+        """,
+    False: """
+        ACL of created znodes. Nothing is created here.
+        """,
+}
+
+_REFUSED = "when no server answers within $limit, and when the servers refuse the credentials or the access."
+_RAISES = f"Raises ``SaltInvocationError`` for a wrong argument. Raises ``CommandExecutionError`` {_REFUSED}"
+_WITHIN = "``timeout`` or ``connect_timeout``, whichever is less"
+_CANCELLED = "Cancelled by a signal (Ctrl-C, ``saltutil.term_job``)"
+_FAILS = (
+    "Whatever goes wrong is ``result: False`` and one line that says what: a wrong argument, or servers that do not "
+    "answer or that refuse the access."
+)
+_GOES_ON = "When the connection is lost, it goes on as soon as there is one again."
+
+_ERRORS = {
+    "read": (_RAISES, f"{_CANCELLED}, it raises ``CommandExecutionError``. {_GOES_ON}"),
+    "write": (
+        _RAISES,
+        f"{_CANCELLED}, it raises ``CommandExecutionError``; what it was to change may then be changed or not. "
+        f"{_GOES_ON}",
+    ),
+    "wait": (
+        _RAISES,
+        f"{_CANCELLED} while it waits, it leaves the queue and raises ``CommandExecutionError``. {_GOES_ON} If the "
+        "session expired meanwhile, it queues again with the time that is left.",
+    ),
+    "runner": (
+        f"Raises ``CommandExecutionError`` for a wrong argument, {_REFUSED}",
+        f"{_CANCELLED}, it raises ``CommandExecutionError``. {_GOES_ON}",
+    ),
+    "state": (f"{_FAILS} A signal that comes while it waits for a server is such a failure. {_GOES_ON}",),
+    "waiting state": (
+        _FAILS,
+        "A signal that comes while the state waits (Ctrl-C, ``saltutil.term_job``) makes it stop waiting and fail; it "
+        f"leaves nothing in the queue, and none of the states after it is run. {_GOES_ON}",
+    ),
+}
+
+
+def documented(*parameters: str, errors: str | None = None, creates: bool = False) -> Callable[[_Function], _Function]:
+    """
+    Add to a function's docstring what it shares with others.
+
+    The `parameters` come after those that it describes itself; what becomes of `errors`, signals and lost connections
+    comes before its example. `creates` tells whether it makes znodes, so that ``default_acl`` has a meaning. The
+    function itself is returned, not a wrapper: Salt looks at its arguments, and pickles what it finds.
+    """
+
+    def add(function: _Function) -> _Function:
+        if function.__doc__ is None:  # as with `python -OO`
+            return function
+        known = inspect.signature(function).parameters
+        words = {
+            "hosts": "hosts" if "hosts" in known else "zk_hosts",
+            "default_acl": _filled(_DEFAULT_ACL[creates], indent="    "),
+            "most": "It is obeyed through an outage. Default:" if errors == "write" else "At most, and by default,",
+            "limit": _WITHIN if errors == "wait" else "``timeout``" if "timeout" in known else "``connect_timeout``",
+        }
+        own = re.split(r"\n\n(?=\S)", inspect.cleandoc(function.__doc__))
+        described = [number for number, block in enumerate(own, 1) if re.match(r"\w+(, \w+)*\n    ", block)]
+        middle = described[-1] if described else 1
+        end = next((number for number, block in enumerate(own) if _is_example(block)), len(own))
+        shared = [Template(inspect.cleandoc(_PARAMETERS[name])).substitute(words) for name in parameters]
+        failures = [_filled(Template(text).substitute(words)) for text in (_ERRORS[errors] if errors else ())]
+        text = "\n\n".join([*own[:middle], *shared, *own[middle:end], *failures, *own[end:]])
+        function.__doc__ = f"\n{textwrap.indent(text, '    ')}\n    "
+        return function
+
+    return add
+
+
+def _is_example(block: str) -> bool:
+    return block.startswith(("CLI Example:", ".. code-block::"))
+
+
+def _filled(text: str, indent: str = "") -> str:
+    return textwrap.fill(" ".join(text.split()), 112, subsequent_indent=indent, break_on_hyphens=False)

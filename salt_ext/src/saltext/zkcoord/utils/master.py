@@ -1,0 +1,42 @@
+"""The core, as the functions of a runner call it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from saltext.zkcoord.utils.client import Client
+from saltext.zkcoord.utils.errors import runner_errors
+
+
+class MasterClient(Client):
+    """The calls of one runner function: in the master's name, and with errors that ``salt-run`` shows in one line."""
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn errors of the core into those of a runner."""
+        with runner_errors(), super().errors():
+            yield
+
+    def lock(self, path: str, identifier: object, *args: Any, **kwargs: Any) -> bool:
+        """Take a slot."""
+        return super().lock(path, self._own(identifier), *args, **kwargs)
+
+    def unlock(self, path: str, identifier: object, *args: Any, **kwargs: Any) -> bool:
+        """Give a slot back."""
+        return super().unlock(path, self._own(identifier), *args, **kwargs)
+
+    def status(self, path: str, timeout: object) -> dict[str, Any]:
+        """Tell who holds and who waits, as a table where somebody reads it."""
+        return shown(self._opts, "status", super().status(path, timeout))
+
+    def _own(self, identifier: object) -> object:
+        return self._opts["id"] if identifier in (None, "") else identifier
+
+
+def shown(opts: Mapping[str, Any], function: str, answer: dict[str, Any]) -> dict[str, Any]:
+    """Tell ``salt-run`` how to show an answer, where nobody said ``--out``. All others get the answer itself."""
+    is_command = opts.get("fun") == f"zk_concurrency.{function}" and not opts.get("async")
+    if not is_command or opts.get("output"):
+        return answer
+    # Salt takes `data` for states, whose dicts are below a name: without one, it would have failed.
+    return {"outputter": "zk_concurrency", "data": {answer["path"]: answer}}

@@ -1,0 +1,106 @@
+//! The children of a znode: listing them, reading them in bulk, and waiting until they are as somebody wants them.
+
+use std::future::Future;
+
+use futures::future::{join, try_join_all};
+use zookeeper_client as zk;
+
+use crate::session::{Failure, Reply, Session};
+
+/// Bytes of the paths that are read with one request. A server hangs up on a request beyond 1 MiB, and does not say why.
+const PATHS_AT_ONCE: usize = 512 * 1024;
+/// Bytes that a request has for each path beside the path.
+const HEAD: usize = 16;
+
+/// The data and the stat of a child, or why it could not be read.
+pub(crate) type Read = Reply<(Vec<u8>, zk::Stat)>;
+
+/// A znode that is not there is an answer.
+pub(crate) fn or_missing<T>(result: Reply<T>) -> Reply<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(zk::Error::NoNode) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The names of a znode's children, as new as the leader's state: a server that lags shows what others were told
+/// before. A znode that is not there has none.
+pub(crate) async fn list(session: &Session, path: &str) -> Result<Vec<String>, Failure> {
+    let (synced, listed) = join(session.sync(path), session.list_children(path)).await;
+    let refused = |error| session.failure(&error, "read", path);
+    synced.map_err(refused)?;
+    Ok(or_missing(listed).map_err(refused)?.unwrap_or_default())
+}
+
+/// Reads children of `parent` in one round trip, whatever their number.
+pub(crate) async fn read(session: &Session, parent: &str, names: Vec<String>) -> Result<Vec<(String, Read)>, Failure> {
+    let refused = |error: zk::Error| session.failure(&error, "read", parent);
+    let mut reading = Vec::new();
+    let mut names_left = names.as_slice();
+    while !names_left.is_empty() {
+        let (chunk, rest) = names_left.split_at(fitting(parent, names_left));
+        names_left = rest;
+        let mut reader = session.multi_reader();
+        for name in chunk {
+            reader.add_get_data(&format!("{parent}/{name}")).map_err(refused)?;
+        }
+        reading.push(reader.commit());
+    }
+    let results = try_join_all(reading).await.map_err(refused)?;
+    let reads = results.into_iter().flatten().map(|result| match result {
+        zk::MultiReadResult::Data { data, stat } => Ok((data, stat)),
+        zk::MultiReadResult::Error { err } => Err(err),
+        other => Err(zk::Error::UnexpectedError(format!("a read answered with {other:?}"))),
+    });
+    Ok(names.into_iter().zip(reads).collect())
+}
+
+/// How many of `names` one request may ask for; at least one.
+fn fitting(parent: &str, names: &[String]) -> usize {
+    let mut bytes = 0;
+    let fits = |name: &&String| {
+        bytes += parent.len() + 1 + name.len() + HEAD;
+        bytes <= PATHS_AT_ONCE
+    };
+    names.iter().take_while(fits).count().max(1)
+}
+
+/// Waits, by watch, until `judge` finds what it looks for among the children of `parent`, and returns that. `None`
+/// stands for a parent that is not there, and that is waited for too. Nothing is created.
+///
+/// `judge` is asked once for every state that is seen, with the names of the children.
+///
+/// # Errors
+/// [`Failure::Gone`] when the session ends, [`Failure::Lost`] when the connection breaks over a request. A connection
+/// that breaks while nothing happens is mended by the protocol client, which renews the watch.
+pub(crate) async fn watch_until<T, F, A>(session: &Session, parent: &str, mut judge: F) -> Result<T, Failure>
+where
+    F: FnMut(Option<Vec<String>>) -> A,
+    A: Future<Output = Result<Option<T>, Failure>>,
+{
+    let refused = |error| session.failure(&error, "read", parent);
+    loop {
+        let watcher = match or_missing(session.list_and_watch_children(parent).await).map_err(refused)? {
+            Some((children, watcher)) => {
+                if let Some(found) = judge(Some(children)).await? {
+                    return Ok(found);
+                }
+                watcher
+            }
+            None => {
+                if let Some(found) = judge(None).await? {
+                    return Ok(found);
+                }
+                let (stat, watcher) = session.check_and_watch_stat(parent).await.map_err(refused)?;
+                if stat.is_some() {
+                    continue;
+                }
+                watcher
+            }
+        };
+        if watcher.changed().await.event_type == zk::EventType::Session {
+            return Err(Failure::Gone);
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! A caller's handle on an ensemble: a session when one is needed, and attempts repeated until there is an answer.
+
+use std::future::Future;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::deadline::Deadline;
+use crate::diagnosis::{why_silent, Findings};
+use crate::error::{Error, Result};
+#[cfg(feature = "gssapi")]
+use crate::kerberos::note_lack;
+use crate::registry::{Registry, Room};
+use crate::session::{auth_failed, Failure, Session, Unacknowledged, PAUSE, UNCHANGED, UNKNOWN};
+use crate::settings::{Identity, Settings};
+use crate::wait::{Budget, Cancel, Cut};
+
+/// An ensemble as one caller sees it: the sessions to share, and the caller's settings.
+#[derive(Clone, Debug)]
+pub struct Client {
+    registry: Arc<Registry>,
+    settings: Arc<Settings>,
+    identity: Arc<Identity>,
+    room: Arc<Room>,
+}
+
+/// How an outage ends a call, once the call has had a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outage {
+    /// After as long as an ensemble is looked for.
+    IsLimited,
+    /// With the call's own time only: it waits for others anyway.
+    IsOutlasted,
+}
+
+impl Client {
+    /// Nothing is opened before it is needed.
+    #[must_use]
+    pub fn new(registry: Arc<Registry>, settings: Arc<Settings>) -> Self {
+        let identity = Arc::new(settings.identity.clone());
+        let room = Arc::new(registry.room(&identity, 0));
+        Self { registry, settings, identity, room }
+    }
+
+    /// The same client for one who watches paths of so many bytes at a time: perhaps by way of another session.
+    pub(crate) fn with_room(&self, bytes: usize) -> Self {
+        Self { room: Arc::new(self.registry.room(&self.identity, bytes)), ..self.clone() }
+    }
+
+    /// The caller's settings.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn unreachable(&self, waited: Duration) -> Error {
+        self.unreachable_for(waited, None)
+    }
+
+    fn unreachable_for(&self, waited: Duration, known: Option<String>) -> Error {
+        let general = || why_silent(&self.identity).to_owned();
+        Error::Unreachable { hosts: self.settings.hosts(), waited, advice: known.unwrap_or_else(general) }
+    }
+
+    pub(crate) fn connection_lost(&self, path: &str, consequence: &'static str) -> Error {
+        Error::ConnectionLost { hosts: self.settings.hosts(), path: path.to_owned(), consequence }
+    }
+
+    pub(crate) fn cancelled(&self, budget: &Budget, path: &str, consequence: &'static str) -> Error {
+        Error::Cancelled { path: path.to_owned(), by: budget.cancelled_by(), consequence }
+    }
+
+    /// The session with this id, if it is not over. None is opened.
+    pub(crate) async fn existing(&self, id: i64) -> Option<Session> {
+        self.registry.session(&self.identity, id).await
+    }
+
+    /// Notes that a lease is about to be unlocked.
+    pub(crate) fn unlocks(&self, lease: &str) {
+        self.registry.unlocks(lease);
+    }
+
+    /// Whether this process has unlocked a lease whose loss was to be told. It is asked once.
+    pub(crate) fn was_unlocked(&self, lease: &str) -> bool {
+        self.registry.was_unlocked(lease)
+    }
+
+    /// Runs what tidies up for a caller who has gone.
+    pub(crate) fn in_background<F>(self, work: impl FnOnce(Cancel) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.registry.in_background(work);
+    }
+
+    async fn session_within(&self, limit: Deadline, budget: &Budget, path: &str) -> Result<Session> {
+        let started = Instant::now();
+        let findings = Findings::default();
+        let opening = async {
+            loop {
+                let mut held = self.room.slot.session.lock().await;
+                let session = match held.as_ref().filter(|session| !session.is_over()) {
+                    Some(session) => session.clone(),
+                    None => {
+                        let _opening = self.room.slot.opening();
+                        // Apart, because it is much, and rare: every call would carry room for it.
+                        let opened = Box::pin(Session::open(&self.identity, path, &findings)).await?;
+                        self.registry.tend(&self.room.slot, opened.id(), self.identity.idle_timeout);
+                        held.insert(opened).clone()
+                    }
+                };
+                drop(held);
+                if !self.connected(&session, &findings).await {
+                    continue;
+                }
+                // It may have moved to a server that does not do SASL since it was opened.
+                match session.checked().await {
+                    Ok(Some(session)) => return Ok(session),
+                    Ok(None) => return Err(auth_failed(&self.identity, path, UNKNOWN)),
+                    Err(_) => tokio::time::sleep(PAUSE).await,
+                }
+            }
+        };
+        match budget.race(limit, opening).await {
+            Ok(outcome) => outcome,
+            Err(Cut::TimedOut) => {
+                let known = findings.into_inner().unwrap_or_else(PoisonError::into_inner);
+                Err(self.unreachable_for(started.elapsed(), known))
+            }
+            Err(Cut::Cancelled) => Err(self.cancelled(budget, path, UNCHANGED)),
+        }
+    }
+
+    /// As [`Session::connected`]. What the client lacks to connect again is noted: it only tries on.
+    async fn connected(&self, session: &Session, findings: &Findings) -> bool {
+        #[cfg(feature = "gssapi")]
+        if self.identity.has_ticket() {
+            return tokio::select! {
+                connected = session.connected() => connected,
+                never = note_lack(&self.identity, findings) => match never {},
+            };
+        }
+        let _ = findings;
+        session.connected().await
+    }
+
+    /// Runs `attempt` until it has an answer: on the same session while that lives, on a new one after that. It is the
+    /// only place that decides what is tried again.
+    ///
+    /// # Errors
+    /// [`Cut`], with the attempt dropped where it stood. In it: the attempt's own final error, or
+    /// [`Error::Unreachable`], [`Error::AuthFailed`], [`Error::Tls`], [`Error::Cancelled`] where no session is to be had.
+    pub(crate) async fn attempts<T, F, A>(
+        &self,
+        budget: &Budget,
+        path: &str,
+        outage: Outage,
+        mut attempt: F,
+    ) -> std::result::Result<Result<T>, Cut>
+    where
+        F: FnMut(Session) -> A,
+        A: Future<Output = std::result::Result<T, Failure>>,
+    {
+        let work = async {
+            let mut outlasts = false;
+            loop {
+                let limit = if outlasts { Deadline::NEVER } else { Deadline::after(Instant::now(), budget.reach()) };
+                let session = self.session_within(limit, budget, path).await?;
+                outlasts = outage == Outage::IsOutlasted;
+                match attempt(session).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(Failure::Final(error)) => return Err(error),
+                    Err(Failure::Gone) => {}
+                    Err(Failure::Lost) => tokio::time::sleep(PAUSE).await,
+                }
+            }
+        };
+        budget.race(Deadline::NEVER, work).await
+    }
+
+    /// Runs an attempt that only reads, until it has an answer.
+    pub(crate) async fn answer<T, F, A>(&self, budget: &Budget, path: &str, attempt: F) -> Result<T>
+    where
+        F: FnMut(Session) -> A,
+        A: Future<Output = std::result::Result<T, Failure>>,
+    {
+        self.write(budget, path, &Unacknowledged::new(UNCHANGED), attempt).await
+    }
+
+    /// As [`Client::answer`], for an attempt that may write and be repeated. Cut short with a reply
+    /// missing, the error says so.
+    pub(crate) async fn write<T, F, A>(
+        &self,
+        budget: &Budget,
+        path: &str,
+        unacknowledged: &Unacknowledged,
+        attempt: F,
+    ) -> Result<T>
+    where
+        F: FnMut(Session) -> A,
+        A: Future<Output = std::result::Result<T, Failure>>,
+    {
+        let unknown = || self.connection_lost(path, unacknowledged.consequence());
+        match self.attempts(budget, path, Outage::IsLimited, attempt).await {
+            Err(Cut::TimedOut) | Ok(Err(Error::Unreachable { .. } | Error::AuthFailed { .. } | Error::Tls { .. }))
+                if unacknowledged.is_any() =>
+            {
+                Err(unknown())
+            }
+            Ok(Err(Error::Cancelled { .. })) | Err(Cut::Cancelled) => {
+                Err(self.cancelled(budget, path, unacknowledged.consequence()))
+            }
+            Ok(outcome) => outcome,
+            Err(Cut::TimedOut) => Err(self.unreachable(budget.spent())),
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The way into the core and out of it.
+//!
+//! A call's work is a task of the runtime, so that it goes on whatever happens to the thread that asked:
+//! an exception in a signal handler ends the wait in order, and never leaves work half done. The thread
+//! waits with the GIL released. On the main thread it looks for signals; off it Python shows none.
+//! Everywhere a wait ends when the interpreter finalises. No panic leaves.
+
+use std::future::Future;
+use std::mem::forget;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+use pyo3::IntoPyObjectExt;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::arguments::{flag, patience, refused};
+use super::cancel::Cancel;
+use super::connection::settings_of;
+use super::errors;
+use super::process::Process;
+use super::signals::Signals;
+use crate::client::Client;
+use crate::deadline::Patience;
+use crate::error::{Error, Result};
+use crate::settings::Settings;
+use crate::wait::{self, Budget};
+
+/// Between two looks for signals.
+const TICK: Duration = Duration::from_millis(50);
+/// A listener is not told more often.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+/// A listener is told what it knows already after so long: what it raises shall end a wait in which nobody moves.
+const TELL_AGAIN: Duration = Duration::from_secs(3);
+
+/// A Python callable that is told the place in the queue, at most once a second.
+pub(super) struct Listener {
+    positions: watch::Receiver<usize>,
+    callable: Py<PyAny>,
+    told: Option<Instant>,
+}
+
+impl Listener {
+    /// The listener, and what it listens to.
+    pub(super) fn new(callable: &Bound<'_, PyAny>) -> Result<(watch::Sender<usize>, Self)> {
+        if !callable.is_callable() {
+            return Err(Error::argument("on_position", "must be callable"));
+        }
+        let (sender, positions) = watch::channel(0);
+        Ok((sender, Self { positions, callable: callable.clone().unbind(), told: None }))
+    }
+
+    fn tell(&mut self, py: Python<'_>) -> PyResult<()> {
+        let has_changed = self.positions.has_changed().unwrap_or(false);
+        let rest = if has_changed { TELL_EVERY } else { TELL_AGAIN };
+        if self.told.map_or(has_changed, |told| told.elapsed() >= rest) {
+            let position = *self.positions.borrow_and_update();
+            self.told = Some(Instant::now());
+            self.callable.call1(py, (position,))?;
+        }
+        Ok(())
+    }
+}
+
+/// How a caller waits: the connection's settings, and `(timeout, cancel, raise_on_signal)`.
+pub(super) struct Call {
+    pub(super) settings: Arc<Settings>,
+    patience: Patience,
+    handle: Option<CancellationToken>,
+    raise_on_signal: bool,
+}
+
+/// What a call does with its time.
+#[derive(Clone, Copy)]
+pub(super) enum Purpose {
+    /// It waits for something to happen.
+    Waits,
+    /// It only wants an answer.
+    Asks,
+    /// It changes something: the caller's time is obeyed through an outage.
+    Changes,
+}
+
+impl Call {
+    pub(super) fn new(connection: &Bound<'_, PyAny>, wait: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let (timeout, cancel, raise_on_signal): (Bound<'_, PyAny>, Bound<'_, PyAny>, Bound<'_, PyAny>) =
+            wait.extract()?;
+        Ok(Self {
+            settings: settings_of(connection)?,
+            patience: patience(Some(&timeout).filter(|it| !it.is_none()))?,
+            handle: handle(&cancel)?,
+            raise_on_signal: flag("raise_on_signal", Some(&raise_on_signal).filter(|it| !it.is_none()))?,
+        })
+    }
+
+    /// A call that waits until it is cancelled, or its process ends.
+    pub(super) fn for_ever(settings: Arc<Settings>, handle: CancellationToken) -> Self {
+        Self { settings, patience: Patience::Forever, handle: Some(handle), raise_on_signal: true }
+    }
+
+    fn budget(&self, purpose: Purpose, cancel: wait::Cancel) -> Budget {
+        match purpose {
+            Purpose::Waits => Budget::waiting(self.patience, self.settings.connect_timeout, cancel),
+            Purpose::Asks => Budget::answer(self.patience, self.settings.connect_timeout, cancel),
+            Purpose::Changes => Budget::change(self.patience, self.settings.connect_timeout, cancel),
+        }
+    }
+
+    /// Runs a call of the core over the znode `about` to its end, and answers signals meanwhile.
+    pub(super) fn run<'py, T, F>(
+        self,
+        py: Python<'py>,
+        about: &str,
+        purpose: Purpose,
+        work: impl FnOnce(Client, Budget) -> F,
+        answer: impl FnOnce(Python<'py>, T) -> PyResult<Py<PyAny>>,
+    ) -> PyResult<Py<PyAny>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        self.run_with(py, about, purpose, None, work, |_, _, _| None, answer)
+    }
+
+    /// As [`Call::run`], and tells a listener meanwhile. What the listener or a signal handler raises ends the
+    /// wait and comes through; an answer that came together with it is undone where it has to be.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn run_with<'py, T, F>(
+        mut self,
+        py: Python<'py>,
+        about: &str,
+        purpose: Purpose,
+        mut listener: Option<Listener>,
+        work: impl FnOnce(Client, Budget) -> F,
+        undo: impl FnOnce(&T, Client, &'static str) -> Option<Undo>,
+        answer: impl FnOnce(Python<'py>, T) -> PyResult<Py<PyAny>>,
+    ) -> PyResult<Py<PyAny>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let (process, on_main_thread) = Process::enter(py)?;
+        // Before anything is sent: from here on no handler acts on its own.
+        let signals = on_main_thread.then(|| Signals::take_over(py)).transpose()?;
+        if !process.is_own() {
+            let raised = signals.and_then(|signals| signals.hand_back(py));
+            return Err(raised.unwrap_or_else(|| Error::Forked.into()));
+        }
+        let mut cancel = process.begin(on_main_thread);
+        if let Some(handle) = self.handle.clone() {
+            cancel = cancel.with_handle(handle);
+        }
+        let client = Client::new(process.registry.clone(), self.settings.clone());
+        let mut task = process.spawn(work(client.clone(), self.budget(purpose, cancel.clone())));
+        let mut raised = None;
+        // Off the main thread, and with nobody to tell, there is nothing to wake up for.
+        let tick = (signals.is_some() || listener.is_some()).then_some(TICK);
+        let mut result = loop {
+            if let Some(result) = py.detach(|| task.wait(tick)) {
+                break result;
+            }
+            if raised.is_none() {
+                let told = listener.as_mut().map_or(Ok(()), |listener| listener.tell(py));
+                raised = told.and_then(|()| py.check_signals()).err();
+                if !process.is_own() {
+                    break Err(Error::Forked);
+                }
+                if raised.is_some() {
+                    cancel.cancel("an exception");
+                }
+            }
+            if let Some(name) = signals.as_ref().and_then(|signals| signals.names().next()) {
+                cancel.cancel(name);
+            }
+        };
+        // Who has cancelled the call does not take its answer any more.
+        let is_given_up = self.handle.as_ref().is_some_and(CancellationToken::is_cancelled);
+        // A signal that came with the answer is still to be seen, and is seen at the latest in there.
+        if let Some(error) = signals.as_ref().and_then(|signals| signals.hand_back(py)) {
+            raised.get_or_insert(error);
+        }
+        // A child that a handler or the listener has forked off: it must not even drop what is its parent's.
+        if !process.is_own() {
+            forget((cancel, task, listener, client, self.handle.take()));
+            return Err(raised.unwrap_or_else(|| Error::Forked.into()));
+        }
+        // Before a handler runs that may fork.
+        drop((cancel, task, listener));
+        let came = signals.as_ref().and_then(|signals| signals.names().next());
+        if came.is_some() || raised.is_some() || is_given_up {
+            let by = came.unwrap_or(if raised.is_some() { "an exception" } else { "the caller" });
+            if let Some(undoing) = result.as_ref().ok().and_then(|value| undo(value, client.clone(), by)) {
+                result = Err(py.detach(|| process.driver.block_on(undoing)));
+            }
+        }
+        drop(client);
+        if let Some(error) = raised {
+            // What was not undone has to be told as well.
+            if let (Err(doubt @ Error::ConnectionLost { .. }), None) = (result, error.cause(py)) {
+                error.set_cause(py, Some(doubt.into()));
+            }
+            return Err(error);
+        }
+        match (came, signals) {
+            (Some(name), _) if self.raise_on_signal => {
+                Err(errors::interrupted(py, name, about, result.map(|value| answer(py, value))))
+            }
+            (Some(_), Some(signals)) => {
+                if signals.end_process() {
+                    // They must find nothing of ours open.
+                    py.detach(|| process.end());
+                }
+                signals.deliver(py)?;
+                answer(py, result?)
+            }
+            _ => answer(py, result?),
+        }
+    }
+}
+
+/// Undoes what a call has done for a caller who cannot be told of it; what the caller is told instead.
+pub(super) type Undo = Pin<Box<dyn Future<Output = Error> + Send>>;
+
+fn handle(cancel: &Bound<'_, PyAny>) -> Result<Option<CancellationToken>> {
+    if cancel.is_none() {
+        return Ok(None);
+    }
+    match cancel.cast::<Cancel>() {
+        Ok(cancel) => Ok(Some(cancel.get().token())),
+        Err(_) => refused("cancel", "must be a zkcoord.Cancel"),
+    }
+}
+
+/// An answer that Python has a value for.
+pub(super) fn plain<'py>(py: Python<'py>, value: impl IntoPyObject<'py>) -> PyResult<Py<PyAny>> {
+    value.into_py_any(py)
+}

@@ -1,0 +1,171 @@
+//! Which ensemble, as whom, for how long: the arguments of a connection, read once.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::arguments::{acls, flag, hosts, is_said, refused, scalar, seconds, text};
+use super::process;
+use crate::error::{Error, Result};
+use crate::secret::Secret;
+use crate::security::{TlsSource, UserSource};
+use crate::settings::{self, Source};
+
+/// What may be said of a connection, under these names.
+const NAMES: [&str; 15] = [
+    "hosts",
+    "scheme",
+    "mechanism",
+    "username",
+    "password",
+    "default_acl",
+    "use_ssl",
+    "ca_certs",
+    "certfile",
+    "keyfile",
+    "keyfile_password",
+    "verify_certs",
+    "session_timeout",
+    "connect_timeout",
+    "idle_timeout",
+];
+
+/// The settings of a connection, checked: what is given, and under that what is configured.
+#[pyclass(frozen, eq, hash, skip_from_py_object, module = "zkcoord._core")]
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Settings(pub(super) Arc<settings::Settings>);
+
+impl Hash for Settings {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let mut own = DefaultHasher::new();
+        self.0.hash(&mut own);
+        own.finish().hash(state);
+    }
+}
+
+#[pymethods]
+impl Settings {
+    #[new]
+    fn new(py: Python<'_>, given: &Bound<'_, PyDict>, configured: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let settings = settings::Settings::resolve(source(given)?, source(configured)?)?;
+        warn(py, &settings)?;
+        Ok(Self(Arc::new(settings)))
+    }
+
+    /// The connect string, with its chroot.
+    #[getter]
+    fn hosts(&self) -> String {
+        self.0.hosts()
+    }
+
+    /// `scheme:user`, or `anonymous`.
+    #[getter]
+    fn user(&self) -> String {
+        self.0.identity.user()
+    }
+
+    /// Seconds.
+    #[getter]
+    fn session_timeout(&self) -> f64 {
+        self.0.identity.session_timeout.as_secs_f64()
+    }
+
+    /// Seconds.
+    #[getter]
+    fn connect_timeout(&self) -> f64 {
+        self.0.connect_timeout.as_secs_f64()
+    }
+
+    /// Seconds.
+    #[getter]
+    fn idle_timeout(&self) -> f64 {
+        self.0.identity.idle_timeout.as_secs_f64()
+    }
+
+    /// Ends the sessions of this process with these settings.
+    fn close(&self, py: Python<'_>) {
+        process::close_one(py, &self.0.identity);
+    }
+}
+
+/// Whether a value says something: `None`, empty text and empty lists leave a setting open.
+#[pyfunction]
+#[pyo3(name = "is_said")]
+pub(super) fn says_something(value: &Bound<'_, PyAny>) -> bool {
+    is_said(value)
+}
+
+/// The name of a profile, as text.
+#[pyfunction]
+pub(super) fn profile_name(profile: &Bound<'_, PyAny>) -> PyResult<String> {
+    Ok(scalar("profile", profile)?)
+}
+
+/// What one source says. Keys that are no setting of a connection are not looked at.
+fn source(said: &Bound<'_, PyDict>) -> PyResult<Source> {
+    let mut values = [const { None }; NAMES.len()];
+    for (name, value) in NAMES.into_iter().zip(&mut values) {
+        *value = said.get_item(name)?.filter(is_said);
+    }
+    Ok(read(&values)?)
+}
+
+fn read(values: &[Option<Bound<'_, PyAny>>; NAMES.len()]) -> Result<Source> {
+    let [addresses, scheme, mechanism, username, password, default_acl, use_ssl, ca_certs, certfile, keyfile, rest @ ..] =
+        values;
+    let [keyfile_password, verify_certs, session_timeout, connect_timeout, idle_timeout] = rest;
+    let timeout = |name, value: &Option<Bound<'_, PyAny>>| value.as_ref().map(|it| seconds(name, it)).transpose();
+    let secret = |name, value: &Option<Bound<'_, PyAny>>| {
+        value.as_ref().map(|it| scalar(name, it).map(Secret::from)).transpose()
+    };
+    let file = |name, value: &Option<Bound<'_, PyAny>>| value.as_ref().map(|it| file(name, it)).transpose();
+    let flag = |name, value: &Option<Bound<'_, PyAny>>| value.as_ref().map(|it| flag(name, Some(it))).transpose();
+    Ok(Source {
+        hosts: addresses.as_ref().map(hosts).transpose()?,
+        user: UserSource {
+            scheme: scheme.as_ref().map(|it| text("scheme", it)).transpose()?,
+            mechanism: mechanism.as_ref().map(|it| text("mechanism", it)).transpose()?,
+            username: username.as_ref().map(|it| scalar("username", it)).transpose()?,
+            password: secret("password", password)?,
+        },
+        tls: TlsSource {
+            use_ssl: flag("use_ssl", use_ssl)?,
+            ca_certs: file("ca_certs", ca_certs)?,
+            certfile: file("certfile", certfile)?,
+            keyfile: file("keyfile", keyfile)?,
+            keyfile_password: secret("keyfile_password", keyfile_password)?,
+            verify_certs: flag("verify_certs", verify_certs)?,
+        },
+        default_acl: default_acl.as_ref().map(|it| acls("default_acl", it)).transpose()?,
+        session_timeout: timeout("session_timeout", session_timeout)?,
+        connect_timeout: timeout("connect_timeout", connect_timeout)?,
+        idle_timeout: timeout("idle_timeout", idle_timeout)?,
+    })
+}
+
+fn file(argument: &'static str, value: &Bound<'_, PyAny>) -> Result<String> {
+    let path = value.extract::<PathBuf>().ok().and_then(|path| path.into_os_string().into_string().ok());
+    path.map_or_else(|| refused(argument, "must be the path of a file"), Ok)
+}
+
+/// Says so each time that servers are not made sure of.
+fn warn(py: Python<'_>, settings: &settings::Settings) -> PyResult<()> {
+    if settings.identity.is_unverified() {
+        let hosts = settings.identity.hosts();
+        let message = "verify_certs is false: whoever has a certificate of the same authority can pass for %s";
+        py.import("logging")?.call_method1("getLogger", ("zkcoord",))?.call_method1("warning", (message, hosts))?;
+    }
+    Ok(())
+}
+
+/// A settings object that a function was given.
+pub(super) fn settings_of(value: &Bound<'_, PyAny>) -> Result<Arc<settings::Settings>> {
+    match value.cast::<Settings>() {
+        Ok(settings) => Ok(settings.get().0.clone()),
+        Err(_) => Err(Error::argument("connection", "must be a zkcoord.Connection")),
+    }
+}

@@ -1,0 +1,128 @@
+//! A lease that a Python caller has.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use tokio_util::sync::CancellationToken;
+
+use super::call::{plain, Call, Purpose};
+use super::connection::Settings as Connection;
+use super::process::{expect_unlock, id, Id};
+use crate::recipe::hold;
+use crate::settings::Settings;
+
+/// A lease, in the process that has taken it.
+#[pyclass(frozen, module = "zkcoord._core")]
+pub(super) struct Hold {
+    settings: Arc<Settings>,
+    hold: hold::Hold,
+    process: Id,
+    released: AtomicBool,
+    /// A release was asked for, whatever came of it.
+    released_before: AtomicBool,
+    watching: CancellationToken,
+}
+
+impl Hold {
+    pub(super) fn new(settings: Arc<Settings>, hold: hold::Hold) -> Self {
+        Self {
+            settings,
+            hold,
+            process: id(),
+            released: AtomicBool::new(false),
+            released_before: AtomicBool::new(false),
+            watching: CancellationToken::new(),
+        }
+    }
+}
+
+#[pymethods]
+impl Hold {
+    /// The pool, as the caller named it: below the chroot.
+    #[getter]
+    fn path(&self) -> String {
+        self.settings.shown(&self.hold.pool)
+    }
+
+    #[getter]
+    fn identifier(&self) -> &str {
+        &self.hold.identifier
+    }
+
+    /// The name of the lease's znode.
+    #[getter]
+    fn lease(&self) -> &str {
+        &self.hold.lease
+    }
+
+    /// The zxid that created the lease; 0 where it was not asked for, because `lock` has taken it.
+    #[getter]
+    fn token(&self) -> i64 {
+        self.hold.czxid.unwrap_or_default()
+    }
+
+    /// The session in which it was taken, in hexadecimal.
+    #[getter]
+    fn session(&self) -> String {
+        format!("{:#x}", self.hold.session)
+    }
+
+    #[getter]
+    fn ephemeral(&self) -> bool {
+        self.hold.ephemeral
+    }
+
+    /// Whether this process has taken it: not so in a child that was forked off since.
+    #[getter]
+    fn is_own(&self) -> bool {
+        self.process == id()
+    }
+
+    /// Whether it was given back.
+    #[getter]
+    fn is_released(&self) -> bool {
+        self.released.load(Ordering::Acquire)
+    }
+
+    #[getter]
+    fn connection(&self) -> Connection {
+        Connection(self.settings.clone())
+    }
+
+    /// Gives the lease back. `False`: it was gone before.
+    fn release<'py>(&self, py: Python<'py>, wait: &Bound<'py, PyAny>) -> PyResult<Py<PyAny>> {
+        let call = Call::new(Connection(self.settings.clone()).into_pyobject(py)?.as_any(), wait)?;
+        self.watching.cancel();
+        // A release that has failed goes on in the background: what is gone by now was given back by that.
+        let may_be_done = self.released_before.swap(true, Ordering::AcqRel);
+        let hold = self.hold.clone();
+        let work = |client, budget| async move { hold::release(&client, &hold, &budget).await };
+        let answer = |py, was_there: bool| {
+            self.released.store(true, Ordering::Release);
+            plain(py, was_there || may_be_done)
+        };
+        call.run(py, &self.hold.pool, Purpose::Changes, work, answer)
+    }
+
+    /// Asks the servers whether the lease is there.
+    fn is_held<'py>(&self, py: Python<'py>, wait: &Bound<'py, PyAny>) -> PyResult<Py<PyAny>> {
+        let call = Call::new(Connection(self.settings.clone()).into_pyobject(py)?.as_any(), wait)?;
+        let hold = self.hold.clone();
+        let work = |client, budget| async move { hold::is_held(&client, &hold, &budget).await };
+        call.run(py, &self.hold.pool, Purpose::Asks, work, plain)
+    }
+
+    /// Lets `wait_until_lost` take an unlock by this process for no loss. To be called before the slot is told of.
+    fn expect_unlock(&self) {
+        expect_unlock(self.hold.path());
+    }
+
+    /// Waits until the lease is gone, without having been given back. Raises `Cancelled` when it is given back.
+    fn wait_until_lost(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let call = Call::for_ever(self.settings.clone(), self.watching.clone());
+        let hold = self.hold.clone();
+        let work = |client, budget| async move { hold::lost(&client, &hold, &budget).await };
+        call.run(py, &self.hold.pool, Purpose::Waits, work, |py, ()| Ok(py.None()))
+    }
+}

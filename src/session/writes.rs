@@ -1,0 +1,178 @@
+//! Writes, and the account of those that no server has answered. There is no other way to write.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use zookeeper_client as zk;
+
+use super::{Reply, UNCHANGED};
+
+/// The writes of one call that no server has answered. They may have been carried out, or may still be.
+#[derive(Debug)]
+pub(crate) struct Unacknowledged {
+    requests: AtomicUsize,
+    consequence: &'static str,
+}
+
+impl Unacknowledged {
+    /// `consequence`: what a missing reply means for the caller.
+    pub(crate) fn new(consequence: &'static str) -> Self {
+        Self { requests: AtomicUsize::new(0), consequence }
+    }
+
+    fn sent(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn answered(&self) {
+        self.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether the reply to any write is missing.
+    pub(crate) fn is_any(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) > 0
+    }
+
+    pub(crate) fn consequence(&self) -> &'static str {
+        if self.is_any() {
+            self.consequence
+        } else {
+            UNCHANGED
+        }
+    }
+}
+
+/// An error of a write, which tells whether a server has answered it.
+pub(crate) trait WriteError {
+    /// A server has answered, and changed nothing.
+    fn is_refusal(&self) -> bool;
+}
+
+impl WriteError for zk::Error {
+    fn is_refusal(&self) -> bool {
+        is_refusal(self)
+    }
+}
+
+impl WriteError for zk::MultiWriteError {
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::OperationFailed { .. } => true,
+            Self::RequestFailed { source } => is_refusal(source),
+        }
+    }
+}
+
+/// Whether a server has answered, and did nothing.
+pub(super) fn is_refusal(error: &zk::Error) -> bool {
+    use zk::Error as E;
+    matches!(
+        error,
+        E::NoAuth
+            | E::NoNode
+            | E::NodeExists
+            | E::NotEmpty
+            | E::BadVersion
+            | E::BadArguments(_)
+            | E::InvalidAcl
+            | E::NoChildrenForEphemerals
+            | E::NotReadOnly
+            | E::QuotaExceeded
+            | E::MarshallingError
+            | E::Unimplemented
+            | E::UnexpectedErrorCode(_)
+    )
+}
+
+/// The writes of a session. There is no other way to write, so that none is missing from the account.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Writes<'a> {
+    pub(super) client: &'a zk::Client,
+    pub(super) unacknowledged: &'a Unacknowledged,
+}
+
+impl<'a> Writes<'a> {
+    pub(crate) fn create<'b: 'f, 'f>(
+        self,
+        path: &'b str,
+        data: &[u8],
+        options: &zk::CreateOptions<'_>,
+    ) -> impl Future<Output = Reply<(zk::Stat, zk::CreateSequence)>> + Send + 'f
+    where
+        'a: 'f,
+    {
+        acknowledged(self.unacknowledged, self.client.create(path, data, options))
+    }
+
+    pub(crate) fn delete(self, path: &str, version: Option<i32>) -> impl Future<Output = Reply<()>> + Send + 'a {
+        acknowledged(self.unacknowledged, self.client.delete(path, version))
+    }
+
+    pub(crate) fn set_data(
+        self,
+        path: &str,
+        data: &[u8],
+        version: Option<i32>,
+    ) -> impl Future<Output = Reply<zk::Stat>> + Send + 'a {
+        acknowledged(self.unacknowledged, self.client.set_data(path, data, version))
+    }
+
+    pub(crate) fn set_acl(
+        self,
+        path: &str,
+        acl: &[zk::Acl],
+        version: Option<i32>,
+    ) -> impl Future<Output = Reply<zk::Stat>> + Send + 'a {
+        acknowledged(self.unacknowledged, self.client.set_acl(path, acl, version))
+    }
+
+    /// Several writes that are carried out together or not at all.
+    pub(crate) fn transaction(self) -> Transaction<'a> {
+        Transaction { writer: self.client.new_multi_writer(), unacknowledged: self.unacknowledged }
+    }
+}
+
+/// Writes that are carried out together or not at all, once they are committed.
+pub(crate) struct Transaction<'a> {
+    writer: zk::MultiWriter<'a>,
+    unacknowledged: &'a Unacknowledged,
+}
+
+impl<'a> Transaction<'a> {
+    pub(crate) fn check(&mut self, path: &str, version: i32) -> Reply<()> {
+        self.writer.add_check_version(path, version)
+    }
+
+    pub(crate) fn create(&mut self, path: &str, data: &[u8], options: &zk::CreateOptions<'_>) -> Reply<()> {
+        self.writer.add_create(path, data, options)
+    }
+
+    pub(crate) fn set_data(&mut self, path: &str, data: &[u8], version: Option<i32>) -> Reply<()> {
+        self.writer.add_set_data(path, data, version)
+    }
+
+    pub(crate) fn delete(&mut self, path: &str) -> Reply<()> {
+        self.writer.add_delete(path, None)
+    }
+
+    pub(crate) fn commit(
+        mut self,
+    ) -> impl Future<Output = std::result::Result<Vec<zk::MultiWriteResult>, zk::MultiWriteError>> + Send + 'a {
+        acknowledged(self.unacknowledged, self.writer.commit())
+    }
+}
+
+/// Awaits the reply to a write that was sent, and keeps account of it.
+fn acknowledged<'f, T, E: WriteError>(
+    unacknowledged: &'f Unacknowledged,
+    reply: impl Future<Output = std::result::Result<T, E>> + Send + 'f,
+) -> impl Future<Output = std::result::Result<T, E>> + Send + 'f {
+    unacknowledged.sent();
+    async move {
+        let result = reply.await;
+        if result.as_ref().err().is_none_or(WriteError::is_refusal) {
+            unacknowledged.answered();
+        }
+        result
+    }
+}
