@@ -166,7 +166,14 @@ impl Client {
                 let limit = if outlasts { Deadline::NEVER } else { Deadline::after(Instant::now(), budget.reach()) };
                 let session = self.session_within(limit, budget, path).await?;
                 outlasts = outage == Outage::IsOutlasted;
-                match attempt(session).await {
+                // Who closes a session does not wait for those who use it.
+                let closing = session.closing();
+                let attempted = tokio::select! {
+                    biased;
+                    attempted = attempt(session) => attempted,
+                    () = closing.cancelled() => Err(Failure::Gone),
+                };
+                match attempted {
                     Ok(answer) => return Ok(answer),
                     Err(Failure::Final(error)) => return Err(error),
                     Err(Failure::Gone) => {}

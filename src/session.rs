@@ -22,8 +22,10 @@ use crate::security::Credentials;
 use crate::settings::Identity;
 use crate::tls::Material;
 
+mod silence;
 mod writes;
 
+use silence::Heard;
 use writes::is_refusal;
 pub(crate) use writes::{Transaction, Unacknowledged, Writes};
 
@@ -71,6 +73,7 @@ pub(crate) struct Session {
     owned: Arc<Mutex<Owned>>,
     /// Ends what runs in the background, and would keep the session open.
     closing: CancellationToken,
+    heard: Arc<Mutex<Heard>>,
 }
 
 impl Session {
@@ -146,7 +149,7 @@ impl Session {
     }
 
     fn new(client: zk::Client, identity: Arc<Identity>) -> Self {
-        Self { client, identity, owned: Arc::default(), closing: CancellationToken::new() }
+        Self { client, identity, owned: Arc::default(), closing: CancellationToken::new(), heard: Arc::default() }
     }
 
     /// What ends when the session is about to be closed.

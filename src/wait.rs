@@ -42,6 +42,10 @@ impl Cancel {
         }
     }
 
+    fn is_cancelled(&self) -> bool {
+        self.token.is_cancelled() || self.handle.is_cancelled()
+    }
+
     /// Ends all waits under this and its children. The first reason given stays.
     pub fn cancel(&self, by: &'static str) {
         let _ = self.reason.set(by);
@@ -142,11 +146,14 @@ impl Budget {
     }
 
     /// Runs `work` until it ends, `limit` or the budget's own end is reached, or the caller gives up.
-    /// Work that is done counts, even where the time is up as well.
+    /// Work that is done counts, even where the time is up as well; none is begun for a caller who has given up already.
     ///
     /// # Errors
     /// [`Cut`]; `work` is then dropped where it stood.
     pub async fn race<T>(&self, limit: Deadline, work: impl Future<Output = T>) -> Result<T, Cut> {
+        if self.cancel.is_cancelled() {
+            return Err(Cut::Cancelled);
+        }
         let end = self.deadline.or(limit).instant();
         let time_up = async {
             match end {

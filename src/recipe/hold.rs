@@ -184,7 +184,8 @@ pub async fn is_held(client: &Client, hold: &Hold, budget: &Budget) -> Result<bo
 }
 
 /// Waits until a hold's lease is gone: by its own watch, or with its session. A connection that is lost is waited for
-/// as long as the session may live: when that time has passed the lease counts as gone.
+/// as long as the session may live: when that time has passed the lease counts as gone, before the servers give the slot
+/// to another.
 ///
 /// # Errors
 /// [`crate::Error::Cancelled`], [`crate::Error::NoAuth`], [`crate::Error::Server`].
@@ -197,13 +198,14 @@ pub async fn lost(client: &Client, hold: &Hold, budget: &Budget) -> Result<()> {
 }
 
 async fn gone(client: &Client, hold: &Hold, budget: &Budget) -> Result<()> {
-    let pool = &hold.pool;
+    let (pool, lease) = (&hold.pool, &hold.path());
     if hold.ephemeral {
         let watching = async {
             while let Some(session) = hold.own_session(client, budget).await? {
-                let closing = session.closing();
+                let (closing, asking) = (session.closing(), session.clone());
                 tokio::select! {
                     () = closing.cancelled() => return Ok(()),
+                    () = asking.silent_for_too_long(lease) => return Ok(()),
                     ended = watch(session, hold) => match ended {
                         Ok(()) | Err(Failure::Gone) => return Ok(()),
                         Err(Failure::Final(error)) => return Err(error),

@@ -85,18 +85,35 @@ class TestLoss:
         assert (caught.value.path, caught.value.kind) == (root, "slot_lost")
         assert held.release() is False
 
-    def test_it_is_told_no_later_than_the_next_holder_gets_in(self, proxies, hosts, root):
+    @pytest.mark.parametrize("fault", ["stall", "refuse"])
+    @pytest.mark.parametrize("timeout", [2, 5])
+    def test_it_is_told_no_later_than_the_next_holder_gets_in(self, proxies, hosts, root, fault, timeout):
         """What is done under a lost slot would be done at the same time as the work of the next."""
         lost_at = []
-        connection = Connection(proxies.hosts, session_timeout=2)
+        connection = Connection(proxies.hosts, session_timeout=timeout)
         held = hold(root, connection=connection, identifier="a", on_lost=lambda: lost_at.append(time.monotonic()))
-        every(proxies, "stall")
+        time.sleep(1)
+        started = time.monotonic()
+        every(proxies, fault)
         with hold(root, hosts, identifier="next", timeout=30) as after:
             got_in = time.monotonic()
-            assert held.lost.wait(1.5), "the loss is told while the next holds the slot"
-            assert lost_at[0] - got_in < 1
+            assert held.lost.wait(0.2), "it is told by then"
             assert after.token > held.token
-        every(proxies, "resume")
+        assert lost_at[0] - started > timeout / 2, "nor much earlier"
+        assert lost_at[0] - got_in < 0.1
+        every(proxies, "heal")
+
+    def test_many_that_watch_ask_as_seldom_as_one(self, proxies, root):
+        """The servers are asked in place of the pings that they would get else."""
+        connection = Connection(proxies.hosts, session_timeout=4)
+        options = {"connection": connection, "max_concurrency": 20}
+        held = [hold(root, identifier=number, on_lost=print, **options) for number in range(20)]
+        time.sleep(1)
+        before = sum(proxy.counts[Op.EXISTS] for proxy in proxies)
+        time.sleep(4)
+        asked = sum(proxy.counts[Op.EXISTS] for proxy in proxies) - before
+        assert 4 <= asked <= 16
+        assert [each.release() for each in held] == [True] * 20
 
     def test_a_lock_hears_of_it_too(self, proxies, hosts, root, wait_until):
         told = threading.Event()
