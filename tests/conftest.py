@@ -20,7 +20,7 @@ from tests.support.certificates import Authority
 from tests.support.observer import Observer
 from tests.support.processes import MARK, Script, marked
 from tests.support.proxy import Proxies, proxied
-from tests.support.versions import MARKER, leave_out_what_needs_newer
+from tests.support.versions import MARKER, leave_out_what_cannot_run
 
 # Salt puts an importer in front that is too old for pytest to collect tests with.
 assert salt
@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    config.stash[LEFT_OUT] = leave_out_what_needs_newer(config, items)
+    config.stash[LEFT_OUT] = leave_out_what_cannot_run(config, items)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
