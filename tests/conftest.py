@@ -29,8 +29,14 @@ sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_
 # They need a build with Kerberos, and are run from below this file, without the tools it needs: `make gssapi`.
 collect_ignore = ["gssapi"]
 
-# Who starts the tests in the background of a script has SIGINT ignored, and what the tests start would inherit that.
-for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+# A script that starts the tests in its background ignores SIGINT, and nohup SIGHUP. What the tests start would inherit
+# that.
+DEFAULTS = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+    signal.SIGHUP: signal.SIG_DFL,
+}
+for number, handler in DEFAULTS.items():
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
 

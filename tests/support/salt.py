@@ -28,7 +28,7 @@ LONG = 40
 # The parent may be gone before the death signal is armed, so the shell looks again.
 _DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"')
 # Ctrl-C means something even where the tests run in the background of a script.
-_SIGNALS_ARE_ON = ("env", "--default-signal=INT,TERM")
+_SIGNALS_ARE_ON = ("env", "--default-signal=HUP,INT,TERM")
 # A daemon's children know nothing of our death. Something in its group that reads from us does.
 _GROUP_DIES_WITH_PARENT = (
     "sh",
