@@ -17,7 +17,7 @@ use std::ops::Deref;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use base64::Engine as _;
 use sha1::{Digest as _, Sha1};
-use zookeeper_client::{Acl, AuthId, Permission};
+use zookeeper_client::{Acl, Acls, AuthId, Permission};
 
 use crate::error::{Error, Result};
 
@@ -90,6 +90,17 @@ pub struct List(Vec<Acl>);
 impl From<Vec<Acl>> for List {
     fn from(acl: Vec<Acl>) -> Self {
         Self(acl)
+    }
+}
+
+impl List {
+    /// What a created znode permits: this, or everything to everybody where this is empty, as in kazoo.
+    pub(crate) fn of_new_znode(&self) -> Acls<'_> {
+        if self.0.is_empty() {
+            Acls::anyone_all()
+        } else {
+            Acls::new(&self.0)
+        }
     }
 }
 

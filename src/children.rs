@@ -5,7 +5,7 @@ use std::future::Future;
 use futures::future::{join, try_join_all};
 use zookeeper_client as zk;
 
-use crate::session::{Failure, Reply, Session};
+use crate::session::{Attempt, Failure, Reply, Session};
 
 /// Bytes of the paths that are read with one request. A server hangs up on a request beyond 1 MiB, and does not say why.
 const PATHS_AT_ONCE: usize = 512 * 1024;
@@ -26,7 +26,7 @@ pub(crate) fn or_missing<T>(result: Reply<T>) -> Reply<Option<T>> {
 
 /// The names of a znode's children, as new as the leader's state: a server that lags shows what others were told
 /// before. A znode that is not there has none.
-pub(crate) async fn list(session: &Session, path: &str) -> Result<Vec<String>, Failure> {
+pub(crate) async fn list(session: &Session, path: &str) -> Attempt<Vec<String>> {
     let (synced, listed) = join(session.sync(path), session.list_children(path)).await;
     let refused = |error| session.failure(&error, "read", path);
     synced.map_err(refused)?;
@@ -34,7 +34,7 @@ pub(crate) async fn list(session: &Session, path: &str) -> Result<Vec<String>, F
 }
 
 /// Reads children of `parent` in one round trip, whatever their number.
-pub(crate) async fn read(session: &Session, parent: &str, names: Vec<String>) -> Result<Vec<(String, Read)>, Failure> {
+pub(crate) async fn read(session: &Session, parent: &str, names: Vec<String>) -> Attempt<Vec<(String, Read)>> {
     let refused = |error: zk::Error| session.failure(&error, "read", parent);
     let mut reading = Vec::new();
     let mut names_left = names.as_slice();
@@ -74,10 +74,10 @@ fn fitting(parent: &str, names: &[String]) -> usize {
 /// # Errors
 /// [`Failure::Gone`] when the session ends, [`Failure::Lost`] when the connection breaks over a request. A connection
 /// that breaks while nothing happens is mended by the protocol client, which renews the watch.
-pub(crate) async fn watch_until<T, F, A>(session: &Session, parent: &str, mut judge: F) -> Result<T, Failure>
+pub(crate) async fn watch_until<T, F, A>(session: &Session, parent: &str, mut judge: F) -> Attempt<T>
 where
     F: FnMut(Option<Vec<String>>) -> A,
-    A: Future<Output = Result<Option<T>, Failure>>,
+    A: Future<Output = Attempt<Option<T>>>,
 {
     let refused = |error| session.failure(&error, "read", parent);
     loop {

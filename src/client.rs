@@ -4,23 +4,23 @@ use std::future::Future;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::deadline::Deadline;
-use crate::diagnosis::{why_silent, Findings};
-use crate::error::{Error, Result};
 #[cfg(feature = "gssapi")]
-use crate::kerberos::note_lack;
-use crate::registry::{Registry, Room};
-use crate::session::{auth_failed, Failure, Session, Unacknowledged, PAUSE, UNCHANGED, UNKNOWN};
-use crate::settings::{Identity, Settings};
+use crate::connect::kerberos::note_missing_tickets;
+use crate::connect::probe::{why_silent, Findings};
+use crate::connect::settings::{Identity, Settings};
+use crate::error::{Error, Result};
+use crate::session::shared::{Reservation, Sessions};
+use crate::session::{auth_failed, Attempt, Failure, Session, Unacknowledged, PAUSE, UNCHANGED, UNKNOWN};
+use crate::wait::deadline::Deadline;
 use crate::wait::{Budget, Cancel, Cut};
 
 /// An ensemble as one caller sees it: the sessions to share, and the caller's settings.
 #[derive(Clone, Debug)]
 pub struct Client {
-    registry: Arc<Registry>,
+    sessions: Arc<Sessions>,
     settings: Arc<Settings>,
     identity: Arc<Identity>,
-    room: Arc<Room>,
+    reservation: Arc<Reservation>,
 }
 
 /// How an outage ends a call, once the call has had a session.
@@ -33,17 +33,17 @@ pub(crate) enum Outage {
 }
 
 impl Client {
-    /// Nothing is opened before it is needed.
+    /// A handle. No session is opened before a call needs one.
     #[must_use]
-    pub fn new(registry: Arc<Registry>, settings: Arc<Settings>) -> Self {
+    pub fn new(sessions: Arc<Sessions>, settings: Arc<Settings>) -> Self {
         let identity = Arc::new(settings.identity.clone());
-        let room = Arc::new(registry.room(&identity, 0));
-        Self { registry, settings, identity, room }
+        let reservation = Arc::new(sessions.reserve(&identity, 0));
+        Self { sessions, settings, identity, reservation }
     }
 
-    /// The same client for one who watches paths of so many bytes at a time: perhaps by way of another session.
-    pub(crate) fn with_room(&self, bytes: usize) -> Self {
-        Self { room: Arc::new(self.registry.room(&self.identity, bytes)), ..self.clone() }
+    /// The same client for a caller that watches paths of so many bytes at one time. It may use another session.
+    pub(crate) fn watching(&self, bytes: usize) -> Self {
+        Self { reservation: Arc::new(self.sessions.reserve(&self.identity, bytes)), ..self.clone() }
     }
 
     /// The caller's settings.
@@ -71,25 +71,25 @@ impl Client {
 
     /// The session with this id, if it is not over. None is opened.
     pub(crate) async fn existing(&self, id: i64) -> Option<Session> {
-        self.registry.session(&self.identity, id).await
+        self.sessions.existing(&self.identity, id).await
     }
 
-    /// Notes that a lease is about to be unlocked.
-    pub(crate) fn unlocks(&self, lease: &str) {
-        self.registry.unlocks(lease);
+    /// Notes that this process is about to remove a znode because its owner wants that.
+    pub(crate) fn removes(&self, path: &str) {
+        self.sessions.removes(path);
     }
 
-    /// Whether this process has unlocked a lease whose loss was to be told. It is asked once.
-    pub(crate) fn was_unlocked(&self, lease: &str) -> bool {
-        self.registry.was_unlocked(lease)
+    /// Whether this process has removed a znode whose loss somebody waits for. It is asked once.
+    pub(crate) fn has_removed(&self, path: &str) -> bool {
+        self.sessions.has_removed(path)
     }
 
-    /// Runs what tidies up for a caller who has gone.
+    /// Runs a task that tidies up for a caller who has gone.
     pub(crate) fn in_background<F>(self, work: impl FnOnce(Cancel) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.registry.in_background(work);
+        self.sessions.in_background(work);
     }
 
     async fn session_within(&self, limit: Deadline, budget: &Budget, path: &str) -> Result<Session> {
@@ -97,14 +97,14 @@ impl Client {
         let findings = Findings::default();
         let opening = async {
             loop {
-                let mut held = self.room.slot.session.lock().await;
+                let mut held = self.reservation.shared.session.lock().await;
                 let session = match held.as_ref().filter(|session| !session.is_over()) {
                     Some(session) => session.clone(),
                     None => {
-                        let _opening = self.room.slot.opening();
+                        let _opening = self.reservation.shared.opening();
                         // Apart, because it is much, and rare: every call would carry room for it.
                         let opened = Box::pin(Session::open(&self.identity, path, &findings)).await?;
-                        self.registry.tend(&self.room.slot, opened.id(), self.identity.idle_timeout);
+                        self.sessions.tend(&self.reservation.shared, opened.id(), self.identity.idle_timeout);
                         held.insert(opened).clone()
                     }
                 };
@@ -136,7 +136,7 @@ impl Client {
         if self.identity.has_ticket() {
             return tokio::select! {
                 connected = session.connected() => connected,
-                never = note_lack(&self.identity, findings) => match never {},
+                never = note_missing_tickets(&self.identity, findings) => match never {},
             };
         }
         let _ = findings;
@@ -158,7 +158,7 @@ impl Client {
     ) -> std::result::Result<Result<T>, Cut>
     where
         F: FnMut(Session) -> A,
-        A: Future<Output = std::result::Result<T, Failure>>,
+        A: Future<Output = Attempt<T>>,
     {
         let work = async {
             let mut outlasts = false;
@@ -188,7 +188,7 @@ impl Client {
     pub(crate) async fn answer<T, F, A>(&self, budget: &Budget, path: &str, attempt: F) -> Result<T>
     where
         F: FnMut(Session) -> A,
-        A: Future<Output = std::result::Result<T, Failure>>,
+        A: Future<Output = Attempt<T>>,
     {
         self.write(budget, path, &Unacknowledged::new(UNCHANGED), attempt).await
     }
@@ -204,7 +204,7 @@ impl Client {
     ) -> Result<T>
     where
         F: FnMut(Session) -> A,
-        A: Future<Output = std::result::Result<T, Failure>>,
+        A: Future<Output = Attempt<T>>,
     {
         let unknown = || self.connection_lost(path, unacknowledged.consequence());
         match self.attempts(budget, path, Outage::IsLimited, attempt).await {
@@ -217,7 +217,7 @@ impl Client {
                 Err(self.cancelled(budget, path, unacknowledged.consequence()))
             }
             Ok(outcome) => outcome,
-            Err(Cut::TimedOut) => Err(self.unreachable(budget.spent())),
+            Err(Cut::TimedOut) => Err(self.unreachable(budget.elapsed())),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::acl;
 use crate::children::or_missing;
 use crate::error::Result;
 use crate::path;
-use crate::session::{self, Failure, Session, Unacknowledged};
+use crate::session::{Attempt, Failure, Session, Unacknowledged};
 
 /// What the data of a znode stands for.
 pub(crate) trait Stored: Sized {
@@ -80,7 +80,7 @@ impl<'a, R: Clone> Record<'a, R> {
         session: &Session,
         unacknowledged: &Unacknowledged,
         decide: impl Fn(Option<T>) -> Result<Decision<T, R>>,
-    ) -> std::result::Result<R, Failure> {
+    ) -> Attempt<R> {
         let refused = |error| session.failure(&error, "read", self.path);
         let (synced, read) = join(session.sync(self.path), session.get_data(self.path)).await;
         synced.map_err(refused)?;
@@ -109,7 +109,7 @@ impl<'a, R: Clone> Record<'a, R> {
         session: &Session,
         unacknowledged: &Unacknowledged,
         found: Option<&(Vec<u8>, zk::Stat)>,
-    ) -> std::result::Result<Option<R>, Failure> {
+    ) -> Attempt<Option<R>> {
         let pending = self.pending();
         let Some((data, stat)) = found.filter(|_| !pending.is_empty()) else {
             return Ok(None);
@@ -130,13 +130,7 @@ impl<'a, R: Clone> Record<'a, R> {
         Failure::Lost
     }
 
-    async fn set(
-        &self,
-        session: &Session,
-        unacknowledged: &Unacknowledged,
-        data: &[u8],
-        version: i32,
-    ) -> std::result::Result<(), Failure> {
+    async fn set(&self, session: &Session, unacknowledged: &Unacknowledged, data: &[u8], version: i32) -> Attempt<()> {
         let written = session.writes(unacknowledged).set_data(self.path, data, Some(version)).await;
         match written {
             Ok(_) => Ok(()),
@@ -145,13 +139,8 @@ impl<'a, R: Clone> Record<'a, R> {
         }
     }
 
-    async fn create(
-        &self,
-        session: &Session,
-        unacknowledged: &Unacknowledged,
-        data: &[u8],
-    ) -> std::result::Result<(), Failure> {
-        let acls = session::acls(self.acl);
+    async fn create(&self, session: &Session, unacknowledged: &Unacknowledged, data: &[u8]) -> Attempt<()> {
+        let acls = self.acl.of_new_znode();
         let options = zk::CreateMode::Persistent.with_acls(acls);
         let parents = session.make_parents(path::parents(self.path), acls, unacknowledged);
         let creating = session.writes(unacknowledged).create(self.path, data, &options);

@@ -14,7 +14,7 @@ use crate::acl;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::path;
-use crate::session::{self, Failure, Session, Unacknowledged};
+use crate::session::{Attempt, Failure, Session, Unacknowledged};
 use crate::wait::Budget;
 
 /// Bytes of a request, which is the servers' own `jute.maxbuffer` unless they were told otherwise. On a longer one
@@ -25,8 +25,6 @@ const HEAD: usize = 24;
 
 /// Requests of one call that are on their way together.
 const AT_ONCE: usize = 500;
-
-type Attempt<T> = std::result::Result<T, Failure>;
 
 const UNKNOWN: &str = "whether the znode was changed is not known; look before trying again";
 
@@ -49,7 +47,7 @@ pub struct New {
 
 impl New {
     fn acls(&self) -> zk::Acls<'_> {
-        session::acls(&self.acl)
+        self.acl.of_new_znode()
     }
 
     fn mode(&self) -> zk::CreateMode {

@@ -9,8 +9,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyMapping, PySequence, PyString};
 
 use crate::acl;
-use crate::deadline::Patience;
 use crate::error::{Error, Result};
+use crate::wait::deadline::Timeout;
 
 /// Bytes of a name, a password or a connect string. A server hangs up on a request beyond 1 MiB, and does
 /// not say why.
@@ -124,11 +124,11 @@ pub(super) fn seconds(argument: &'static str, value: &Bound<'_, PyAny>) -> Resul
 }
 
 /// `None` for ever, 0 once, otherwise seconds.
-pub(super) fn patience(value: Given<'_, '_>) -> Result<Patience> {
+pub(super) fn timeout(value: Given<'_, '_>) -> Result<Timeout> {
     match value.map(|value| seconds("timeout", value)).transpose()? {
-        None => Ok(Patience::Forever),
-        Some(Duration::ZERO) => Ok(Patience::Once),
-        Some(duration) => Ok(Patience::For(duration)),
+        None => Ok(Timeout::Forever),
+        Some(Duration::ZERO) => Ok(Timeout::Once),
+        Some(duration) => Ok(Timeout::For(duration)),
     }
 }
 

@@ -16,16 +16,16 @@ use pyo3::IntoPyObjectExt;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::arguments::{flag, patience, refused};
+use super::arguments::{self, flag, refused};
 use super::cancel::Cancel;
 use super::connection::settings_of;
 use super::errors;
-use super::process::Process;
+use super::runtime::Process;
 use super::signals::Signals;
 use crate::client::Client;
-use crate::deadline::Patience;
+use crate::connect::settings::Settings;
 use crate::error::{Error, Result};
-use crate::settings::Settings;
+use crate::wait::deadline::Timeout;
 use crate::wait::{self, Budget};
 
 /// Between two looks for signals.
@@ -67,7 +67,7 @@ impl Listener {
 /// How a caller waits: the connection's settings, and `(timeout, cancel, raise_on_signal)`.
 pub(super) struct Call {
     pub(super) settings: Arc<Settings>,
-    patience: Patience,
+    timeout: Timeout,
     handle: Option<CancellationToken>,
     raise_on_signal: bool,
 }
@@ -89,7 +89,7 @@ impl Call {
             wait.extract()?;
         Ok(Self {
             settings: settings_of(connection)?,
-            patience: patience(Some(&timeout).filter(|it| !it.is_none()))?,
+            timeout: arguments::timeout(Some(&timeout).filter(|it| !it.is_none()))?,
             handle: handle(&cancel)?,
             raise_on_signal: flag("raise_on_signal", Some(&raise_on_signal).filter(|it| !it.is_none()))?,
         })
@@ -97,14 +97,14 @@ impl Call {
 
     /// A call that waits until it is cancelled, or its process ends.
     pub(super) fn for_ever(settings: Arc<Settings>, handle: CancellationToken) -> Self {
-        Self { settings, patience: Patience::Forever, handle: Some(handle), raise_on_signal: true }
+        Self { settings, timeout: Timeout::Forever, handle: Some(handle), raise_on_signal: true }
     }
 
     fn budget(&self, purpose: Purpose, cancel: wait::Cancel) -> Budget {
         match purpose {
-            Purpose::Waits => Budget::waiting(self.patience, self.settings.connect_timeout, cancel),
-            Purpose::Asks => Budget::answer(self.patience, self.settings.connect_timeout, cancel),
-            Purpose::Changes => Budget::change(self.patience, self.settings.connect_timeout, cancel),
+            Purpose::Waits => Budget::waiting(self.timeout, self.settings.connect_timeout, cancel),
+            Purpose::Asks => Budget::answer(self.timeout, self.settings.connect_timeout, cancel),
+            Purpose::Changes => Budget::change(self.timeout, self.settings.connect_timeout, cancel),
         }
     }
 
@@ -152,7 +152,7 @@ impl Call {
         if let Some(handle) = self.handle.clone() {
             cancel = cancel.with_handle(handle);
         }
-        let client = Client::new(process.registry.clone(), self.settings.clone());
+        let client = Client::new(process.sessions.clone(), self.settings.clone());
         let mut task = process.spawn(work(client.clone(), self.budget(purpose, cancel.clone())));
         let mut raised = None;
         // Off the main thread, and with nobody to tell, there is nothing to wake up for.

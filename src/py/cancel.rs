@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::prelude::*;
 use tokio_util::sync::CancellationToken;
 
-use super::process::{id, Id};
+use super::runtime::{id, Id};
 
 /// Ends the calls that it is given to. It may be cancelled from any thread, before a call or during it, and stays so.
 #[pyclass(frozen, module = "zkcoord._core")]

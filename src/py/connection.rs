@@ -9,11 +9,12 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::arguments::{acls, flag, hosts, is_said, refused, scalar, seconds, text};
-use super::process;
+use super::runtime;
+use crate::connect::credentials::UserSource;
+use crate::connect::secret::Secret;
+use crate::connect::settings::{self, Source};
+use crate::connect::tls::TlsSource;
 use crate::error::{Error, Result};
-use crate::secret::Secret;
-use crate::security::{TlsSource, UserSource};
-use crate::settings::{self, Source};
 
 /// What may be said of a connection, under these names.
 const NAMES: [&str; 15] = [
@@ -88,7 +89,7 @@ impl Settings {
 
     /// Ends the sessions of this process with these settings.
     fn close(&self, py: Python<'_>) {
-        process::close_one(py, &self.0.identity);
+        runtime::close_one(py, &self.0.identity);
     }
 }
 

@@ -8,15 +8,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::call::{plain, Call, Purpose};
 use super::connection::Settings as Connection;
-use super::process::{expect_unlock, id, Id};
-use crate::recipe::hold;
-use crate::settings::Settings;
+use super::runtime::{expect_removal, id, Id};
+use crate::connect::settings::Settings;
+use crate::recipe::semaphore;
 
 /// A lease, in the process that has taken it.
 #[pyclass(frozen, module = "zkcoord._core")]
 pub(super) struct Hold {
     settings: Arc<Settings>,
-    hold: hold::Hold,
+    hold: semaphore::Hold,
     process: Id,
     released: AtomicBool,
     /// A release was asked for, whatever came of it.
@@ -25,7 +25,7 @@ pub(super) struct Hold {
 }
 
 impl Hold {
-    pub(super) fn new(settings: Arc<Settings>, hold: hold::Hold) -> Self {
+    pub(super) fn new(settings: Arc<Settings>, hold: semaphore::Hold) -> Self {
         Self {
             settings,
             hold,
@@ -97,7 +97,7 @@ impl Hold {
         // A release that has failed goes on in the background: what is gone by now was given back by that.
         let may_be_done = self.released_before.swap(true, Ordering::AcqRel);
         let hold = self.hold.clone();
-        let work = |client, budget| async move { hold::release(&client, &hold, &budget).await };
+        let work = |client, budget| async move { semaphore::release(&client, &hold, &budget).await };
         let answer = |py, was_there: bool| {
             self.released.store(true, Ordering::Release);
             plain(py, was_there || may_be_done)
@@ -109,20 +109,20 @@ impl Hold {
     fn is_held<'py>(&self, py: Python<'py>, wait: &Bound<'py, PyAny>) -> PyResult<Py<PyAny>> {
         let call = Call::new(Connection(self.settings.clone()).into_pyobject(py)?.as_any(), wait)?;
         let hold = self.hold.clone();
-        let work = |client, budget| async move { hold::is_held(&client, &hold, &budget).await };
+        let work = |client, budget| async move { semaphore::is_held(&client, &hold, &budget).await };
         call.run(py, &self.hold.pool, Purpose::Asks, work, plain)
     }
 
     /// Lets `wait_until_lost` take an unlock by this process for no loss. To be called before the slot is told of.
     fn expect_unlock(&self) {
-        expect_unlock(self.hold.path());
+        expect_removal(self.hold.path());
     }
 
     /// Waits until the lease is gone, without having been given back. Raises `Cancelled` when it is given back.
     fn wait_until_lost(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let call = Call::for_ever(self.settings.clone(), self.watching.clone());
         let hold = self.hold.clone();
-        let work = |client, budget| async move { hold::lost(&client, &hold, &budget).await };
+        let work = |client, budget| async move { semaphore::lost(&client, &hold, &budget).await };
         call.run(py, &self.hold.pool, Purpose::Waits, work, |py, ()| Ok(py.None()))
     }
 }

@@ -9,7 +9,7 @@ mod errors;
 mod hold;
 mod imported;
 mod party;
-mod process;
+mod runtime;
 mod semaphore;
 mod signals;
 mod status;
@@ -28,7 +28,7 @@ mod _core {
     #[pymodule_export]
     use super::party::party_members;
     #[pymodule_export]
-    use super::process::{close, finish, forked};
+    use super::runtime::{close, finish, forked};
     #[pymodule_export]
     use super::semaphore::{acquire, lock_holders, unlock};
     #[pymodule_export]

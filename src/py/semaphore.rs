@@ -5,10 +5,9 @@ use pyo3::prelude::*;
 use super::arguments::{count, flag, identifier, text, Given};
 use super::call::{plain, Call, Listener, Purpose, Undo};
 use super::hold::Hold;
+use crate::connect::settings::Settings;
 use crate::error::Result;
-use crate::recipe::claim::Claim;
-use crate::recipe::semaphore::{self, Acquired};
-use crate::settings::Settings;
+use crate::recipe::semaphore::{self, Acquired, Claim};
 
 fn claim(
     settings: &Settings,
@@ -88,7 +87,7 @@ pub(super) fn unlock<'py>(
     let call = Call::new(connection, wait)?;
     let claim = claim(&call.settings, path, who, max_concurrency, ephemeral)?;
     let pool = claim.pool.clone();
-    let work = |client, budget| async move { semaphore::release(&client, &claim, &budget).await };
+    let work = |client, budget| async move { semaphore::unlock(&client, &claim, &budget).await };
     call.run(py, &pool, Purpose::Changes, work, plain)
 }
 

@@ -7,8 +7,7 @@ use serde::Serialize;
 use super::arguments::{count, text};
 use super::call::{Call, Purpose};
 use crate::error::Error;
-use crate::recipe::claim::Claim;
-use crate::recipe::status;
+use crate::recipe::semaphore::{self, Claim};
 
 /// Tells who holds a slot since when, and who waits.
 #[pyfunction]
@@ -22,7 +21,7 @@ pub(super) fn pool_status<'py>(
     let call = Call::new(connection, wait)?;
     let pool = call.settings.path(&text("path", path)?)?;
     let about = pool.clone();
-    let work = |client, budget| async move { status::status(&client, &pool, &budget).await };
+    let work = |client, budget| async move { semaphore::status(&client, &pool, &budget).await };
     call.run(py, &about, Purpose::Asks, work, to_python)
 }
 
@@ -39,7 +38,7 @@ pub(super) fn set_max<'py>(
     let limit = count("max_concurrency", Some(max_concurrency), 1, 1)?;
     let claim = Claim::new(&call.settings, &text("path", path)?, String::new(), limit, false)?;
     let about = claim.pool.clone();
-    let work = |client, budget| async move { status::set_max(&client, &claim, &budget).await };
+    let work = |client, budget| async move { semaphore::set_max(&client, &claim, &budget).await };
     call.run(py, &about, Purpose::Changes, work, to_python)
 }
 

@@ -1,30 +1,39 @@
 //! How long the servers may not have heard of a session.
 //!
 //! The protocol client takes a session for expired two fifths of its timeout after the servers may have ended it
-//! (zookeeper-client 0.11.2). Until then somebody who holds a slot in it would not know that another may hold it too. So
-//! who has to know asks now and then, and goes by the last question that was answered.
+//! (zookeeper-client 0.11.2). Until then a holder would not know that the servers may have given its slot to another. So
+//! a holder asks the servers now and then, and counts the session timeout from the last question that was answered.
 
-use std::sync::PoisonError;
+use std::future::Future;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Session, PAUSE};
+use super::failure::{Reply, PAUSE};
 
-/// How often there is a question in a session's timeout: more often than the protocol client sends pings to a server that
-/// is asked nothing, so that it sends none.
+/// Questions in one session timeout: more than the protocol client's pings to a server that is asked nothing, so that
+/// the client sends no pings.
 const QUESTIONS: u32 = 8;
 
-/// When the servers were asked last, and when that was which they have answered last.
+/// The questions that a session has asked its servers.
 #[derive(Debug, Default)]
-pub(super) struct Heard {
+pub(super) struct Silence(Mutex<Questions>);
+
+#[derive(Debug, Default)]
+struct Questions {
+    /// When the last question was asked.
     asked: Option<Instant>,
+    /// When the question was asked which the servers have answered last.
     answered: Option<Instant>,
 }
 
-impl Session {
-    /// Waits until the servers may have ended the session, for want of a word from us. However many wait, there is one
-    /// question at a time, about `path`.
-    pub(crate) async fn silent_for_too_long(&self, path: &str) {
-        let (started, timeout) = (Instant::now(), self.timeout());
+impl Silence {
+    /// Waits until the servers may have ended the session, because they have heard nothing of it for its `timeout`.
+    /// However many wait, one question is asked at a time, with `ask`.
+    pub(super) async fn lasts<T, A>(&self, timeout: Duration, ask: impl Fn() -> A)
+    where
+        A: Future<Output = Reply<T>>,
+    {
+        let started = Instant::now();
         let pause = timeout / QUESTIONS;
         loop {
             let now = Instant::now();
@@ -37,30 +46,30 @@ impl Session {
                 tokio::time::sleep_until(next.min(end).into()).await;
                 continue;
             }
-            match tokio::time::timeout_at(end.into(), self.check_stat(path)).await {
-                Ok(Ok(_)) => self.with_heard(|heard| heard.answered = heard.answered.max(Some(now))),
+            match tokio::time::timeout_at(end.into(), ask()).await {
+                Ok(Ok(_)) => self.update(|questions| questions.answered = questions.answered.max(Some(now))),
                 Ok(Err(_)) => {
                     tokio::time::sleep(PAUSE).await;
-                    self.with_heard(|heard| heard.asked = None);
+                    self.update(|questions| questions.asked = None);
                 }
                 Err(_) => {}
             }
         }
     }
 
-    /// Whether it is time to ask: `None`, and it is noted; or when it will be. And when that was asked which was answered
-    /// last.
+    /// When the next question is due, and when the one was asked that was answered last. `None`: it is due now, and
+    /// counts as asked.
     fn ask_now(&self, now: Instant, pause: Duration) -> (Option<Instant>, Option<Instant>) {
-        self.with_heard(|heard| {
-            let next = heard.asked.map(|asked| asked + pause).filter(|next| *next > now);
+        self.update(|questions| {
+            let next = questions.asked.map(|asked| asked + pause).filter(|next| *next > now);
             if next.is_none() {
-                heard.asked = Some(now);
+                questions.asked = Some(now);
             }
-            (next, heard.answered)
+            (next, questions.answered)
         })
     }
 
-    fn with_heard<T>(&self, change: impl FnOnce(&mut Heard) -> T) -> T {
-        change(&mut self.heard.lock().unwrap_or_else(PoisonError::into_inner))
+    fn update<T>(&self, change: impl FnOnce(&mut Questions) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

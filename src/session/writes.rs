@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use zookeeper_client as zk;
 
-use super::{Reply, UNCHANGED};
+use super::failure::{is_refusal, Reply, UNCHANGED};
 
 /// The writes of one call that no server has answered. They may have been carried out, or may still be.
 #[derive(Debug)]
@@ -61,27 +61,6 @@ impl WriteError for zk::MultiWriteError {
             Self::RequestFailed { source } => is_refusal(source),
         }
     }
-}
-
-/// Whether a server has answered, and did nothing.
-pub(super) fn is_refusal(error: &zk::Error) -> bool {
-    use zk::Error as E;
-    matches!(
-        error,
-        E::NoAuth
-            | E::NoNode
-            | E::NodeExists
-            | E::NotEmpty
-            | E::BadVersion
-            | E::BadArguments(_)
-            | E::InvalidAcl
-            | E::NoChildrenForEphemerals
-            | E::NotReadOnly
-            | E::QuotaExceeded
-            | E::MarshallingError
-            | E::Unimplemented
-            | E::UnexpectedErrorCode(_)
-    )
 }
 
 /// The writes of a session. There is no other way to write, so that none is missing from the account.

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import re
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -43,57 +44,132 @@ def test_the_package_exports_what_it_names():
     assert all(hasattr(zkcoord, name) for name in zkcoord.__all__)
 
 
-# Who may import whom. A module is a file or a directory of src; what is not named it must not use.
-PURE = ["acl", "deadline", "path", "secret", "security", "settings"]
-PURE += [f"recipe/{name}" for name in ("claim", "data", "names", "order")]
+# Who may import whom, from the bottom to the top. An area is a file of src or a folder with all that is in it.
 ALLOWED = {
     "error": set(),
-    "deadline": set(),
     "path": {"error"},
     "acl": {"error"},
-    "secret": set(),
-    "security": {"error", "secret"},
-    "settings": {"error", "path", "acl", "security"},
-    "tls": {"error", "security"},
-    "diagnosis": {"error", "security", "settings", "tls"},
-    "kerberos": {"diagnosis", "error", "security", "settings"},
-    "wait": {"deadline"},
-    "session": {"diagnosis", "error", "kerberos", "security", "settings", "tls"},
-    "registry": {"session", "settings", "wait"},
-    "client": {"deadline", "diagnosis", "error", "kerberos", "registry", "session", "settings", "wait"},
+    "wait": set(),
+    "connect": {"acl", "error", "path"},
+    "session": {"connect", "error", "wait"},
+    "client": {"connect", "error", "session", "wait"},
     "children": {"session"},
     "record": {"acl", "children", "error", "path", "session"},
     "znode": {"acl", "client", "error", "path", "session", "wait"},
-    "recipe": {"acl", "children", "client", "deadline", "error", "path", "record", "session", "settings", "wait"},
-    "py": {"acl", "client", "deadline", "error", "recipe", "registry"}
-    | {"secret", "security", "settings", "wait", "znode"},
+    "recipe::identifier": set(),
+    "recipe::queue": {"acl", "children", "error", "session"},
+    "recipe::semaphore": {"acl", "children", "client", "connect", "error", "path", "record", "session", "wait"}
+    | {"recipe::identifier", "recipe::queue"},
+    "recipe::party": {"children", "client", "error", "recipe::identifier", "session", "wait"},
+    "py": {"acl", "client", "connect", "error", "recipe::party", "recipe::semaphore", "session", "wait", "znode"},
 }
+PURE = ["acl", "path", "recipe::identifier", "recipe::party::names", "wait::deadline"]
+PURE += [f"connect::{name}" for name in ("credentials", "hosts", "secret", "settings", "tls")]
+PURE += [f"recipe::queue::{name}" for name in ("names", "order")]
+PURE += [f"recipe::semaphore::{name}" for name in ("claim", "limit", "names")]
 
 
-def rust_files(area):
-    single = ROOT / "src" / f"{area}.rs"
-    return [single] * single.exists() + sorted((ROOT / "src" / area).rglob("*.rs"))
+def module_of(file):
+    parts = file.relative_to(ROOT / "src").with_suffix("").parts
+    return "::".join(parts[:-1] if parts[-1] == "mod" else parts)
 
 
-def uses(text):
-    """The areas of this crate that a Rust file names in its code."""
-    code = re.sub(r"//.*", "", text)
-    found = set(re.findall(r"\bcrate::(\w+)", code))
-    for group in re.findall(r"use crate::\{([^;]*)\};", code):
-        found |= set(re.findall(r"(?:^|,)\s*(\w+)", group))
+MODULES = {module_of(file): file for file in (ROOT / "src").rglob("*.rs")}
+SPLIT = re.compile(r"\w+(?:::\w+)*(?:::(?=\{))?|[{},]")
+
+
+def code(text):
+    """Rust without comments, texts and unit tests."""
+    text = re.sub(r"//.*", "", text)
+    return re.sub(r'"(?:[^"\\]|\\.)*"', '""', text).split("#[cfg(test)]\nmod tests")[0]
+
+
+def paths(tree):
+    """The paths in the tree of a `use`: `a::{b, c::{d}}` is `a::b` and `a::c::d`."""
+    found, prefixes = [], [""]
+    for token in SPLIT.findall(tree):
+        if token == "{":
+            prefixes.append(prefixes[-1] + found.pop())
+        elif token == "}":
+            prefixes.pop()
+        elif token != ",":
+            found.append(token if token.endswith("::") else prefixes[-1] + token)
     return found
 
 
-@pytest.mark.parametrize("area", sorted(ALLOWED))
-def test_imports_run_one_way(area):
-    assert rust_files(area), area
-    for file in rust_files(area):
-        assert uses(file.read_text()) - {area} <= ALLOWED[area], file.name
+def resolved(path, module):
+    """The module that a path means which `module` names: the deepest that there is."""
+    own = module.split("::") if module else []
+    first, *rest = path.split("::")
+    if first == "crate":
+        parts = rest
+    elif first == "self":
+        parts = own + rest
+    elif first == "super":
+        ups = [first, *rest].count("super")
+        parts = own[: len(own) - ups] + [first, *rest][ups:]
+    elif "::".join([*own, first]) in MODULES:
+        parts = [*own, first, *rest]
+    else:
+        return None
+    while parts and "::".join(parts) not in MODULES:
+        parts = parts[:-1]
+    return "::".join(parts) if parts else None
 
 
-def test_every_area_has_its_rule():
-    areas = {path.stem for path in (ROOT / "src").iterdir()} - {"lib"}
-    assert areas == set(ALLOWED)
+def uses(text, module):
+    """The modules of this crate that the code of one names."""
+    text = code(text)
+    inner = re.search(r"^mod (\w+) \{$(.*)^\}$", text, re.MULTILINE | re.DOTALL)
+    if inner:
+        return uses(text[: inner.start()], module) | uses(inner[2], f"{module}::{inner[1]}")
+    trees = re.findall(r"\buse ([^;]+);", text)
+    found = [path for tree in trees for path in paths(re.sub(r"\bas \w+", "", tree))]
+    found += re.findall(r"\b(?:crate|super|self)(?:::\w+)+", re.sub(r"\buse [^;]+;", "", text))
+    return {target for path in found if (target := resolved(path, module))} - {module}
+
+
+def area_of(module):
+    return next((area for area in ALLOWED if module == area or module.startswith(f"{area}::")), None)
+
+
+IMPORTS = {module: uses(file.read_text(), module) for module, file in MODULES.items() if module != "lib"}
+
+
+@pytest.mark.parametrize("module", sorted(IMPORTS))
+def test_imports_run_one_way(module):
+    area = area_of(module)
+    used = {area_of(used) or used for used in IMPORTS[module]}
+    assert used - {area} <= ALLOWED.get(area, set()), module
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    circle = None
+    try:
+        TopologicalSorter(IMPORTS).prepare()
+    except CycleError as error:
+        circle = error.args[1]
+    assert circle is None
+
+
+def test_a_circle_would_be_found():
+    assert uses("use super::order;\nuse crate::{acl, recipe::{queue::names as n, party}};", "recipe::queue::watch") == {
+        "acl",
+        "recipe::party",
+        "recipe::queue::names",
+        "recipe::queue::order",
+    }
+    assert uses("mod owned;\nuse owned::Owned;\nfn f() { crate::wait::f() } // crate::py", "session") == {
+        "session::owned",
+        "wait",
+    }
+    with pytest.raises(CycleError):
+        TopologicalSorter(IMPORTS | {"session::owned": {"client"}}).prepare()
+
+
+def test_every_module_has_its_rule():
+    assert {module for module in IMPORTS if area_of(module) is None} == {"recipe"}
+    assert {area_of(module) for module in IMPORTS} == {*ALLOWED, None}
 
 
 def test_only_the_bindings_know_python_and_only_they_are_behind_the_feature():
@@ -104,8 +180,8 @@ def test_only_the_bindings_know_python_and_only_they_are_behind_the_feature():
 
 @pytest.mark.parametrize("module", PURE)
 def test_pure_modules_do_no_io_and_read_no_clock(module):
-    code = re.sub(r"//.*", "", (ROOT / "src" / f"{module}.rs").read_text())
-    assert not re.search(r"\btokio\b|Instant::now|SystemTime|\basync\b|std::(net::Tcp|fs|io|thread)", code)
+    impure = r"\btokio\b|Instant::now|SystemTime|\basync\b|std::(net::Tcp|fs|io|thread)"
+    assert not re.search(impure, code(MODULES[module].read_text()))
 
 
 def imports(file):

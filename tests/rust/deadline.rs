@@ -1,8 +1,9 @@
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use zkcoord::deadline::Deadline;
-use zkcoord::recipe::data::{identifier, Limit};
+use zkcoord::recipe::identifier::decode as identifier;
+use zkcoord::recipe::semaphore::limit::Limit;
+use zkcoord::wait::deadline::Deadline;
 
 #[test]
 fn never_is_later_than_any_deadline() {

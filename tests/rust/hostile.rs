@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use zkcoord::connect::credentials::UserSource;
+use zkcoord::connect::secret::Secret;
+use zkcoord::connect::settings::{Settings, Source};
 use zkcoord::path;
-use zkcoord::recipe::data::{self, Limit};
-use zkcoord::recipe::{names, order};
-use zkcoord::secret::Secret;
-use zkcoord::security::UserSource;
-use zkcoord::settings::{Settings, Source};
+use zkcoord::recipe::identifier;
+use zkcoord::recipe::party::names::{member, Member};
+use zkcoord::recipe::queue::{names as queue_names, order};
+use zkcoord::recipe::semaphore::limit::{has_room, Limit};
+use zkcoord::recipe::semaphore::names as lease_names;
 use zkcoord::Error;
 
 /// What looks like a connect string: its parts, in any order.
@@ -105,7 +108,7 @@ proptest! {
     #[test]
     fn any_child_of_a_queue_is_a_place_or_none(queue in vec(child(), 0..9), mine in 0..9_usize, prefix in child()) {
         for name in &queue {
-            if let Some(sequence) = names::sequence(name) {
+            if let Some(sequence) = queue_names::sequence(name) {
                 let digits = format!("{sequence:010}");
                 prop_assert!(name.ends_with(&digits) || sequence <= 0, "{} {}", name, sequence);
             }
@@ -116,29 +119,29 @@ proptest! {
         prop_assert_eq!(standing == order::Standing::Absent, position.is_none());
         prop_assert_eq!(standing == order::Standing::First, position == Some(1));
         if let order::Standing::Behind { predecessor } = standing {
-            prop_assert!(names::sequence(predecessor) < names::sequence(&mine));
+            prop_assert!(queue_names::sequence(predecessor) < queue_names::sequence(&mine));
         }
-        if let Some(own) = order::own_place(&queue, &prefix) {
+        if let Some(own) = order::own_node(&queue, &prefix) {
             prop_assert!(own.starts_with(&prefix));
         }
     }
 
     #[test]
     fn any_child_of_a_pool_or_a_party_is_a_name(name in child()) {
-        if names::tells_identifier(&name) {
+        if lease_names::tells_identifier(&name) {
             prop_assert_eq!(name.len(), 32);
         }
-        if let Some(names::Member::Named(identifier)) = names::member(&name) {
+        if let Some(Member::Named(identifier)) = member(&name) {
             prop_assert!(name.ends_with(identifier));
         }
     }
 
     #[test]
     fn a_derived_name_tells_its_identifier_and_no_other(one in ".*", other in ".*", session in any::<i64>()) {
-        let lease = names::lease(&names::persistent_owner(&one));
-        prop_assert!(names::tells_identifier(&lease));
-        prop_assert!(!names::tells_identifier(&names::lease(&names::ephemeral_owner(&one, session))));
-        prop_assert_eq!(one == other, names::is_of(&lease, &names::persistent_owner(&other)));
+        let lease = lease_names::lease(&lease_names::persistent_owner(&one));
+        prop_assert!(lease_names::tells_identifier(&lease));
+        prop_assert!(!lease_names::tells_identifier(&lease_names::lease(&lease_names::ephemeral_owner(&one, session))));
+        prop_assert_eq!(one == other, lease_names::is_of(&lease, &lease_names::persistent_owner(&other)));
     }
 
     #[test]
@@ -164,10 +167,10 @@ proptest! {
 
     #[test]
     fn any_bytes_are_an_identifier(data in vec(any::<u8>(), 0..40), room in (0..20_usize, any::<i64>())) {
-        let shown = data::identifier(&data);
+        let shown = identifier::decode(&data);
         prop_assert!(shown.len() <= 3 * data.len());
         let quoted = [b"b'", data.as_slice(), b"'"].concat();
-        prop_assert_eq!(data::waiter(&quoted), shown);
-        let _ = (data::waiter(&data), order::has_room(room.0, room.1));
+        prop_assert_eq!(identifier::of_waiter(&quoted), shown);
+        let _ = (identifier::of_waiter(&data), has_room(room.0, room.1));
     }
 }

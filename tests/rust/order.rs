@@ -1,40 +1,43 @@
 use proptest::prelude::*;
-use zkcoord::recipe::names::{self, Member};
-use zkcoord::recipe::order::{has_room, own_place, standing, Standing};
+use zkcoord::recipe::party::names::{member, Member};
+use zkcoord::recipe::queue::names as queue_names;
+use zkcoord::recipe::queue::order::{own_node, standing, Standing};
+use zkcoord::recipe::semaphore::limit::has_room;
+use zkcoord::recipe::semaphore::names as lease_names;
 
-fn place(sequence: u32) -> String {
-    format!("{}{sequence:010}", names::place())
+fn node(sequence: u32) -> String {
+    format!("{}{sequence:010}", queue_names::node())
 }
 
 #[test]
 fn a_queue_is_the_pools_sibling() {
-    assert_eq!(names::queue("/lock/web"), "/lock/web-__lock__");
+    assert_eq!(queue_names::queue("/lock/web"), "/lock/web-__lock__");
 }
 
 #[test]
 fn a_place_is_named_as_kazoo_names_it() {
-    let name = names::place();
+    let name = queue_names::node();
     let hex = name.strip_suffix("__lock__").unwrap();
     assert_eq!(hex.len(), 32);
     assert!(hex.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)));
-    assert_ne!(names::place(), name);
+    assert_ne!(queue_names::node(), name);
 }
 
 #[test]
 fn sequences_are_ten_digits_after_the_last_mark() {
-    assert_eq!(names::sequence("abc__lock__0000000012"), Some(12));
-    assert_eq!(names::sequence("a__lock__0000000001__lock__0000000002"), Some(2));
-    assert_eq!(names::sequence("abc__lock__-2147483648"), Some(-2_147_483_648), "the counter has overflowed");
-    for no_place in
+    assert_eq!(queue_names::sequence("abc__lock__0000000012"), Some(12));
+    assert_eq!(queue_names::sequence("a__lock__0000000001__lock__0000000002"), Some(2));
+    assert_eq!(queue_names::sequence("abc__lock__-2147483648"), Some(-2_147_483_648), "the counter has overflowed");
+    for no_node in
         ["abc", "abc__lock__", "abc__lock__12", "abc__lock__00000000012", "abc__rlock__0000000001", "__lock__é"]
     {
-        assert_eq!(names::sequence(no_place), None, "{no_place}");
+        assert_eq!(queue_names::sequence(no_node), None, "{no_node}");
     }
 }
 
 #[test]
 fn a_counter_that_is_used_up_gives_no_order() {
-    let numbered = |number: &str| names::is_in_order(&format!("abc__lock__{number}"));
+    let numbered = |number: &str| queue_names::is_in_order(&format!("abc__lock__{number}"));
     assert!(numbered("0000000000") && numbered("2147483646"));
     assert!(!numbered("2147483647"), "3.8 gives it again and again");
     assert!(!numbered("-2147483648") && !numbered("-000000001"), "older servers go on below zero");
@@ -42,14 +45,14 @@ fn a_counter_that_is_used_up_gives_no_order() {
 
 #[test]
 fn who_is_not_in_the_queue_is_absent() {
-    let queue = [place(1), place(2)];
-    assert_eq!(standing(&queue, &place(3)), Standing::Absent);
-    assert_eq!(standing(&[], &place(3)), Standing::Absent);
+    let queue = [node(1), node(2)];
+    assert_eq!(standing(&queue, &node(3)), Standing::Absent);
+    assert_eq!(standing(&[], &node(3)), Standing::Absent);
 }
 
 #[test]
-fn children_that_are_no_places_do_not_count() {
-    let mine = place(5);
+fn children_that_are_no_nodes_do_not_count() {
+    let mine = node(5);
     let queue = ["notes".to_owned(), mine.clone(), "aaa__rlock__0000000001".to_owned()];
     assert_eq!(standing(&queue, &mine), Standing::First);
 }
@@ -62,22 +65,22 @@ fn room_is_below_the_limit_and_never_below_none() {
 
 #[test]
 fn the_lease_names_tell_their_kind() {
-    let owner = names::persistent_owner("web1");
+    let owner = lease_names::persistent_owner("web1");
     assert_eq!(owner, "aeacadf085c85f03", "what is on disk never changes");
-    assert!(names::tells_identifier(&names::lease(&owner)));
-    assert!(!names::tells_identifier(&names::lease(&names::ephemeral_owner("web1", 7))));
-    assert!(!names::tells_identifier(&uuid::Uuid::new_v4().simple().to_string()), "kazoo's have to be read");
-    assert!(!names::tells_identifier("a-foreign-child") && !names::tells_identifier(""));
+    assert!(lease_names::tells_identifier(&lease_names::lease(&owner)));
+    assert!(!lease_names::tells_identifier(&lease_names::lease(&lease_names::ephemeral_owner("web1", 7))));
+    assert!(!lease_names::tells_identifier(&uuid::Uuid::new_v4().simple().to_string()), "kazoo's have to be read");
+    assert!(!lease_names::tells_identifier("a-foreign-child") && !lease_names::tells_identifier(""));
 }
 
 #[test]
 fn both_kinds_of_members_are_known_and_nothing_else() {
     let hex = "0123456789abcdef0123456789abcdef";
-    assert_eq!(names::member(&format!("{hex}__party__")), Some(Member::InData));
-    assert_eq!(names::member(&format!("{hex}-web-1")), Some(Member::Named("web-1")));
-    assert_eq!(names::member(&format!("{hex}-x__party__")), Some(Member::Named("x__party__")));
+    assert_eq!(member(&format!("{hex}__party__")), Some(Member::InData));
+    assert_eq!(member(&format!("{hex}-web-1")), Some(Member::Named("web-1")));
+    assert_eq!(member(&format!("{hex}-x__party__")), Some(Member::Named("x__party__")));
     for other in ["ready", hex, "web-1", &format!("{hex}__party__x"), "ééééééééééééééééééééé"] {
-        assert_eq!(names::member(other), None, "{other}");
+        assert_eq!(member(other), None, "{other}");
     }
 }
 
@@ -88,8 +91,8 @@ proptest! {
     fn the_queue_is_a_chain(mut sequences in prop::collection::btree_set(any::<i32>(), 1..20), seed in any::<u64>()) {
         let sorted: Vec<String> = std::mem::take(&mut sequences)
             .into_iter()
-            .map(|sequence| format!("{}{sequence:010}", names::place()))
-            .filter(|name| names::sequence(name).is_some())
+            .map(|sequence| format!("{}{sequence:010}", queue_names::node()))
+            .filter(|name| queue_names::sequence(name).is_some())
             .collect();
         let mut listed = sorted.clone();
         listed.sort_by_key(|name| uuid::Uuid::new_v5(&uuid::Uuid::from_u64_pair(seed, 0), name.as_bytes()));
@@ -111,31 +114,31 @@ proptest! {
     }
 
     #[test]
-    fn of_two_own_places_the_first_counts(low in 0u32..1000, gap in 1u32..1000) {
-        let prefix = names::place();
+    fn of_two_own_queue_nodes_the_first_counts(low in 0u32..1000, gap in 1u32..1000) {
+        let prefix = queue_names::node();
         let (first, second) = (format!("{prefix}{low:010}"), format!("{prefix}{:010}", low + gap));
-        let queue = [place(1), second, first.clone(), place(2)];
-        prop_assert_eq!(own_place(&queue, &prefix), Some(first.as_str()));
-        prop_assert_eq!(own_place(&queue[..1], &prefix), None);
+        let queue = [node(1), second, first.clone(), node(2)];
+        prop_assert_eq!(own_node(&queue, &prefix), Some(first.as_str()));
+        prop_assert_eq!(own_node(&queue[..1], &prefix), None);
     }
 
     #[test]
     fn lease_names_are_kazoos_in_form_and_distinct(a in ".{0,20}", b in ".{0,20}", session in any::<i64>()) {
-        let owners = [names::persistent_owner(&a), names::ephemeral_owner(&a, session)];
+        let owners = [lease_names::persistent_owner(&a), lease_names::ephemeral_owner(&a, session)];
         for owner in &owners {
-            let name = names::lease(owner);
+            let name = lease_names::lease(owner);
             prop_assert_eq!(name.len(), 32);
-            prop_assert!(names::is_of(&name, owner));
-            prop_assert_ne!(&name, &names::lease(owner), "no two leases have one name");
+            prop_assert!(lease_names::is_of(&name, owner));
+            prop_assert_ne!(&name, &lease_names::lease(owner), "no two leases have one name");
             prop_assert!(name.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase()));
         }
-        prop_assert_eq!(a == b, owners[0] == names::persistent_owner(&b));
-        prop_assert_eq!(a == b, owners[1] == names::ephemeral_owner(&b, session));
-        prop_assert_ne!(&owners[1], &names::ephemeral_owner(&a, session.wrapping_add(1)));
+        prop_assert_eq!(a == b, owners[0] == lease_names::persistent_owner(&b));
+        prop_assert_eq!(a == b, owners[1] == lease_names::ephemeral_owner(&b, session));
+        prop_assert_ne!(&owners[1], &lease_names::ephemeral_owner(&a, session.wrapping_add(1)));
     }
 
     #[test]
     fn any_name_is_looked_at(name in ".*") {
-        let _ = (names::sequence(&name), names::member(&name), names::tells_identifier(&name));
+        let _ = (queue_names::sequence(&name), member(&name), lease_names::tells_identifier(&name));
     }
 }

@@ -1,7 +1,8 @@
 use proptest::prelude::*;
-use zkcoord::secret::Secret;
-use zkcoord::security::{TlsSource, UserSource};
-use zkcoord::settings::{Settings, Source};
+use zkcoord::connect::credentials::UserSource;
+use zkcoord::connect::secret::Secret;
+use zkcoord::connect::settings::{Settings, Source};
+use zkcoord::connect::tls::TlsSource;
 use zkcoord::Error;
 
 fn at(hosts: &str, tls: TlsSource) -> Source {

@@ -1,8 +1,9 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use zkcoord::security::UserSource;
-use zkcoord::settings::{Settings, Source, DEFAULT_HOSTS};
+use zkcoord::connect::credentials::UserSource;
+use zkcoord::connect::hosts::DEFAULT_HOSTS;
+use zkcoord::connect::settings::{Settings, Source};
 use zkcoord::Error;
 
 fn hosts(items: &[&str]) -> Source {

@@ -1,0 +1,190 @@
+//! Which ensemble, as whom, and for how long: explicit argument, then profile, then default. Pure.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
+
+use crate::connect::credentials::{Credentials, UserSource};
+use crate::connect::hosts::{parse_hosts, DEFAULT_HOSTS, TLS};
+use crate::connect::tls::{server_name, Tls, TlsSource};
+use crate::error::{Error, Result};
+use crate::{acl, path};
+
+/// Seconds; the servers cut it to their own bounds.
+const DEFAULT_SESSION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Seconds until an ensemble counts as out of reach.
+const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Seconds until a session ends that nobody uses.
+const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The protocol carries it as a 32-bit number of milliseconds.
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// A session that is shorter expires with every pause of a server or a network.
+const MIN_SESSION_TIMEOUT: Duration = Duration::from_secs(1);
+const MIN_CONNECT_TIMEOUT: Duration = Duration::from_millis(1);
+/// Calls that come one after the other shall share a session.
+const MIN_IDLE_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// What one source (the call's arguments, or a profile) says. `None` is not said.
+#[derive(Clone, Default)]
+pub struct Source {
+    /// The connect string, whole or in pieces.
+    pub hosts: Option<Vec<String>>,
+    /// The caller.
+    pub user: UserSource,
+    /// How the servers are made sure of.
+    pub tls: TlsSource,
+    /// What every created znode permits.
+    pub default_acl: Option<Vec<acl::Entry>>,
+    /// How long the servers keep a silent session.
+    pub session_timeout: Option<Duration>,
+    /// How long an ensemble is looked for.
+    pub connect_timeout: Option<Duration>,
+    /// How long a session stays open that nobody uses.
+    pub idle_timeout: Option<Duration>,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("hosts", &self.hosts).field("scheme", &self.user.scheme).finish_non_exhaustive()
+    }
+}
+
+/// What makes two callers share a session, or not.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Identity {
+    pub(crate) servers: Vec<String>,
+    pub(crate) credentials: Option<Credentials>,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) session_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+}
+
+impl Identity {
+    /// The connect string without a chroot, which is no matter to a session.
+    #[must_use]
+    pub fn hosts(&self) -> String {
+        let scheme = if self.tls.is_some() { TLS } else { "" };
+        self.servers.iter().map(|server| format!("{scheme}{server}")).collect::<Vec<_>>().join(",")
+    }
+
+    /// Whether any host that the authority vouches for may pass for a server.
+    #[must_use]
+    pub fn is_unverified(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| !tls.verify_names)
+    }
+
+    /// Whether the servers know who the caller is: by name, or by the certificate.
+    #[must_use]
+    pub fn is_somebody(&self) -> bool {
+        self.credentials.is_some() || self.tls.as_ref().is_some_and(|tls| tls.client.is_some())
+    }
+
+    /// Whether it is a Kerberos ticket that says who the caller is.
+    pub(crate) fn has_ticket(&self) -> bool {
+        self.credentials.as_ref().is_some_and(Credentials::is_ticket)
+    }
+
+    /// `scheme:user`, or `anonymous`.
+    #[must_use]
+    pub fn user(&self) -> String {
+        self.credentials.as_ref().map_or_else(|| "anonymous".to_owned(), Credentials::user)
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} as {}", self.hosts(), self.user())
+    }
+}
+
+/// Everything a call needs to know about its ensemble.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Who shares a session.
+    pub identity: Identity,
+    /// What comes before every path; empty for nothing.
+    pub(crate) chroot: String,
+    /// What every created znode permits; empty for everything to everybody, as in kazoo.
+    pub acl: acl::List,
+    /// How long an ensemble is looked for.
+    pub connect_timeout: Duration,
+}
+
+impl Hash for Settings {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.identity, &self.chroot, self.connect_timeout).hash(state);
+    }
+}
+
+impl Settings {
+    /// Merges the two sources key by key, and checks the outcome.
+    ///
+    /// # Errors
+    /// [`Error::Argument`]: hosts that do not parse, an unknown scheme, a user without a password
+    /// or the reverse, settings of TLS that contradict each other, a bad ACL, a timeout out of range.
+    pub fn resolve(explicit: Source, profile: Source) -> Result<Self> {
+        let hosts = explicit.hosts.or(profile.hosts).unwrap_or_else(|| vec![DEFAULT_HOSTS.to_owned()]);
+        let (servers, chroot, by_hosts) = parse_hosts(&hosts)?;
+        let credentials = Credentials::resolve(explicit.user.or(profile.user))?;
+        let tls = Tls::resolve(explicit.tls.or(profile.tls), by_hosts)?;
+        if tls.is_some() {
+            servers.iter().try_for_each(|server| server_name(server).map(drop))?;
+        }
+        let acl = acl::from_entries("default_acl", &explicit.default_acl.or(profile.default_acl).unwrap_or_default())?;
+        let session_timeout = explicit.session_timeout.or(profile.session_timeout).unwrap_or(DEFAULT_SESSION_TIMEOUT);
+        let connect_timeout = explicit.connect_timeout.or(profile.connect_timeout).unwrap_or(DEFAULT_CONNECT_TIMEOUT);
+        in_range("session_timeout", session_timeout, MIN_SESSION_TIMEOUT)?;
+        let idle_timeout = explicit.idle_timeout.or(profile.idle_timeout).unwrap_or(DEFAULT_IDLE_TIMEOUT);
+        in_range("connect_timeout", connect_timeout, MIN_CONNECT_TIMEOUT)?;
+        in_range("idle_timeout", idle_timeout, MIN_IDLE_TIMEOUT)?;
+        let identity = Identity { servers, credentials, tls, session_timeout, idle_timeout };
+        let settings = Self { identity, chroot, acl, connect_timeout };
+        settings.check_creator("default_acl", &settings.acl)?;
+        Ok(settings)
+    }
+
+    /// The connect string with its chroot, for people.
+    #[must_use]
+    pub fn hosts(&self) -> String {
+        format!("{}{}", self.identity.hosts(), self.chroot)
+    }
+
+    /// Refuses an ACL that names its creator, where that is nobody.
+    ///
+    /// # Errors
+    /// [`Error::Argument`].
+    pub fn check_creator(&self, argument: &'static str, acl: &acl::List) -> Result<()> {
+        acl::check_creator(argument, acl, self.identity.is_somebody())
+    }
+
+    /// The znode that a caller's `path` means, below the chroot.
+    ///
+    /// # Errors
+    /// [`Error::Argument`].
+    pub fn path(&self, path: &str) -> Result<String> {
+        path::below(&self.chroot, &path::normalise(path)?)
+    }
+
+    /// The full path of any znode that a caller's `path` means, ZooKeeper's own included.
+    ///
+    /// # Errors
+    /// [`Error::Argument`].
+    pub fn any_path(&self, path: &str) -> Result<String> {
+        let full = format!("{}{}", self.chroot, path::any(path)?);
+        Ok(if full.is_empty() { "/".to_owned() } else { full })
+    }
+
+    /// What a caller below the chroot calls the znode at a full path.
+    #[must_use]
+    pub fn shown(&self, full: &str) -> String {
+        full.strip_prefix(&self.chroot).filter(|rest| !rest.is_empty()).unwrap_or("/").to_owned()
+    }
+}
+
+fn in_range(argument: &'static str, timeout: Duration, least: Duration) -> Result<()> {
+    if timeout < least || timeout > MAX_TIMEOUT {
+        let (least, most) = (least.as_secs_f64(), MAX_TIMEOUT.as_secs());
+        return Err(Error::argument(argument, format!("must be between {least} and {most} seconds")));
+    }
+    Ok(())
+}

@@ -1,0 +1,256 @@
+//! One tokio runtime for each process, with its sessions.
+//!
+//! After a fork the runtime's thread does not exist in the child, and its sockets are the parent's. So
+//! the slot of the runtime carries an identity of the process, a child makes its own, and what it has
+//! inherited is neither used nor dropped: dropping it would end the parent's session. The slot is a
+//! chain of lock-free cells, one link for each generation of forks, so that a fork at any moment leaves
+//! nothing locked.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU32, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use once_cell::race::OnceBox;
+use pyo3::prelude::*;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::driver::Driver;
+use super::imported::Imported;
+use crate::connect::settings::Identity;
+use crate::error::{Error, Result};
+use crate::session::shared::Sessions;
+use crate::wait::Cancel;
+
+/// How long an ending process waits for the calls that it has cancelled.
+const CALLS_LIMIT: Duration = Duration::from_secs(5);
+/// How long an ending process tries to tell the servers.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+/// How long a call may take that begins when the process ends already.
+const LATE_LIMIT: Duration = Duration::from_secs(1);
+const ENDING: &str = "the end of the process";
+/// How far a process is with its end.
+const ALIVE: u8 = 0;
+const WAITS_END: u8 = 1;
+
+/// Counts the forks between the first process and this one: a process id alone comes back, sooner in
+/// a namespace of its own.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+/// Notes that this is a child. Python calls it after a fork.
+#[pyfunction]
+#[pyo3(name = "_forked")]
+pub(super) fn forked() {
+    GENERATION.fetch_add(1, Ordering::AcqRel);
+}
+
+static ENTER: Imported = Imported::new("zkcoord._exit", "enter");
+
+/// Process id and generation.
+pub(super) type Id = (u32, u32);
+
+pub(super) fn id() -> Id {
+    (std::process::id(), GENERATION.load(Ordering::Acquire))
+}
+
+pub(super) struct Process {
+    id: Id,
+    pub(super) driver: Driver,
+    pub(super) sessions: Arc<Sessions>,
+    cancel: Mutex<Cancel>,
+    calls: watch::Sender<usize>,
+    ending: AtomicU8,
+}
+
+#[derive(Default)]
+struct Chain {
+    cell: OnceBox<Link>,
+}
+
+struct Link {
+    process: Process,
+    next: Chain,
+}
+
+static PROCESSES: Chain = Chain { cell: OnceBox::new() };
+
+impl Process {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            id: id(),
+            driver: Driver::new()?,
+            sessions: Arc::default(),
+            cancel: Mutex::default(),
+            calls: watch::Sender::default(),
+            ending: AtomicU8::new(ALIVE),
+        })
+    }
+
+    /// Whether it is this process's: not so in a child that was forked off since, of which nothing here may be used,
+    /// nor even dropped.
+    pub(super) fn is_own(&self) -> bool {
+        self.id == id()
+    }
+
+    /// This process's own, if it has one.
+    fn existing() -> Option<&'static Self> {
+        let mut chain = &PROCESSES;
+        while let Some(link) = chain.cell.get() {
+            if link.process.is_own() {
+                return Some(&link.process);
+            }
+            chain = &link.next;
+        }
+        None
+    }
+
+    /// This process's own, made now if need be, for a call; and whether the call is the main thread's.
+    pub(super) fn enter(py: Python<'_>) -> PyResult<(&'static Self, bool)> {
+        let mut chain = &PROCESSES;
+        loop {
+            let unable = |error| Error::Internal(format!("cannot start a thread: {error}"));
+            let link = chain.cell.get_or_try_init(|| {
+                let process = Process::new().map_err(unable)?;
+                Ok::<_, Error>(Box::new(Link { process, next: Chain::default() }))
+            })?;
+            if link.process.is_own() {
+                link.process.driver.start().map_err(unable)?;
+                let on_main_thread = ENTER.get(py)?.call0()?.extract()?;
+                if link.process.is_own() {
+                    return Ok((&link.process, on_main_thread));
+                }
+            }
+            chain = &link.next;
+        }
+    }
+
+    /// A way to cancel one call. Beside the main thread of a process that ends nobody waits any more,
+    /// and in the end nobody calls: they would never stop coming.
+    pub(super) fn begin(&self, on_main_thread: bool) -> Cancel {
+        let cancel = self.cancel.lock().unwrap_or_else(PoisonError::into_inner).child();
+        let ending = self.ending.load(Ordering::Acquire);
+        if ending == ALIVE || on_main_thread {
+            return cancel;
+        }
+        if ending == WAITS_END {
+            let late = cancel.clone();
+            self.driver.spawn(async move {
+                tokio::time::sleep(LATE_LIMIT).await;
+                late.cancel(ENDING);
+            });
+        } else {
+            cancel.cancel(ENDING);
+        }
+        cancel
+    }
+
+    /// Runs a call as a task, and counts it while it runs.
+    pub(super) fn spawn<T, F>(&'static self, work: F) -> Answer<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        self.calls.send_modify(|calls| *calls += 1);
+        let call = Call(self);
+        // Boxed, because it is large and would be copied from hand to hand, on threads whose stacks may be small.
+        let task = self.driver.spawn(Box::pin(work).map(|result| {
+            drop(call);
+            result
+        }));
+        Answer { process: self, task }
+    }
+
+    /// Ends all calls of now, not those of later, and waits for them.
+    fn end_calls(&self, by: &'static str) {
+        let mut cancel = self.cancel.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *cancel).cancel(by);
+        drop(cancel);
+        let mut calls = self.calls.subscribe();
+        self.driver.block_on_for(CALLS_LIMIT, async { drop(calls.wait_for(|calls| *calls == 0).await) });
+    }
+
+    /// Ends the sessions, at the end of the process.
+    fn finish(&self) {
+        self.driver.block_on(self.sessions.finish(CLOSE_LIMIT));
+    }
+
+    /// Leaves nothing open.
+    pub(super) fn end(&self) {
+        self.end_calls(ENDING);
+        self.finish();
+    }
+}
+
+/// What a call under way is to answer.
+pub(super) struct Answer<T> {
+    process: &'static Process,
+    task: JoinHandle<Result<T>>,
+}
+
+impl<T> Answer<T> {
+    /// Waits until it is there, within `limit` if there is one. It comes once.
+    pub(super) fn wait(&mut self, limit: Option<Duration>) -> Option<Result<T>> {
+        let (driver, task) = (&self.process.driver, &mut self.task);
+        let ended = match limit {
+            Some(limit) => driver.block_on_for(limit, task)?,
+            None => driver.block_on(task),
+        };
+        Some(ended.unwrap_or_else(|panic| Err(Error::Internal(panic.to_string()))))
+    }
+}
+
+/// A call under way.
+struct Call(&'static Process);
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.0.calls.send_modify(|calls| *calls -= 1);
+    }
+}
+
+/// Ends the sessions of this process now, and with them its ephemeral leases.
+///
+/// Calls under way in other threads are cancelled: what they would get would be gone. Waits up to one
+/// second for the servers to hear of it. Later calls open new sessions. Nothing is done for a process
+/// that has none, nor for what a forked child has inherited.
+#[pyfunction]
+pub(super) fn close(py: Python<'_>) {
+    if let Some(process) = Process::existing() {
+        py.detach(|| {
+            process.end_calls("close()");
+            process.driver.block_on(process.sessions.close(CLOSE_LIMIT));
+        });
+    }
+}
+
+/// Ends the sessions with an identity, if this process has any.
+pub(super) fn close_one(py: Python<'_>, identity: &Identity) {
+    if let Some(process) = Process::existing() {
+        py.detach(|| process.driver.block_on(process.sessions.close_one(identity, CLOSE_LIMIT)));
+    }
+}
+
+/// From now on it is noted when this process removes a znode itself.
+pub(super) fn expect_removal(path: String) {
+    if let Some(process) = Process::existing() {
+        process.sessions.expect_removal(path);
+    }
+}
+
+/// Ends all waits of this process, and with `close` its sessions. How far the process is with its end: 1,
+/// threads other than the main one wait no more; 2, they call no more. For the exit hooks.
+#[pyfunction]
+#[pyo3(name = "_finish")]
+pub(super) fn finish(py: Python<'_>, close: bool, ending: u8) {
+    if let Some(process) = Process::existing() {
+        process.ending.fetch_max(ending, Ordering::AcqRel);
+        py.detach(|| {
+            process.end_calls(ENDING);
+            if close {
+                process.finish();
+            }
+        });
+    }
+}

@@ -1,0 +1,70 @@
+//! Waiting in a queue for the queue node right before to go, and telling the position meanwhile.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::future::{select, Either};
+use zookeeper_client as zk;
+
+use super::contender::Contender;
+use super::order;
+use crate::session::{Attempt, Failure};
+
+/// How often a waiter whose position somebody wants to know reads the queue.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+impl Contender {
+    /// Waits until the queue node `predecessor` is gone. It returns early where the queue itself is gone.
+    pub(crate) async fn watch(&self, predecessor: &str) -> Attempt<()> {
+        let path = &self.path(predecessor);
+        match self.session.get_and_watch_data(path).await {
+            Ok((_, _, watcher)) => {
+                let gone = pin!(watcher.changed());
+                match select(gone, pin!(self.keep_telling())).await {
+                    Either::Left((event, _)) => fired(&event),
+                    Either::Right((ended, _)) => ended,
+                }
+            }
+            Err(zk::Error::NoNode) => Ok(()),
+            // The ACL forbids to read the data. Anybody may ask whether the znode is there.
+            Err(zk::Error::NoAuth) => match self.session.check_and_watch_stat(path).await {
+                Ok((Some(_), watcher)) => fired(&watcher.changed().await),
+                Ok((None, _)) => Ok(()),
+                Err(error) => Err(self.session.failure(&error, "read", path)),
+            },
+            Err(error) => Err(self.session.failure(&error, "read", path)),
+        }
+    }
+
+    /// Tells the position as it changes. Queue nodes further ahead are not watched, so that none of them wakes all
+    /// waiters when it goes; the queue is read now and then instead, and only if somebody listens.
+    async fn keep_telling(&self) -> Attempt<()> {
+        if self.positions.is_none() || self.node().is_none() {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(TELL_EVERY).await;
+            match self.session.list_children(&self.queue).await {
+                Ok(queue) => self.tell(&queue),
+                Err(zk::Error::NoNode) => return Ok(()),
+                Err(error) => return Err(self.session.failure(&error, "read", &self.queue)),
+            }
+        }
+    }
+
+    /// Tells whoever listens where the queue node stands, if that has changed.
+    pub(crate) fn tell(&self, queue: &[String]) {
+        let Some(position) = self.node().and_then(|mine| order::position(queue, mine)) else { return };
+        if let Some(positions) = &self.positions {
+            positions.send_if_modified(|known| std::mem::replace(known, position) != position);
+        }
+    }
+}
+
+/// What an event of a watch means: the znode has changed, or the session is over.
+fn fired(event: &zk::WatchedEvent) -> Attempt<()> {
+    match event.event_type {
+        zk::EventType::Session => Err(Failure::Gone),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,116 @@
+//! Who wants a slot of which pool, and on what terms. Pure.
+
+use std::borrow::Cow;
+
+use zookeeper_client as zk;
+
+use super::names;
+use crate::acl;
+use crate::connect::settings::Settings;
+use crate::error::{Error, Result};
+
+/// Bytes. A server hangs up on a request beyond 1 MiB, and does not say why.
+const IDENTIFIER_LIMIT: usize = 64 * 1024;
+
+/// What a claim makes of a lease that its identifier has in the pool already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Terms {
+    /// The identifier is to have a lease: one that lasts as long as the claimed one will do.
+    Shared,
+    /// The claim is to have an ephemeral lease of its own, beside whatever else the identifier has. The slot is the
+    /// identifier's until the last of its leases is gone.
+    Own,
+    /// As [`Terms::Own`], but the lease is persistent: it stays when the process dies. The next claim on these terms
+    /// replaces it, unless its process still lives.
+    Kept,
+}
+
+/// Who wants a slot of which pool.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The pool's full path.
+    pub pool: String,
+    /// Whose slot it is to be.
+    pub identifier: String,
+    /// The most leases the pool may hold; at least 1.
+    pub limit: u32,
+    /// Whether the lease ends with the session.
+    pub ephemeral: bool,
+    /// What becomes of other leases of the identifier.
+    pub terms: Terms,
+    /// What the created znodes permit; empty for everything to everybody.
+    pub acl: acl::List,
+    persistent_owner: String,
+    kept_owner: String,
+}
+
+impl Claim {
+    /// A claim on the pool at the caller's `path`, below the chroot of `settings`, as `lock` makes it.
+    ///
+    /// # Errors
+    /// [`Error::Argument`]: a bad path, or an identifier too long for a request.
+    pub fn new(settings: &Settings, path: &str, identifier: String, limit: u32, ephemeral: bool) -> Result<Self> {
+        let pool = settings.path(path)?;
+        if identifier.len() > IDENTIFIER_LIMIT {
+            return Err(Error::argument("identifier", format!("must not be longer than {IDENTIFIER_LIMIT} bytes")));
+        }
+        let (persistent_owner, kept_owner) = (names::persistent_owner(&identifier), names::kept_owner(&identifier));
+        let (terms, acl) = (Terms::Shared, settings.acl.clone());
+        Ok(Self { pool, identifier, limit, ephemeral, terms, acl, persistent_owner, kept_owner })
+    }
+
+    /// The same claim, for a lease of its own.
+    #[must_use]
+    pub fn of_its_own(self) -> Self {
+        let terms = if self.ephemeral { Terms::Own } else { Terms::Kept };
+        Self { terms, ..self }
+    }
+
+    pub(super) fn acls(&self) -> zk::Acls<'_> {
+        self.acl.of_new_znode()
+    }
+
+    pub(super) fn lease_options(&self) -> zk::CreateOptions<'_> {
+        let mode = if self.ephemeral { zk::CreateMode::Ephemeral } else { zk::CreateMode::Persistent };
+        mode.with_acls(self.acls())
+    }
+
+    /// How the name of the claimed lease begins, in a session.
+    pub(super) fn owner(&self, session: i64) -> Cow<'_, str> {
+        match self.terms {
+            _ if self.ephemeral => self.ephemeral_owner(session).into(),
+            Terms::Kept => self.kept_owner().into(),
+            Terms::Shared | Terms::Own => self.persistent_owner().into(),
+        }
+    }
+
+    /// The key under which a session remembers the leases that `lock` takes for this claim.
+    pub(super) fn key(&self, session: i64) -> String {
+        self.key_of(&self.owner(session))
+    }
+
+    /// The same, for leases of the claim's identifier whose names begin with `owner`.
+    pub(super) fn key_of(&self, owner: &str) -> String {
+        self.path(owner)
+    }
+
+    /// The path of a lease in the claim's pool.
+    pub(super) fn path(&self, lease: &str) -> String {
+        format!("{}/{lease}", self.pool)
+    }
+
+    /// How the names of the identifier's ephemeral leases begin, in a session.
+    pub(super) fn ephemeral_owner(&self, session: i64) -> String {
+        names::ephemeral_owner(&self.identifier, session)
+    }
+
+    /// How the names of the identifier's persistent leases begin that `lock` takes.
+    pub(super) fn persistent_owner(&self) -> &str {
+        &self.persistent_owner
+    }
+
+    /// How the names of the identifier's persistent leases begin that a hold has taken.
+    pub(super) fn kept_owner(&self) -> &str {
+        &self.kept_owner
+    }
+}

@@ -1,0 +1,78 @@
+//! A lease that a caller has, and asking whether it is still there.
+
+use futures::future::join;
+use zookeeper_client as zk;
+
+use super::names;
+use crate::client::Client;
+use crate::error::Result;
+use crate::recipe::queue;
+use crate::session::{Session, UNCHANGED};
+use crate::wait::deadline::Deadline;
+use crate::wait::{Budget, Cut};
+
+/// A lease, and how it came to be there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The pool's full path.
+    pub pool: String,
+    /// Whose slot it is.
+    pub identifier: String,
+    /// The name of the lease's znode.
+    pub lease: String,
+    /// The zxid that created the lease: later holders have greater ones. `None` where `lock` has taken it.
+    pub czxid: Option<i64>,
+    /// The session in which it was taken.
+    pub session: i64,
+    /// Whether it ends with that session.
+    pub ephemeral: bool,
+    /// Whether a liveness node in the queue tells that its process lives.
+    pub(super) has_liveness_node: bool,
+}
+
+impl Hold {
+    /// The full path of the lease.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.pool, self.lease)
+    }
+
+    /// Whether a znode with this stat is the lease, and no later one of the same name.
+    pub(super) fn is_it(&self, stat: &zk::Stat) -> bool {
+        self.czxid.is_none_or(|czxid| stat.czxid == czxid)
+    }
+
+    /// The full path of the liveness node of a kept lease.
+    pub(super) fn liveness_node(&self) -> String {
+        names::liveness_node(&queue::names::queue(&self.pool), &self.lease)
+    }
+
+    /// The session of the lease, if it is not over. To find out takes long while another is opened in its place.
+    pub(super) async fn own_session(&self, client: &Client, budget: &Budget) -> Result<Option<Session>> {
+        match budget.race(Deadline::NEVER, client.existing(self.session)).await {
+            Ok(session) => Ok(session),
+            Err(Cut::TimedOut) => Err(client.unreachable(budget.elapsed())),
+            Err(Cut::Cancelled) => Err(client.cancelled(budget, &self.pool, UNCHANGED)),
+        }
+    }
+}
+
+/// Whether a hold's lease is there, by the leader's state of now.
+///
+/// # Errors
+/// [`crate::Error::Unreachable`], [`crate::Error::Cancelled`], [`crate::Error::AuthFailed`],
+/// [`crate::Error::Server`].
+pub async fn is_held(client: &Client, hold: &Hold, budget: &Budget) -> Result<bool> {
+    if hold.ephemeral && hold.own_session(client, budget).await?.is_none() {
+        return Ok(false);
+    }
+    let lease = &hold.path();
+    client
+        .answer(budget, &hold.pool, |session| async move {
+            let (synced, stat) = join(session.sync(lease), session.check_stat(lease)).await;
+            let refused = |error| session.failure(&error, "read", lease);
+            synced.map_err(refused)?;
+            Ok(stat.map_err(refused)?.is_some_and(|stat| hold.is_it(&stat)))
+        })
+        .await
+}

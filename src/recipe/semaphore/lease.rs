@@ -1,0 +1,137 @@
+//! The leases of a pool: reading them, and finding those of one identifier.
+
+use std::future::Future;
+
+use zookeeper_client as zk;
+
+use super::claim::{Claim, Terms};
+use super::names;
+use crate::children::{self, or_missing};
+use crate::session::{Attempt, Session, Unacknowledged};
+
+/// What a pool holds of a claim's identifier.
+#[derive(Debug)]
+pub(super) enum OwnLeases {
+    /// No lease.
+    None,
+    /// A lease that is as good as the one claimed.
+    Sufficient,
+    /// Leases that will not do, but with which the slot is the identifier's already.
+    Others(OtherLeases),
+}
+
+/// Other leases of an identifier, when it takes one more.
+#[derive(Debug, Default)]
+pub(super) struct OtherLeases {
+    /// A lease that has to be there still: without it the slot is not the identifier's any more.
+    pub(super) witness: Option<String>,
+    /// The leases that the new one replaces.
+    pub(super) replaced: Vec<String>,
+}
+
+/// The czxid of a lease that was asked for in the same flight, where the claim is for a hold. The servers' answer to a
+/// transaction does not tell it (ZOOKEEPER-4026).
+pub(super) fn czxid<'a>(
+    session: &'a Session,
+    claim: &Claim,
+    lease: &'a str,
+) -> impl Future<Output = Attempt<Option<i64>>> + Send + 'a {
+    let asking = (claim.terms != Terms::Shared).then(|| session.check_stat(lease));
+    async move {
+        let Some(asking) = asking else { return Ok(None) };
+        match asking.await {
+            Ok(stat) => Ok(stat.map(|stat| stat.czxid)),
+            Err(error) => Err(session.failure(&error, "read", lease)),
+        }
+    }
+}
+
+/// What the `leases` of the claim's pool, and its `queue`, say about the claim's identifier.
+pub(super) async fn own(session: &Session, claim: &Claim, leases: &[String], queue: &[String]) -> Attempt<OwnLeases> {
+    let of = |owner: &str| leases.iter().filter(|name| names::is_of(name, owner)).cloned().collect::<Vec<_>>();
+    let (locked, kept) = (of(claim.persistent_owner()), of(claim.kept_owner()));
+    let here = claim.ephemeral_owner(session.id());
+    let ephemeral = of(&here);
+    // What `lock` has taken. An ephemeral lease of this session that is not remembered belongs to a hold.
+    let locked_here = session.remembered(&claim.key_of(&here));
+    let is_shared = claim.terms == Terms::Shared;
+    if is_shared {
+        // A lease that a hold keeps is given back with that hold.
+        if !locked.is_empty() || (claim.ephemeral && ephemeral.iter().any(|name| locked_here.contains(name))) {
+            return Ok(OwnLeases::Sufficient);
+        }
+    }
+    let mut replaced = Vec::new();
+    match claim.terms {
+        // A lease that this very process has locked for the time being, and now locks for good.
+        Terms::Shared => replaced.extend(ephemeral.iter().filter(|name| locked_here.contains(name)).cloned()),
+        // Nobody will give back a lease whose process is gone.
+        Terms::Kept => replaced.extend(kept.iter().filter(|name| !queue.contains(name)).cloned()),
+        Terms::Own => {}
+    }
+    let known = locked.into_iter().chain(kept).chain(ephemeral);
+    let mut witness = known.into_iter().find(|name| !replaced.contains(name));
+    if is_shared || (witness.is_none() && replaced.is_empty()) {
+        let unknown = leases.iter().filter(|name| !names::is_of(name, &here)).cloned();
+        let found = by_data(session, claim, unknown).await?;
+        if is_shared && found.iter().any(|(_, stat)| stat.ephemeral_owner == 0) {
+            return Ok(OwnLeases::Sufficient);
+        }
+        witness = witness.or_else(|| found.into_iter().next().map(|(name, _)| name));
+    }
+    Ok(if witness.is_none() && replaced.is_empty() {
+        OwnLeases::None
+    } else {
+        OwnLeases::Others(OtherLeases { witness: witness.filter(|_| replaced.is_empty()), replaced })
+    })
+}
+
+/// Of leases of one identifier that were taken by force in the same instant, only the eldest stays.
+pub(super) async fn leave_one(session: &Session, claim: &Claim) -> Attempt<()> {
+    let unacknowledged = Unacknowledged::new("");
+    let listed = or_missing(session.list_children(&claim.pool).await);
+    let listed = listed.map_err(|error| session.failure(&error, "read", &claim.pool))?.unwrap_or_default();
+    let owner = claim.owner(session.id());
+    let locked_here = session.remembered(&claim.key(session.id()));
+    // Persistent leases tell by their names that `lock` took them; ephemeral ones may be holds.
+    let is_locked = |name: &String| names::is_of(name, &owner) && (!claim.ephemeral || locked_here.contains(name));
+    let own: Vec<_> = listed.into_iter().filter(is_locked).collect();
+    if own.len() < 2 {
+        return Ok(());
+    }
+    let read = children::read(session, &claim.pool, own).await?.into_iter();
+    let mut there: Vec<_> = read.filter_map(|(name, read)| Some((read.ok()?.1.czxid, name))).collect();
+    there.sort_unstable();
+    let Some(((_, eldest), younger)) = there.split_first() else {
+        return Ok(());
+    };
+    let refused = |error| session.failure(&error, "delete", &claim.pool);
+    let mut deleting = session.writes(&unacknowledged).transaction();
+    // Where that one was given back meanwhile, the others are what is held.
+    deleting.check(&claim.path(eldest), 0).map_err(refused)?;
+    for (_, name) in younger {
+        deleting.delete(&claim.path(name)).map_err(refused)?;
+    }
+    deleting.commit().await.map_err(|error| refused(error.into()))?;
+    for (_, name) in younger {
+        session.forget(&claim.key(session.id()), name);
+        session.keep_no_more_for(&claim.path(name));
+    }
+    Ok(())
+}
+
+/// Those of `leases` that carry the claim's identifier in their data, and whose name does not say so.
+pub(super) async fn by_data(
+    session: &Session,
+    claim: &Claim,
+    leases: impl Iterator<Item = String>,
+) -> Attempt<Vec<(String, zk::Stat)>> {
+    let unknown = leases.filter(|name| !names::tells_identifier(name)).collect();
+    let reads = children::read(session, &claim.pool, unknown).await?.into_iter();
+    let own = reads.filter_map(|(name, read)| match read {
+        Ok((data, stat)) if data == claim.identifier.as_bytes() => Some((name, stat)),
+        // Gone by now, or not ours to read, and so not ours.
+        _ => None,
+    });
+    Ok(own.collect())
+}

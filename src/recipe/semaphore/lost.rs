@@ -1,0 +1,74 @@
+//! Learning that the lease of a hold is gone.
+
+use zookeeper_client as zk;
+
+use super::hold::Hold;
+use crate::client::{Client, Outage};
+use crate::error::Result;
+use crate::session::{Attempt, Failure, Session, PAUSE, UNCHANGED};
+use crate::wait::deadline::Deadline;
+use crate::wait::Budget;
+
+/// Waits until a hold's lease is gone: by its own watch, or with its session. A connection that is lost is waited for
+/// as long as the session may live: when that time has passed the lease counts as gone, before the servers give the slot
+/// to another.
+///
+/// # Errors
+/// [`crate::Error::Cancelled`], [`crate::Error::NoAuth`], [`crate::Error::Server`].
+pub async fn lost(client: &Client, hold: &Hold, budget: &Budget) -> Result<()> {
+    let outcome = gone(client, hold, budget).await;
+    if client.has_removed(&hold.path()) && outcome.is_ok() {
+        return Err(client.cancelled(budget, &hold.pool, UNCHANGED));
+    }
+    outcome
+}
+
+async fn gone(client: &Client, hold: &Hold, budget: &Budget) -> Result<()> {
+    let (pool, lease) = (&hold.pool, &hold.path());
+    if hold.ephemeral {
+        let watching = async {
+            while let Some(session) = hold.own_session(client, budget).await? {
+                let (closing, asking) = (session.closing(), session.clone());
+                tokio::select! {
+                    () = closing.cancelled() => return Ok(()),
+                    () = asking.silent_for_too_long(lease) => return Ok(()),
+                    ended = watch(session, hold) => match ended {
+                        Ok(()) | Err(Failure::Gone) => return Ok(()),
+                        Err(Failure::Final(error)) => return Err(error),
+                        Err(Failure::Lost) => tokio::time::sleep(PAUSE).await,
+                    },
+                }
+            }
+            Ok(())
+        };
+        let outcome = budget.race(Deadline::NEVER, watching).await;
+        return outcome.unwrap_or_else(|_| Err(client.cancelled(budget, pool, UNCHANGED)));
+    }
+    let attempt = |session: Session| async move {
+        let closing = session.closing();
+        tokio::select! {
+            () = closing.cancelled() => Err(Failure::Gone),
+            ended = watch(session, hold) => ended,
+        }
+    };
+    let outcome = client.attempts(budget, pool, Outage::IsOutlasted, attempt).await;
+    outcome.unwrap_or_else(|_| Err(client.cancelled(budget, pool, UNCHANGED)))
+}
+
+/// Waits, in one session, until the lease is gone.
+async fn watch(session: Session, hold: &Hold) -> Attempt<()> {
+    let lease = &hold.path();
+    loop {
+        if !session.connected().await {
+            return Err(Failure::Gone);
+        }
+        let (stat, watcher) =
+            session.check_and_watch_stat(lease).await.map_err(|error| session.failure(&error, "read", lease))?;
+        if !stat.is_some_and(|stat| hold.is_it(&stat)) {
+            return Ok(());
+        }
+        if watcher.changed().await.event_type == zk::EventType::Session {
+            return Err(Failure::Gone);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The pool: reading it together with its queue, in one request, and creating it.
+
+use std::future::Future;
+
+use futures::future::join3;
+use zookeeper_client as zk;
+
+use super::claim::{Claim, Terms};
+use super::limit::{has_room, Limit};
+use super::{lease, names};
+use crate::children::or_missing;
+use crate::path;
+use crate::recipe::queue::contender::Listing;
+use crate::session::{Attempt, Reply, Session, Transaction, Unacknowledged};
+
+/// A pool and its queue at one moment: what a contender decides by. What is missing is empty.
+#[derive(Debug, Default)]
+pub(super) struct Snapshot {
+    pub(super) queue: Vec<String>,
+    pub(super) pool: Option<(Vec<u8>, zk::Stat)>,
+    pub(super) leases: Vec<String>,
+}
+
+/// Reads the claim's pool and its queue; sent at once, behind what was sent before.
+///
+/// The queue comes before the pool, so that a lease taken by a predecessor that is gone from the one is
+/// seen in the other.
+pub(super) fn read<'a>(
+    session: &'a Session,
+    claim: &'a Claim,
+    queue: &str,
+) -> impl Future<Output = Attempt<Snapshot>> + 'a {
+    let reading = {
+        let mut reader = session.multi_reader();
+        let added = reader
+            .add_get_children(queue)
+            .and_then(|()| reader.add_get_data(&claim.pool))
+            .and_then(|()| reader.add_get_children(&claim.pool));
+        added.map(|()| reader.commit())
+    };
+    async move {
+        let read = async { snapshot(reading?.await?) };
+        read.await.map_err(|error| session.failure(&error, "read", &claim.pool))
+    }
+}
+
+fn snapshot(results: Vec<zk::MultiReadResult>) -> Reply<Snapshot> {
+    let unexpected = |results: &dyn std::fmt::Debug| zk::Error::UnexpectedError(format!("a read answered {results:?}"));
+    let [queue, pool, leases] = <[_; 3]>::try_from(results).map_err(|results| unexpected(&results))?;
+    let pool = match or_missing(outcome(pool))? {
+        None => None,
+        Some(zk::MultiReadResult::Data { data, stat }) => Some((data, stat)),
+        Some(other) => return Err(unexpected(&other)),
+    };
+    let children = |result| match or_missing(outcome(result))? {
+        None => Ok(Vec::new()),
+        Some(zk::MultiReadResult::Children { children }) => Ok(children),
+        Some(other) => Err(unexpected(&other)),
+    };
+    Ok(Snapshot { queue: children(queue)?, pool, leases: children(leases)? })
+}
+
+fn outcome(result: zk::MultiReadResult) -> Reply<zk::MultiReadResult> {
+    match result {
+        zk::MultiReadResult::Error { err } => Err(err),
+        result => Ok(result),
+    }
+}
+
+impl Listing for Snapshot {
+    fn queue(&self) -> &[String] {
+        &self.queue
+    }
+}
+
+impl Snapshot {
+    /// The number that the pool stores.
+    pub(super) fn limit(&self) -> Limit {
+        self.pool.as_ref().map_or(Limit::Unset, |(data, _)| Limit::decode(data))
+    }
+
+    /// Whether the pool has a free slot, were `ahead` more taken first. The number that the pool stores counts, which may
+    /// have changed during the wait. Where it stores none, `asked` is the limit.
+    pub(super) fn has_room(&self, ahead: usize, asked: u32) -> bool {
+        let limit = match self.limit() {
+            Limit::Number(stored) => stored,
+            Limit::Unset | Limit::Foreign => i64::from(asked),
+        };
+        has_room(self.leases.len() + ahead, limit)
+    }
+}
+
+/// Creates the claim's pool, with its queue and with the first lease in it, in one transaction: the lease's czxid, where
+/// the claim asks for it. The parents are created in the same flight. `None`, with nothing done, where there is a pool or
+/// a queue already, or a parent that cannot be created.
+///
+/// So the first lock on a path takes no longer than any other. Where there was no queue no contender can be before this
+/// one, and where there was no pool no identifier can hold a slot. Of two that do this at once the second finds all of
+/// it, and its transaction fails whole.
+pub(super) async fn create(
+    session: &Session,
+    claim: &Claim,
+    queue: &str,
+    lease: &str,
+    unacknowledged: &Unacknowledged,
+) -> Attempt<Option<Option<i64>>> {
+    let refused = |error: &zk::Error| session.failure(error, "create", &claim.pool);
+    let persistent = zk::CreateMode::Persistent.with_acls(claim.acls());
+    let path = claim.path(lease);
+    let parents = session.make_parents(path::parents(&claim.pool), claim.acls(), unacknowledged);
+    let mut transaction = session.writes(unacknowledged).transaction();
+    let build = |transaction: &mut Transaction<'_>| {
+        transaction.create(&claim.pool, Limit::encode(claim.limit).as_bytes(), &persistent)?;
+        transaction.create(queue, b"", &persistent)?;
+        transaction.create(&path, claim.identifier.as_bytes(), &claim.lease_options())?;
+        if claim.terms == Terms::Kept {
+            let ephemeral = zk::CreateMode::Ephemeral.with_acls(claim.acls());
+            transaction.create(&names::liveness_node(queue, lease), claim.identifier.as_bytes(), &ephemeral)?;
+        }
+        Ok(())
+    };
+    build(&mut transaction).map_err(|error| refused(&error))?;
+    let committing = transaction.commit();
+    let (_, committed, czxid) = join3(parents, committing, lease::czxid(session, claim, &path)).await;
+    match committed {
+        Ok(_) => Ok(Some(czxid?)),
+        Err(zk::MultiWriteError::OperationFailed { source: zk::Error::NodeExists | zk::Error::NoNode, .. }) => Ok(None),
+        Err(error) => Err(refused(&error.into())),
+    }
+}

@@ -1,0 +1,102 @@
+//! Giving a hold back: its own lease, and no other.
+
+use std::time::{Duration, Instant};
+
+use futures::future::join;
+use zookeeper_client as zk;
+
+use super::hold::Hold;
+use crate::client::{Client, Outage};
+use crate::error::Result;
+use crate::session::{Attempt, Session, Unacknowledged, PAUSE};
+use crate::wait::deadline::{Deadline, Timeout};
+use crate::wait::Budget;
+
+/// The longest pause between two searches for a lease that may come late.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// For how many session timeouts a lease is searched for that may come late.
+const TIMEOUTS: u32 = 3;
+
+const STILL_HELD: &str = "the slot may be held still; it is given back as soon as a server answers";
+
+/// Gives a hold back: `true`; `false` when it was lost before. No other lease is touched.
+///
+/// # Errors
+/// [`crate::Error::Unreachable`], [`crate::Error::ConnectionLost`], [`crate::Error::Cancelled`],
+/// [`crate::Error::NoAuth`]. In the first three cases the lease is given back in the background, once there is a connection.
+pub async fn release(client: &Client, hold: &Hold, budget: &Budget) -> Result<bool> {
+    let released = try_release(client, hold, budget).await;
+    if released.is_err() {
+        give_back(client, hold.clone());
+    }
+    released
+}
+
+async fn try_release(client: &Client, hold: &Hold, budget: &Budget) -> Result<bool> {
+    if hold.ephemeral && hold.own_session(client, budget).await?.is_none() {
+        return Ok(false);
+    }
+    let unacknowledged = Unacknowledged::new(STILL_HELD);
+    let attempt = |session: Session| {
+        let unacknowledged = &unacknowledged;
+        async move { Ok(delete(&session, hold, unacknowledged).await? || unacknowledged.is_any()) }
+    };
+    client.write(budget, &hold.pool, &unacknowledged, attempt).await
+}
+
+async fn delete(session: &Session, hold: &Hold, unacknowledged: &Unacknowledged) -> Attempt<bool> {
+    let (lease, liveness_node) = (hold.path(), hold.liveness_node());
+    let deleting = session.writes(unacknowledged).delete(&lease, None);
+    let deleting_liveness_node = async {
+        if hold.has_liveness_node && session.id() == hold.session {
+            // The servers remove it with the session in any case.
+            let _ = session.writes(&Unacknowledged::new(STILL_HELD)).delete(&liveness_node, None).await;
+        }
+    };
+    let (deleted, ()) = join(deleting, deleting_liveness_node).await;
+    let was_there = match deleted {
+        Ok(()) => true,
+        Err(zk::Error::NoNode) => false,
+        Err(error) => return Err(session.failure(&error, "delete", &lease)),
+    };
+    session.keep_no_more_for(&lease);
+    session.keep_no_more_for(&liveness_node);
+    Ok(was_there)
+}
+
+/// Gives a lease back in the background, for a caller who was told that it may be held, or may come. It ends when the
+/// lease is deleted, when it cannot come any more, or with the process.
+pub(super) fn give_back(client: &Client, hold: Hold) {
+    let client = client.clone();
+    client.clone().in_background(|cancel| async move {
+        // The outage may last for longer than an ensemble is looked for.
+        let budget = Budget::waiting(Timeout::Forever, Duration::MAX, cancel);
+        keep_deleting(&client, &hold, &budget).await;
+    });
+}
+
+async fn keep_deleting(client: &Client, hold: &Hold, budget: &Budget) {
+    let (started, mut pause) = (Instant::now(), PAUSE);
+    let unacknowledged = Unacknowledged::new(STILL_HELD);
+    loop {
+        // A transaction of a session that is over is not carried out any more.
+        let Ok(own) = hold.own_session(client, budget).await else { return };
+        if own.is_none() && hold.ephemeral {
+            return;
+        }
+        let attempt = |session: Session| {
+            let unacknowledged = &unacknowledged;
+            async move { delete(&session, hold, unacknowledged).await }
+        };
+        let latest = own.as_ref().map_or(Duration::ZERO, |session| session.timeout() * TIMEOUTS);
+        drop(own);
+        match client.attempts(budget, &hold.pool, Outage::IsOutlasted, attempt).await {
+            Ok(Ok(false)) if started.elapsed() < latest => {}
+            _ => return,
+        }
+        if budget.race(Deadline::NEVER, tokio::time::sleep(pause)).await.is_err() {
+            return;
+        }
+        pause = LONGEST_PAUSE.min(pause * 2);
+    }
+}

@@ -1,0 +1,165 @@
+//! A pool as the on-call engineer asks for it: who holds a slot since when, who waits in what place,
+//! and the limit, which can be changed here.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures::future::{join, join4};
+use serde::Serialize;
+use zookeeper_client as zk;
+
+use super::limit::Limit;
+use crate::children::{self, or_missing};
+use crate::client::Client;
+use crate::error::Result;
+use crate::recipe::identifier;
+use crate::recipe::queue::names;
+use crate::session::{Attempt, Session};
+use crate::wait::Budget;
+
+/// A pool and its queue at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// The pool's full path.
+    pub path: String,
+    /// The stored limit; `None` where the pool stores none.
+    pub max_concurrency: Option<i64>,
+    /// Slots to be had; `None` where nothing limits them. Never negative.
+    pub free: Option<i64>,
+    /// Who holds a slot, the longest holder first.
+    pub holders: Vec<Holder>,
+    /// Who waits, in the order of the queue.
+    pub waiters: Vec<Waiter>,
+}
+
+/// A lease of a pool.
+#[derive(Clone, Debug, Serialize)]
+pub struct Holder {
+    /// Whose it is.
+    pub identifier: String,
+    /// When it was taken, by the servers' clock: UTC, in the form of RFC 3339.
+    pub since: String,
+    /// Seconds since then, by this host's clock.
+    pub age: f64,
+    /// Whether it ends with a session.
+    pub ephemeral: bool,
+    /// The zxid that created it: later holders have greater ones.
+    pub fencing_token: i64,
+    /// The session of an ephemeral lease, in hexadecimal.
+    pub session: Option<String>,
+    /// The name of its znode.
+    pub lease: String,
+}
+
+/// A queue node.
+#[derive(Clone, Debug, Serialize)]
+pub struct Waiter {
+    /// Who waits.
+    pub identifier: String,
+    /// 1 is next.
+    pub position: usize,
+    /// Since when, as in [`Holder`].
+    pub since: String,
+    /// Seconds since then, by this host's clock.
+    pub age: f64,
+    /// Its session, in hexadecimal.
+    pub session: Option<String>,
+    /// The name of its znode.
+    #[serde(rename = "place")]
+    pub queue_node: String,
+}
+
+/// The state of a pool, in two round trips. A missing pool has no limit, no holders and no waiters.
+///
+/// # Errors
+/// [`crate::Error::NoAuth`], [`crate::Error::AuthFailed`], [`crate::Error::Unreachable`], [`crate::Error::Cancelled`].
+pub async fn status(client: &Client, pool: &str, budget: &Budget) -> Result<Status> {
+    client.answer(budget, pool, |session| async move { read(&session, pool).await }).await
+}
+
+async fn read(session: &Session, pool: &str) -> Attempt<Status> {
+    let queue = names::queue(pool);
+    let refused = |error| session.failure(&error, "read", pool);
+    // The queue comes first: who leaves it with a lease meanwhile is seen twice, and not nowhere.
+    let flight =
+        join4(session.sync(pool), session.list_children(&queue), session.get_data(pool), session.list_children(pool));
+    let (synced, nodes, data, leases) = flight.await;
+    synced.map_err(refused)?;
+    let data = or_missing(data).map_err(refused)?.map(|(data, _)| data).unwrap_or_default();
+    let leases = or_missing(leases).map_err(refused)?.unwrap_or_default();
+    let nodes = or_missing(nodes).map_err(refused)?.unwrap_or_default();
+    let mut nodes: Vec<_> = nodes.into_iter().filter(|name| names::sequence(name).is_some()).collect();
+    nodes.sort_by_key(|name| names::sequence(name));
+    let max_concurrency = match Limit::decode(&data) {
+        Limit::Number(number) => Some(number),
+        Limit::Unset | Limit::Foreign => None,
+    };
+    let taken = i64::try_from(leases.len()).unwrap_or(i64::MAX);
+
+    let (leases, nodes) = join(children::read(session, pool, leases), children::read(session, &queue, nodes)).await;
+    let now = SystemTime::now();
+    let mut holders = Vec::new();
+    for (name, data, stat) in present(session, pool, leases?)? {
+        let (since, age) = time(stat.ctime, now);
+        let identifier = identifier::decode(&data).into_owned();
+        let (ephemeral, fencing_token) = (stat.ephemeral_owner != 0, stat.czxid);
+        holders.push(Holder { identifier, since, age, ephemeral, fencing_token, session: owner(&stat), lease: name });
+    }
+    holders.sort_by_key(|holder| holder.fencing_token);
+    let mut waiters = Vec::new();
+    for (index, (name, data, stat)) in present(session, &queue, nodes?)?.into_iter().enumerate() {
+        let (since, age) = time(stat.ctime, now);
+        let identifier = identifier::of_waiter(&data).into_owned();
+        waiters.push(Waiter { identifier, position: index + 1, since, age, session: owner(&stat), queue_node: name });
+    }
+    let free = max_concurrency.map(|limit| limit.saturating_sub(taken).max(0));
+    Ok(Status { path: pool.to_owned(), max_concurrency, free, holders, waiters })
+}
+
+/// Those znodes that are still there; one that may not be read is an error.
+fn present(
+    session: &Session,
+    parent: &str,
+    reads: Vec<(String, children::Read)>,
+) -> Attempt<Vec<(String, Vec<u8>, zk::Stat)>> {
+    let mut present = Vec::with_capacity(reads.len());
+    for (name, read) in reads {
+        match or_missing(read) {
+            Ok(Some((data, stat))) => present.push((name, data, stat)),
+            Ok(None) => {}
+            Err(error) => return Err(session.failure(&error, "read", &format!("{parent}/{name}"))),
+        }
+    }
+    Ok(present)
+}
+
+fn owner(stat: &zk::Stat) -> Option<String> {
+    (stat.ephemeral_owner != 0).then(|| format!("{:#x}", stat.ephemeral_owner))
+}
+
+/// When, as text, and how long ago; a clock that is behind the servers' makes that zero.
+fn time(milliseconds: i64, now: SystemTime) -> (String, f64) {
+    let then = UNIX_EPOCH + Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0));
+    let age = now.duration_since(then).unwrap_or_default();
+    (humantime::format_rfc3339_seconds(then).to_string(), (age.as_secs_f64() * 1000.0).round() / 1000.0)
+}
+
+/// The identifiers that hold a slot, once for each of their leases, in no order. A missing pool has none. Nothing is created.
+///
+/// # Errors
+/// [`crate::Error::NoAuth`], [`crate::Error::AuthFailed`], [`crate::Error::Unreachable`], [`crate::Error::Cancelled`].
+pub async fn holders(client: &Client, pool: &str, budget: &Budget) -> Result<Vec<String>> {
+    client
+        .answer(budget, pool, |session| async move {
+            let leases = children::list(&session, pool).await?;
+            let mut holders = Vec::with_capacity(leases.len());
+            for (name, read) in children::read(&session, pool, leases).await? {
+                match read {
+                    Ok((data, _)) => holders.push(identifier::decode(&data).into_owned()),
+                    Err(zk::Error::NoNode) => {}
+                    Err(error) => return Err(session.failure(&error, "read", &format!("{pool}/{name}"))),
+                }
+            }
+            Ok(holders)
+        })
+        .await
+}

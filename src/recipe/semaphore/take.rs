@@ -1,0 +1,107 @@
+//! The transaction that exchanges a queue node for a lease.
+
+use futures::future::join;
+use zookeeper_client as zk;
+
+use super::claim::{Claim, Terms};
+use super::lease::{self, OtherLeases};
+use super::limit::Limit;
+use super::names;
+use super::pool::Snapshot;
+use crate::session::{Attempt, Failure, Session, Transaction, Unacknowledged};
+
+/// In a check of a transaction: the znode has to be there, at whichever version.
+const ANY_VERSION: i32 = -1;
+
+/// The znodes that the transaction exchanges.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exchanged<'a> {
+    /// The path of the queue.
+    pub(super) queue: &'a str,
+    /// The path of the queue node.
+    pub(super) node: &'a str,
+    /// The name of the lease.
+    pub(super) lease: &'a str,
+}
+
+/// What became of the transaction.
+pub(super) enum Exchange {
+    /// The lease is there, and the queue node is not: the lease's czxid, where the claim asks for it.
+    Done(Attempt<Option<i64>>),
+    /// The servers have changed nothing.
+    Refused {
+        /// A lease of that name is there: an earlier transaction was carried out after all.
+        lease_exists: bool,
+        /// Why trying again will not help. `None`: the snapshot was out of date.
+        failure: Option<Failure>,
+    },
+    /// What became of it is not known, or the session is over.
+    Unknown(Failure),
+}
+
+/// Exchanges a queue node for a lease of the claim, by the snapshot, in one transaction. It is sent at once.
+///
+/// The transaction fails whole where the pool is not the version that the snapshot shows, where the other leases are not
+/// there any more, or where the queue node is not.
+pub(super) async fn exchange(
+    session: &Session,
+    claim: &Claim,
+    snapshot: &Snapshot,
+    others: &OtherLeases,
+    znodes: &Exchanged<'_>,
+    unacknowledged: &Unacknowledged,
+) -> Exchange {
+    let Exchanged { queue, node, lease } = *znodes;
+    let path = claim.path(lease);
+    let limit = Limit::encode(claim.limit);
+    let persistent = zk::CreateMode::Persistent.with_acls(claim.acls());
+    // The transaction is: the pool, the other leases, the lease, its liveness node, the queue node.
+    let index_of_lease = 1 + usize::from(others.witness.is_some()) + others.replaced.len();
+    let index_of_node = index_of_lease + 1 + usize::from(claim.terms == Terms::Kept);
+    let mut transaction = session.writes(unacknowledged).transaction();
+    let build = |transaction: &mut Transaction<'_>| {
+        match &snapshot.pool {
+            None => transaction.create(&claim.pool, limit.as_bytes(), &persistent)?,
+            Some((data, stat)) if data.is_empty() => {
+                transaction.set_data(&claim.pool, limit.as_bytes(), Some(stat.version))?;
+            }
+            // A limit that was changed meanwhile is a reason to read the pool again.
+            Some((_, stat)) => transaction.check(&claim.pool, stat.version)?,
+        }
+        if let Some(name) = &others.witness {
+            transaction.check(&claim.path(name), ANY_VERSION)?;
+        }
+        for name in &others.replaced {
+            transaction.delete(&claim.path(name))?;
+        }
+        transaction.create(&path, claim.identifier.as_bytes(), &claim.lease_options())?;
+        if claim.terms == Terms::Kept {
+            let ephemeral = zk::CreateMode::Ephemeral.with_acls(claim.acls());
+            transaction.create(&names::liveness_node(queue, lease), claim.identifier.as_bytes(), &ephemeral)?;
+        }
+        transaction.delete(node)
+    };
+    let result = match build(&mut transaction) {
+        Ok(()) => {
+            let committing = transaction.commit();
+            let (result, czxid) = join(committing, lease::czxid(session, claim, &path)).await;
+            result.map(|_| czxid)
+        }
+        Err(source) => Err(zk::MultiWriteError::OperationFailed { index: 0, source }),
+    };
+    match result {
+        Ok(czxid) => Exchange::Done(czxid),
+        Err(zk::MultiWriteError::OperationFailed { index, source }) => Exchange::Refused {
+            // No other contender has that name for a lease.
+            lease_exists: index == index_of_lease && source == zk::Error::NodeExists,
+            failure: match source {
+                zk::Error::NoNode | zk::Error::NodeExists | zk::Error::BadVersion => None,
+                zk::Error::NoAuth if index == index_of_node => Some(session.failure(&source, "delete", node)),
+                error => Some(session.failure(&error, "create", &path)),
+            },
+        },
+        Err(zk::MultiWriteError::RequestFailed { source }) => {
+            Exchange::Unknown(session.failure(&source, "create", &path))
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Giving the slot of an identifier back, by whoever names the identifier: `unlock`.
+
+use std::sync::{Mutex, PoisonError};
+
+use zookeeper_client as zk;
+
+use super::claim::Claim;
+use super::lease::by_data;
+use super::names;
+use crate::children;
+use crate::client::Client;
+use crate::error::Result;
+use crate::recipe::queue::names::queue;
+use crate::session::{Attempt, Failure, Session, Unacknowledged};
+use crate::wait::Budget;
+
+/// Gives the slot of the claim's identifier back: `true` when it held one, `false` when not. Nothing is created.
+///
+/// A lease that `lock` has taken in this session goes with one write; if there is none, the leases of the
+/// identifier are looked for, kazoo's and those of other sessions. After a lost reply the same leases are
+/// deleted again, and those that are gone by then count as released.
+///
+/// # Errors
+/// [`crate::Error::NoAuth`], [`crate::Error::AuthFailed`], [`crate::Error::Unreachable`], [`crate::Error::Cancelled`],
+/// [`crate::Error::Server`].
+pub async fn unlock(client: &Client, claim: &Claim, budget: &Budget) -> Result<bool> {
+    let unacknowledged = Unacknowledged::new("the slot may have been given back, or not; ask lock_holders");
+    let chosen = Chosen::default();
+    let attempt = |session: Session| {
+        let (unacknowledged, chosen) = (&unacknowledged, &chosen);
+        async move { remove(client, &session, claim, unacknowledged, chosen).await }
+    };
+    client.write(budget, &claim.pool, &unacknowledged, attempt).await
+}
+
+/// A lease that an unlock is about to delete.
+#[derive(Clone, Debug)]
+struct Named {
+    name: String,
+    /// What tells it from a later one, if its name does not.
+    czxid: Option<i64>,
+    persistent: bool,
+    /// A hold keeps it over the end of its process.
+    kept: bool,
+}
+
+/// What an unlock is about to delete, and whether it was seen to be there: once chosen it stays, so that a
+/// repetition after a lost reply takes nothing away that was taken since.
+type Chosen = Mutex<Option<(Vec<Named>, bool)>>;
+
+/// Removes the leases that `lock` has taken for the claim's identifier in this session, or else those that are found
+/// in the pool: `true` when there was one, or may have been before a reply was lost.
+///
+/// Of those found, the ones of the kind that the claim names go, and only where there is none of that kind the others:
+/// an operator who unlocks by hand what was locked by hand leaves alone a job that holds the slot for itself.
+async fn remove(
+    client: &Client,
+    session: &Session,
+    claim: &Claim,
+    unacknowledged: &Unacknowledged,
+    chosen: &Chosen,
+) -> Attempt<bool> {
+    let pool = &claim.pool;
+    let choice = || chosen.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = choice().clone();
+    if let Some((leases, seen)) = before {
+        let leases = still_there(session, pool, leases).await?;
+        let deleted = delete(client, session, claim, &leases, unacknowledged).await?;
+        return if deleted || seen || find(session, claim).await?.is_empty() {
+            Ok(deleted || unacknowledged.is_any())
+        } else {
+            // Either the lease found now was there before and the remembered one was not, or it was taken since.
+            Err(Failure::Final(session.connection_lost(pool, unacknowledged)))
+        };
+    }
+    let remembered = session.remembered(&claim.key(session.id())).into_iter();
+    let remembered: Vec<_> =
+        remembered.map(|name| Named { name, czxid: None, persistent: false, kept: false }).collect();
+    if !remembered.is_empty() {
+        *choice() = Some((remembered.clone(), false));
+        if delete(client, session, claim, &remembered, unacknowledged).await? {
+            return Ok(true);
+        }
+        *choice() = None;
+    }
+    let found = find(session, claim).await?;
+    *choice() = Some((found.clone(), true));
+    delete(client, session, claim, &found, unacknowledged).await
+}
+
+/// The leases of the claim's identifier: those of the claim's kind, or else the others; and of the persistent ones those
+/// that were locked, or else those that holds keep.
+async fn find(session: &Session, claim: &Claim) -> Attempt<Vec<Named>> {
+    let listed = children::list(session, &claim.pool).await?;
+    let owners = [claim.persistent_owner(), claim.kept_owner()];
+    let named = listed.iter().filter(|name| owners.iter().any(|owner| names::is_of(name, owner))).cloned();
+    let locked_or_kept = |name: String| {
+        let kept = names::is_of(&name, claim.kept_owner());
+        Named { name, czxid: None, persistent: true, kept }
+    };
+    let mut found: Vec<_> = named.map(locked_or_kept).collect();
+    let read = by_data(session, claim, listed.into_iter()).await?.into_iter();
+    found.extend(read.map(|(name, stat)| {
+        let persistent = stat.ephemeral_owner == 0;
+        Named { name, czxid: Some(stat.czxid), persistent, kept: false }
+    }));
+    let rank = |lease: &Named| (lease.persistent == claim.ephemeral, lease.kept);
+    let first = found.iter().map(rank).min();
+    Ok(found.into_iter().filter(|lease| Some(rank(lease)) == first).collect())
+}
+
+/// Those of `leases` that are not known to have gone: kazoo takes its next lease under the same name.
+async fn still_there(session: &Session, pool: &str, leases: Vec<Named>) -> Attempt<Vec<Named>> {
+    let (reused, mut rest): (Vec<_>, Vec<_>) = leases.into_iter().partition(|lease| lease.czxid.is_some());
+    let names = reused.iter().map(|lease| lease.name.clone()).collect();
+    let now = children::read(session, pool, names).await?.into_iter().zip(reused);
+    rest.extend(now.filter_map(|((_, read), lease)| (Some(read.ok()?.1.czxid) == lease.czxid).then_some(lease)));
+    Ok(rest)
+}
+
+/// Deletes leases: `true` when one was there.
+async fn delete(
+    client: &Client,
+    session: &Session,
+    claim: &Claim,
+    leases: &[Named],
+    unacknowledged: &Unacknowledged,
+) -> Attempt<bool> {
+    let mut deleted = false;
+    for lease in leases {
+        let path = claim.path(&lease.name);
+        client.removes(&path);
+        match session.writes(unacknowledged).delete(&path, None).await {
+            Ok(()) => deleted = true,
+            Err(zk::Error::NoNode) => {}
+            Err(error) => return Err(session.failure(&error, "delete", &path)),
+        }
+        session.forget(&claim.key(session.id()), &lease.name);
+        session.keep_no_more_for(&path);
+        session.keep_no_more_for(&names::liveness_node(&queue(&claim.pool), &lease.name));
+    }
+    Ok(deleted)
+}
