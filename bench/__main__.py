@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table as Printed
 from zkcoord.testing import Ensemble, EnsembleError
 
-from bench import distance, drain, fleet, fresh, handover, locks, reading, spent, waiters
+from bench import client_cost, drain, far_servers, fleet, fresh, handover, locks, queries, waiters
 from bench.etcd import etcd_version
 from bench.measure import BenchError, Report, servers, shown
 from bench.render import render
@@ -28,13 +28,13 @@ RESULTS = Path(__file__).parent / "results.json"
 # Each kind of work, and the seconds after which it has failed: a busy machine takes several times as long.
 WORK: dict[str, tuple[Callable[[Ensemble, bool], Report], int]] = {
     "locks": (locks.run, 300),
-    "spent": (spent.run, 150),
+    "client-cost": (client_cost.run, 150),
     "fresh": (fresh.run, 300),
-    "reading": (reading.run, 200),
+    "queries": (queries.run, 200),
     "handover": (handover.run, 200),
     "drain": (drain.run, 300),
     "waiters": (waiters.run, 300),
-    "distance": (distance.run, 240),
+    "far-servers": (far_servers.run, 240),
     "fleet": (fleet.run, 300),
 }
 

@@ -76,8 +76,8 @@ class Etcd:
     def _healthy(self) -> bool:
         for number, member in enumerate(self._members):
             if member.poll() is not None:
-                said = self._log(number).read_text(errors="replace").strip()[-300:]
-                raise BenchError(f"an etcd member ended with {member.returncode}: {said}")
+                printed = self._log(number).read_text(errors="replace").strip()[-300:]
+                raise BenchError(f"an etcd member ended with {member.returncode}: {printed}")
         command = [etcdctl(), "--endpoints", self.endpoints, "endpoint", "health"]
         return subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0
 
@@ -100,8 +100,8 @@ def etcdctl() -> str:
 def etcd_version() -> str:
     """The version of both."""
     etcdctl()
-    said = subprocess.run([_program("etcd"), "--version"], capture_output=True, text=True, timeout=10, check=True)
-    return said.stdout.split()[2]
+    printed = subprocess.run([_program("etcd"), "--version"], capture_output=True, text=True, timeout=10, check=True)
+    return printed.stdout.split()[2]
 
 
 def _program(name: str) -> str:

@@ -126,5 +126,5 @@ def _run_to_its_end(command: Sequence[str]) -> None:
             process.wait(10)
         if not ended or process.returncode:
             errors.seek(0)
-            said = errors.read().decode(errors="replace").strip()[-300:]
-            raise BenchError(f"{Path(command[0]).name} ended with {process.returncode}: {said}")
+            printed = errors.read().decode(errors="replace").strip()[-300:]
+            raise BenchError(f"{Path(command[0]).name} ended with {process.returncode}: {printed}")

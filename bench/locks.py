@@ -10,7 +10,7 @@ import zkcoord
 from kazoo.client import KazooClient
 from zkcoord.testing import Ensemble
 
-from bench.floor import Floor
+from bench.bare_client import BareClient
 from bench.measure import Report, Requests, Steps, Table, Target, Times, interleave, servers
 from bench.modules import Modules, load
 
@@ -18,7 +18,7 @@ OURS, STOCK, NEW_JOB = "zkcoord through Salt", "stock through Salt", "stock, eac
 NATIVE, KAZOO = "zkcoord", "kazoo Semaphore"
 RAW, RAW_KAZOO = "bare socket", "kazoo"
 TWO_WRITES, TWO_READS = "set twice", "get twice"
-ZNODE = "/bench-floor"
+ZNODE = "/bench-bare-client"
 _PARTS = (
     "two round trips to a follower",
     "the quorum, twice",
@@ -56,7 +56,7 @@ def contenders(hosts: str, modules: Modules) -> Iterator[dict[str, Steps]]:
         stack.callback(client.stop)
         client.ensure_path(ZNODE)
         semaphore = client.Semaphore("/bench/kazoo", "a")
-        raw = stack.enter_context(Floor(hosts))
+        raw = stack.enter_context(BareClient(hosts))
         stack.callback(zkcoord.close)
         stack.callback(close_stock, modules)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from faults.history import FALSE, IN_DOUBT, TRUE, Call
+from faults.history import FALSE, TRUE, UNRESOLVED, Call
 from faults.txnlog import Change, Transaction
 
 QUEUE = "-__lock__"
@@ -45,7 +45,7 @@ class Violation(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Znode:
-    """A lease or a place in a queue, from its creation to its end."""
+    """A lease or a queue node, from its creation to its end."""
 
     path: str
     pool: str
@@ -84,7 +84,7 @@ class World:
     """What became of the pools, from the transactions alone."""
 
     leases: list[Znode] = field(default_factory=list)
-    places: list[Znode] = field(default_factory=list)
+    queue_nodes: list[Znode] = field(default_factory=list)
     grants: list[Grant] = field(default_factory=list)
     ends: dict[int, int] = field(default_factory=dict)
     """When each session ended."""
@@ -142,7 +142,7 @@ class _Replay:
                 self._limits[pool] = _number(data)
             else:
                 self._queues.add(pool)
-        elif what == "create" and _parent(path) in self._homes and not _is_mark(path):
+        elif what == "create" and _parent(path) in self._homes and not _is_liveness_node(path):
             return self._add(step, path, data, ephemeral)
         return None
 
@@ -157,7 +157,7 @@ class _Replay:
             self.world.leases.append(znode)
             self._leases[pool].add(path)
             return znode
-        self.world.places.append(znode)
+        self.world.queue_nodes.append(znode)
         insort(self._waiting[pool], (step.zxid, path))
         return None
 
@@ -185,7 +185,7 @@ def replay(transactions: Iterable[Transaction], pools: Iterable[str]) -> World:
 def check(world: World, calls: list[Call]) -> list[Violation]:
     """Every promise that was broken."""
     asked = _Asked(calls)
-    rules = (within_limit(world, asked), as_told(world, calls, asked), in_order(world, asked))
+    rules = (within_limit(world, asked), as_answered(world, calls, asked), in_order(world, asked))
     rest = (nothing_left(world, asked), everybody_served(calls))
     return [violation for rule in (*rules, *rest) for violation in rule]
 
@@ -206,15 +206,15 @@ class _Asked:
             if call.op != "lock":
                 continue
             until = call.end
-            if call.answer == IN_DOUBT:
+            if call.answer == UNRESOLVED:
                 # Its request may be on its way still. An unlock that was answered came after it.
                 later = (it.end for it in calls[at + 1 :] if it.op == "unlock" and it.answer in {TRUE, FALSE})
                 until = next(later, None)
             yield call, until
 
-    def answered(self, place: Znode) -> int | None:
-        """When the call was answered by which, or after which, `place` was made; None: it was not."""
-        before = [call for call, _ in self._locks.get((place.identifier, place.pool), []) if call.begin < place.created]
+    def answered(self, node: Znode) -> int | None:
+        """When the call was answered by which, or after which, `node` was made; None: it was not."""
+        before = [call for call, _ in self._locks.get((node.identifier, node.pool), []) if call.begin < node.created]
         return before[-1].end if before else None
 
     def lock(self, znode: Znode) -> Call | None:
@@ -249,19 +249,19 @@ def within_limit(world: World, asked: _Asked) -> Iterator[Violation]:
             yield Violation(LIMIT, lease.identifier, lease.pool, lease.created, what)
 
 
-def as_told(world: World, calls: Iterable[Call], asked: _Asked) -> Iterator[Violation]:
+def as_answered(world: World, calls: Iterable[Call], asked: _Asked) -> Iterator[Violation]:
     """Who was told True held a lease when it was told, and anybody else held none, unless told that it may be so."""
     held: defaultdict[tuple[str, str], list[Znode]] = defaultdict(list)
     for lease in world.leases:
         held[lease.identifier, lease.pool].append(lease)
     for call in calls:
-        if call.end is None or call.answer == IN_DOUBT:
+        if call.end is None or call.answer == UNRESOLVED:
             continue
         own = held[call.identifier, call.pool]
         now = [lease for lease in own if lease.alive(call.end)]
         what = None
         if call.op == "lock" and call.answer == TRUE:
-            # It may have ended with its session between the answer and the mark after it.
+            # It may have ended with its session between the answer and the stamp after it.
             ended = [it for it in own if it.with_session and it.deleted and call.begin < it.deleted <= call.end]
             if not now and not ended:
                 what = "was told True, and held no lease"
@@ -272,7 +272,7 @@ def as_told(world: World, calls: Iterable[Call], asked: _Asked) -> Iterator[Viol
         elif call.op == "unlock" and call.answer == FALSE:
             given = [it for it in own if not it.with_session and it.deleted and call.begin < it.deleted <= call.end]
             # What may have been taken for a lock is given back in the background, by whoever is first.
-            given = [it for it in given if not ((lock := asked.lock(it)) and lock.answer == IN_DOUBT)]
+            given = [it for it in given if not ((lock := asked.lock(it)) and lock.answer == UNRESOLVED)]
             if given:
                 what = f"was told False by unlock, which gave {given[0].path} back"
         if what:
@@ -296,41 +296,41 @@ def in_order(world: World, asked: _Asked) -> Iterator[Violation]:
     for lease in world.leases:
         taken[lease.identifier, lease.pool].append(lease)
     entered: dict[tuple[int, Call], Znode] = {}
-    for place in world.places:
-        call = asked.lock(place)
+    for node in world.queue_nodes:
+        call = asked.lock(node)
         if call is None:
             continue
-        before = entered.get((place.session, call))
-        entered[place.session, call] = place
-        # Who was given a lease for its place, and not told, may queue to find out; and who holds one may want another.
-        own = taken[place.identifier, place.pool]
-        if before and not any(before.created <= it.created <= place.created or it.alive(place.created) for it in own):
+        before = entered.get((node.session, call))
+        entered[node.session, call] = node
+        # A contender that has its lease but no answer may queue to find out; one that holds a lease may want another.
+        own = taken[node.identifier, node.pool]
+        if before and not any(before.created <= it.created <= node.created or it.alive(node.created) for it in own):
             what = f"queued again in one session, after {before.created:#x}"
-            yield Violation(ORDER, place.identifier, place.pool, place.created, what)
+            yield Violation(ORDER, node.identifier, node.pool, node.created, what)
 
 
 def nothing_left(world: World, asked: _Asked) -> Iterator[Violation]:
     """Places go with their sessions, and with a slot; leases are somebody's; at the end there is neither."""
-    for place in world.places:
-        end = world.ends.get(place.session)
+    for node in world.queue_nodes:
+        end = world.ends.get(node.session)
         what = None
-        if not place.ephemeral:
+        if not node.ephemeral:
             what = "a place that does not end with its session"
-        elif end is not None and (place.deleted is None or place.deleted > end):
+        elif end is not None and (node.deleted is None or node.deleted > end):
             what = f"a place outlived its session, which ended at {end:#x}"
-        elif place.deleted is None:
+        elif node.deleted is None:
             what = "a place is left at the end"
-        elif (call := asked.lock(place)) and call.answer == TRUE and call.end and place.alive(call.end):
+        elif (call := asked.lock(node)) and call.answer == TRUE and call.end and node.alive(call.end):
             what = "a place was left by one who was told True"
-        elif place.with_session:
+        elif node.with_session:
             # A caller who gave up may leave the tidying to the background: it is done within a request or two.
-            answered = asked.answered(place)
-            acts = world.acts[place.session]
-            since = len(acts) - bisect_left(acts, max(answered, place.created) + 1) if answered else 0
+            answered = asked.answered(node)
+            acts = world.acts[node.session]
+            since = len(acts) - bisect_left(acts, max(answered, node.created) + 1) if answered else 0
             if since > TIDYING:
                 what = f"a place nobody waits at was left for as long as its session lived, {since} changes on"
         if what:
-            yield Violation(LEFTOVER, place.identifier, place.pool, place.created, what)
+            yield Violation(LEFTOVER, node.identifier, node.pool, node.created, what)
     for lease in world.leases:
         if asked.lock(lease) is None:
             what = "a lease that nobody asked for"
@@ -353,8 +353,8 @@ def _parent(path: str) -> str:
     return path.rpartition("/")[0]
 
 
-def _is_mark(path: str) -> bool:
-    """Whether a znode tells that the process of a kept lease lives. It stands in a queue, and is no place there."""
+def _is_liveness_node(path: str) -> bool:
+    """Whether a znode says that the process of a kept lease lives. It stands in a queue, and is no queue node."""
     return QUEUE in _parent(path) and "__lock__" not in path.rpartition("/")[2]
 
 

@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from faults.board import CALM, RUN, Board
-from faults.history import FALSE, IN_DOUBT, TRUE, Writer
-from faults.marks import Marks
+from faults.history import FALSE, TRUE, UNRESOLVED, Writer
+from faults.stamps import Stamps
 
 # How long an answer may take beyond the timeout that was asked for, before it counts as a hang.
 MARGIN = 20.0
@@ -44,7 +44,7 @@ class Spec:
     hosts: str
     """Where its requests go: through the proxies, or straight."""
     direct: str
-    """Where its marks go."""
+    """Where its stamps go."""
     pools: dict[str, int]
     directory: str
     slot: int
@@ -65,7 +65,7 @@ class Contender:
         self.spec = spec
         self.random = random.Random(f"{spec.seed}/{spec.name}")
         self.board = Board(Path(spec.directory) / "board")
-        self.marks = Marks(spec.direct)
+        self.stamps = Stamps(spec.direct)
         self.history = Writer(Path(spec.directory), spec.name, kind=spec.kind, pid=os.getpid())
 
     def live(self) -> None:
@@ -88,19 +88,19 @@ class Contender:
         work = self.random.choice(WORK)
         if last:
             timeout, force = self.spec.bound, False
-        look = self.random.random() < 0.1
-        answer = self.lock(pool, timeout, ephemeral, force, last, look)
+        with_token = self.random.random() < 0.1
+        answer = self.lock(pool, timeout, ephemeral, force, last, with_token)
         if answer == TRUE:
             time.sleep(work)
         self.settle(pool, ephemeral, answer)
 
     def settle(self, pool: str, ephemeral: bool, answer: str) -> None:
         """Give the slot back that is held, or may be."""
-        if answer in {TRUE, IN_DOUBT}:
+        if answer in {TRUE, UNRESOLVED}:
             while self.unlock(pool, ephemeral) not in {TRUE, FALSE}:
                 pass
 
-    def lock(self, pool: str, timeout: float | None, ephemeral: bool, force: bool, last: bool, look: bool) -> str:
+    def lock(self, pool: str, timeout: float | None, ephemeral: bool, force: bool, last: bool, with_token: bool) -> str:
         """Ask for a slot; what was answered."""
         self.history.note(
             op="lock", pool=pool, timeout=timeout, ephemeral=ephemeral, force=force, last=last, at=time.monotonic()
@@ -108,17 +108,17 @@ class Contender:
         limit = MARGIN + (FOR_EVER if timeout is None else timeout)
         answer = self._call(limit, lambda: self._lock(pool, timeout, ephemeral, force))
         token = None
-        if answer == TRUE and look:
+        if answer == TRUE and with_token:
             with contextlib.suppress(Exception):
                 token = self._token(pool)
-        self._mark(f"lock {answer}", token=token)
+        self._stamp(f"lock {answer}", token=token)
         return answer
 
     def unlock(self, pool: str, ephemeral: bool) -> str:
         """Give the slot back; what was answered."""
         self.history.note(op="unlock", pool=pool, at=time.monotonic())
         answer = self._call(MARGIN, lambda: self._unlock(pool, ephemeral))
-        self._mark(f"unlock {answer}", settled=answer in {TRUE, FALSE})
+        self._stamp(f"unlock {answer}", settled=answer in {TRUE, FALSE})
         return answer
 
     def _call(self, limit: float, function: Callable[[], object]) -> str:
@@ -132,8 +132,8 @@ class Contender:
         self.history.note(answer=answer, at=time.monotonic(), wall=time.time(), message=message)
         return answer
 
-    def _mark(self, text: str, **facts: object) -> None:
-        self.history.note(zxid=self.marks.mark(f"{self.spec.name} {text}"), **facts)
+    def _stamp(self, text: str, **facts: object) -> None:
+        self.history.note(zxid=self.stamps.stamp(f"{self.spec.name} {text}"), **facts)
 
     def _lock(self, pool: str, timeout: float | None, ephemeral: bool, force: bool) -> object:
         raise NotImplementedError
@@ -277,7 +277,7 @@ class Kazoo(Contender):
             return self.semaphore.release()
         except Exception:
             self._end()
-            return IN_DOUBT
+            return UNRESOLVED
 
     def _token(self, pool):
         return self._connected().exists(self.semaphore.create_path).czxid
@@ -394,8 +394,8 @@ class Squatter(Ours):
         """Squat, and take a turn."""
         if last:
             pool = next(iter(self.spec.pools))
-            place = f"{pool}-__lock__/{uuid.uuid4().hex}__lock__"
-            self.znode.create(place, self.spec.name, sequence=True, timeout=10, **self.at)
+            node = f"{pool}-__lock__/{uuid.uuid4().hex}__lock__"
+            self.znode.create(node, self.spec.name, sequence=True, timeout=10, **self.at)
         super().turn(last)
 
 

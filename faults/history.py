@@ -1,4 +1,4 @@
-"""What the contenders were told: one file of JSON lines for each identifier."""
+"""What the contenders asked, and what they were answered: one file of JSON lines for each identifier."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-TRUE, FALSE, IN_DOUBT = "True", "False", "ConnectionLost"
+TRUE, FALSE, UNRESOLVED = "True", "False", "ConnectionLost"
 
 
 class Call(NamedTuple):
@@ -30,7 +30,7 @@ class Call(NamedTuple):
     last: bool = False
     """Made after the nemesis had stopped."""
     token: int | None = None
-    """The fencing token that the caller was told for its lease."""
+    """The fencing token that the caller was given with its lease."""
     started: float = 0.0
     answered: float | None = None
     """By the machine's monotonic clock, for figures only."""
@@ -62,35 +62,35 @@ def calls(directory: Path) -> list[Call]:
 def _calls(lines: list[dict[str, Any]]) -> Iterator[Call]:
     who, kind, begin = lines[0]["identifier"].removesuffix(".operator"), lines[0]["kind"], lines[0].get("begin", 0)
     asked: dict[str, Any] = {}
-    told: dict[str, Any] = {}
-    # An answer counts with the mark after it: without, nothing is known of when it was given.
+    answered: dict[str, Any] = {}
+    # An answer counts with the stamp after it: without, nothing is known of when it was given.
     for line in (*lines, {"op": None}):
         if "op" in line:
             if asked:
                 yield _call(who, kind, begin, asked, {})
-            asked, told = line if line["op"] else {}, {}
+            asked, answered = line if line["op"] else {}, {}
         elif "answer" in line:
-            told = line
+            answered = line
         elif "zxid" in line and asked:
-            yield _call(who, kind, begin, asked, {**told, **line})
+            yield _call(who, kind, begin, asked, {**answered, **line})
             begin, asked = line["zxid"], {}
 
 
-def _call(who: str, kind: str, begin: int, asked: dict[str, Any], told: dict[str, Any]) -> Call:
+def _call(who: str, kind: str, begin: int, asked: dict[str, Any], answered: dict[str, Any]) -> Call:
     return Call(
         identifier=who,
         kind=kind,
         op=asked["op"],
         pool=asked["pool"],
         begin=begin,
-        end=told.get("zxid"),
-        answer=told.get("answer"),
+        end=answered.get("zxid"),
+        answer=answered.get("answer"),
         force=asked.get("force", False),
         ephemeral=asked.get("ephemeral", False),
         last=asked.get("last", False),
-        token=told.get("token"),
+        token=answered.get("token"),
         started=asked["at"],
-        answered=told.get("at"),
+        answered=answered.get("at"),
     )
 
 

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from faults import checker, nemesis
-from faults.history import IN_DOUBT, TRUE
+from faults.history import TRUE, UNRESOLVED
 from faults.run import Outcome
 from faults.soak import Soaked
 
@@ -77,7 +77,7 @@ def of_runs(outcomes: dict[str, Outcome]) -> str:
         row("faults that struck", [len(it.faults) for it in columns]),
         row("requests and replies lost", [it.dropped for it in columns]),
         row("greatest skew of a wall clock", [f"{it.skew / 3600:.1f} h" for it in columns]),
-        row("answers in doubt (ConnectionLost)", [answers(it)[IN_DOUBT] for it in columns]),
+        row("answers in doubt (ConnectionLost)", [answers(it)[UNRESOLVED] for it in columns]),
         row("calls that hung, and were ended", [hung(it, OURS | {"stock"}) for it in columns]),
         row("processes that ended by an error", [errors(it, OURS | {"stock"}) for it in columns]),
         row("longest wait after a fault", [f"{max(waits(it).values(), default=0):.1f} s" for it in columns]),

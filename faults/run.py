@@ -20,7 +20,7 @@ import zkcoord
 import zkcoord.znode
 from zkcoord.testing import Ensemble, EnsembleError
 
-from faults import checker, history, marks, nemesis, txnlog
+from faults import checker, history, nemesis, stamps, txnlog
 from faults.board import CALM, RUN, STOP, Board
 from faults.contender import FORCED, Spec
 from faults.history import FALSE, TRUE
@@ -133,7 +133,7 @@ class Run:
         self.incarnations = [0] * len(self.wanted)
         self.nemesis = nemesis.Nemesis(ensemble, proxies, lambda: [self.processes[at] for at in sorted(self.processes)])
         self.operators = ThreadPoolExecutor(4, "operator")
-        self.marks = marks.Marks(ensemble.hosts)
+        self.stamps = stamps.Stamps(ensemble.hosts)
         self.hangs: list[str] = []
         self.deaths: Counter[str] = Counter()
         self.wedged = 0
@@ -141,7 +141,7 @@ class Run:
 
     def go(self) -> Outcome:
         """Let everything happen, then prove."""
-        zkcoord.znode.create(marks.PATH, zk_hosts=self.ensemble.hosts)
+        zkcoord.znode.create(stamps.PATH, zk_hosts=self.ensemble.hosts)
         began = self._heard = time.monotonic()
         Thread(target=self._listen, daemon=True).start()
         try:
@@ -224,8 +224,8 @@ class Run:
                 self._give_back(identifier, pool)
 
     def _give_back(self, identifier: str, pool: str) -> None:
-        line = marks.Marks(self.ensemble.hosts)
-        begin = line.mark(f"operator {identifier}")
+        line = stamps.Stamps(self.ensemble.hosts)
+        begin = line.stamp(f"operator {identifier}")
         notes = history.Writer(self.directory, f"{identifier}.operator", kind="operator", begin=begin)
         answer = None
         while answer not in {TRUE, FALSE}:
@@ -235,13 +235,13 @@ class Run:
             except zkcoord.errors.Error as error:
                 answer = type(error).__name__
             notes.note(answer=answer, at=time.monotonic(), wall=time.time())
-            notes.note(zxid=line.mark(f"operator {identifier}"))
+            notes.note(zxid=line.stamp(f"operator {identifier}"))
         line.close()
 
     def _listen(self) -> None:
-        line = marks.Marks(self.ensemble.hosts)
+        line = stamps.Stamps(self.ensemble.hosts)
         while self.board.phase != STOP:
-            line.mark("still there")
+            line.stamp("still there")
             self._heard = time.monotonic()
             time.sleep(1)
 
@@ -279,11 +279,11 @@ class Run:
             time.sleep(0.1)
 
     def _prove(self, ran: float) -> Outcome:
-        last = self.marks.mark("the end")
+        last = self.stamps.stamp("the end")
         self.ensemble.wait_ready()
         steps = txnlog.transactions([server.directory for server in self.ensemble.servers])
         if not any(step.zxid == last for step in steps):
-            raise txnlog.LogError(f"the last mark, {last:#x}, is in no log")
+            raise txnlog.LogError(f"the last stamp, {last:#x}, is in no log")
         world, calls = checker.replay(steps, self.pools), history.calls(self.directory)
         return Outcome(
             plan=self.plan,

@@ -72,19 +72,19 @@ def soak(jobs: int, samples: int = 20) -> Soaked:
         try:
             found = []
             for line in process.stdout:
-                said = json.loads(line)
-                found.append({**said["counts"], **_look(ensemble)})
+                report = json.loads(line)
+                found.append({**report["counts"], **_counts(ensemble)})
                 process.stdin.write("\n")
                 process.stdin.flush()
             if process.wait(30) != 0:
                 raise RuntimeError(f"the parent of the jobs ended with {process.returncode}")
-            return Soaked(jobs, said["failed"], said["seconds"], found)
+            return Soaked(jobs, report["failed"], report["seconds"], found)
         finally:
             process.kill()
             process.wait(10)
 
 
-def _look(ensemble: Ensemble) -> dict[str, int]:
+def _counts(ensemble: Ensemble) -> dict[str, int]:
     """What the servers hold, summed over them; once the sessions of the last jobs are over."""
     end = time.monotonic() + 15
     while len(ensemble.sessions()) > 1 and time.monotonic() < end:
@@ -109,7 +109,7 @@ def _job(hosts: str, number: int) -> None:
     held = zkcoord.lock(PATH, hosts, who, SLOTS, timeout=60, ephemeral_lease=ephemeral)
     freed = zkcoord.unlock(PATH, hosts, who, ephemeral_lease=ephemeral, timeout=60)
     if not (held and freed):
-        raise RuntimeError(f"lock said {held}, unlock {freed}")
+        raise RuntimeError(f"lock report {held}, unlock {freed}")
 
 
 def _parent(hosts: str, jobs: int, samples: int) -> None:

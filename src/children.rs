@@ -1,4 +1,4 @@
-//! The children of a znode: listing them, reading them in bulk, and waiting until they are as somebody wants them.
+//! The children of a znode: listing them, requests them in bulk, and waiting until they are as somebody wants them.
 
 use std::future::Future;
 
@@ -36,18 +36,18 @@ pub(crate) async fn list(session: &Session, path: &str) -> Attempt<Vec<String>> 
 /// Reads children of `parent` in one round trip, whatever their number.
 pub(crate) async fn read(session: &Session, parent: &str, names: Vec<String>) -> Attempt<Vec<(String, Read)>> {
     let refused = |error: zk::Error| session.failure(&error, "read", parent);
-    let mut reading = Vec::new();
-    let mut names_left = names.as_slice();
-    while !names_left.is_empty() {
-        let (chunk, rest) = names_left.split_at(fitting(parent, names_left));
-        names_left = rest;
+    let mut requests = Vec::new();
+    let mut remaining = names.as_slice();
+    while !remaining.is_empty() {
+        let (chunk, rest) = remaining.split_at(fitting(parent, remaining));
+        remaining = rest;
         let mut reader = session.multi_reader();
         for name in chunk {
             reader.add_get_data(&format!("{parent}/{name}")).map_err(refused)?;
         }
-        reading.push(reader.commit());
+        requests.push(reader.commit());
     }
-    let results = try_join_all(reading).await.map_err(refused)?;
+    let results = try_join_all(requests).await.map_err(refused)?;
     let reads = results.into_iter().flatten().map(|result| match result {
         zk::MultiReadResult::Data { data, stat } => Ok((data, stat)),
         zk::MultiReadResult::Error { err } => Err(err),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from _collections_abc import Mapping  # `os` has it loaded; `collections.abc` would take longer than all else here
 
-from zkcoord._core import Settings, is_said, profile_name
+from zkcoord._core import Settings, is_given, profile_name
 from zkcoord.errors import ArgumentError
 
 TYPE_CHECKING = False
@@ -185,9 +185,9 @@ def settings_for(zk_hosts: Hosts | None, connection: Connection | None, keywords
     if connection is not None:
         if not isinstance(connection, Connection):
             raise ArgumentError("connection: must be a zkcoord.Connection")
-        said = [name for name, value in {"zk_hosts": zk_hosts, **keywords}.items() if value is not None]
-        if said:
-            raise ArgumentError(f"connection: is given, and so is {said[0]}, which it stands for")
+        given = [name for name, value in {"zk_hosts": zk_hosts, **keywords}.items() if value is not None]
+        if given:
+            raise ArgumentError(f"connection: is given, and so is {given[0]}, which it stands for")
         return connection._settings
     if not _KNOWN.issuperset(keywords):
         unknown = sorted(keywords.keys() - _KNOWN)[0]
@@ -229,7 +229,7 @@ def _configured(
     if not callable(config_get):
         raise ArgumentError("config_get: must be callable")
     prefix = f"zookeeper:{profile}" if profile else "zookeeper"
-    open_names = [name for name in names if name not in explicit or not is_said(explicit[name])]
+    open_names = [name for name in names if name not in explicit or not is_given(explicit[name])]
     return {name: config_get(f"{prefix}:{name}", None) for name in open_names}
 
 

@@ -246,17 +246,19 @@ def draw(events: Sequence[Event]) -> Figure:
     height = 0.4 + 0.4 * len(drawn)  # inches
     figure = Figure(figsize=(8, height))
     axes = figure.add_axes((0, 0, 1, 1))  # what is beside it is added by `save`
-    for place, row in enumerate(drawn):
+    for row_number, row in enumerate(drawn):
         for span in row.waits:
-            _draw_span(axes, place, span, 0.34, _WAITING, length)
+            _draw_span(axes, row_number, span, 0.34, _WAITING, length)
             ends = [*(when for when, _ in span.positions[1:]), span.end]
             for (when, position), until in zip(span.positions, ends, strict=False):
                 if until - when > 0.02 * length:
-                    axes.annotate(str(position), (when, place), (3, 0), textcoords="offset points", va="center", size=8)
+                    axes.annotate(
+                        str(position), (when, row_number), (3, 0), textcoords="offset points", va="center", size=8
+                    )
         for span in row.holds:
-            _draw_span(axes, place, span, 0.62, _HOLDING, length)
-        axes.plot(row.forced, [place] * len(row.forced), "^", color=_FORCED, mec="white", ms=10, clip_on=False)
-        axes.plot(row.lost, [place] * len(row.lost), "X", color=_LOST, mec="white", ms=9, clip_on=False)
+            _draw_span(axes, row_number, span, 0.62, _HOLDING, length)
+        axes.plot(row.forced, [row_number] * len(row.forced), "^", color=_FORCED, mec="white", ms=10, clip_on=False)
+        axes.plot(row.lost, [row_number] * len(row.lost), "X", color=_LOST, mec="white", ms=9, clip_on=False)
     several = _pools(drawn) > 1
     axes.set_yticks(
         range(len(drawn)), [f"{row.identifier}  {row.path}" if several else row.identifier for row in drawn]
@@ -284,10 +286,10 @@ def draw(events: Sequence[Event]) -> Figure:
     return figure
 
 
-def _draw_span(axes: Any, place: int, span: Span, height: float, color: str, length: float) -> None:
-    axes.barh(place, max(span.end - span.start, length / 500), left=span.start, height=height, color=color)
+def _draw_span(axes: Any, row_number: int, span: Span, height: float, color: str, length: float) -> None:
+    axes.barh(row_number, max(span.end - span.start, length / 500), left=span.start, height=height, color=color)
     if span.open:
-        axes.plot(span.end, place, ">", color="#777777", mec="white", ms=10, clip_on=False)
+        axes.plot(span.end, row_number, ">", color="#777777", mec="white", ms=10, clip_on=False)
 
 
 def _key(line: Any, marker: str, color: str, label: str) -> Any:

@@ -38,15 +38,16 @@ impl TlsSource {
         }
     }
 
-    fn said(&self) -> Option<&'static str> {
-        let said = [
+    /// The first setting that is given beside `use_ssl`.
+    fn first_setting(&self) -> Option<&'static str> {
+        let settings = [
             ("ca_certs", self.ca_certs.is_some()),
             ("certfile", self.certfile.is_some()),
             ("keyfile", self.keyfile.is_some()),
             ("keyfile_password", self.keyfile_password.is_some()),
             ("verify_certs", self.verify_certs.is_some()),
         ];
-        said.into_iter().find_map(|(name, said)| said.then_some(name))
+        settings.into_iter().find_map(|(name, is_given)| is_given.then_some(name))
     }
 }
 
@@ -76,7 +77,7 @@ impl Tls {
                 return Err(Error::argument("use_ssl", format!("is {asked}, but the hosts begin with {named}")));
             }
             (Some(false), _) => return Ok(None),
-            (None, None | Some(false)) => match source.said() {
+            (None, None | Some(false)) => match source.first_setting() {
                 None => return Ok(None),
                 Some(setting) => {
                     let reason = "is given, but TLS is not asked for: set use_ssl to true, or to false to do without";

@@ -187,7 +187,7 @@ fn field(value: &Bound<'_, PyAny>) -> acl::Field {
 }
 
 /// `None`, empty text and empty lists leave a setting open, as in the stock module.
-pub(super) fn is_said(value: &Bound<'_, PyAny>) -> bool {
+pub(super) fn is_given(value: &Bound<'_, PyAny>) -> bool {
     !value.is_none() && !value.len().is_ok_and(|length| length == 0)
 }
 

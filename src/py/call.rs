@@ -39,7 +39,7 @@ const TELL_AGAIN: Duration = Duration::from_secs(3);
 pub(super) struct Listener {
     positions: watch::Receiver<usize>,
     callable: Py<PyAny>,
-    told: Option<Instant>,
+    called: Option<Instant>,
 }
 
 impl Listener {
@@ -49,15 +49,15 @@ impl Listener {
             return Err(Error::argument("on_position", "must be callable"));
         }
         let (sender, positions) = watch::channel(0);
-        Ok((sender, Self { positions, callable: callable.clone().unbind(), told: None }))
+        Ok((sender, Self { positions, callable: callable.clone().unbind(), called: None }))
     }
 
     fn tell(&mut self, py: Python<'_>) -> PyResult<()> {
         let has_changed = self.positions.has_changed().unwrap_or(false);
         let rest = if has_changed { TELL_EVERY } else { TELL_AGAIN };
-        if self.told.map_or(has_changed, |told| told.elapsed() >= rest) {
+        if self.called.map_or(has_changed, |called| called.elapsed() >= rest) {
             let position = *self.positions.borrow_and_update();
-            self.told = Some(Instant::now());
+            self.called = Some(Instant::now());
             self.callable.call1(py, (position,))?;
         }
         Ok(())
@@ -162,8 +162,8 @@ impl Call {
                 break result;
             }
             if raised.is_none() {
-                let told = listener.as_mut().map_or(Ok(()), |listener| listener.tell(py));
-                raised = told.and_then(|()| py.check_signals()).err();
+                let listened = listener.as_mut().map_or(Ok(()), |listener| listener.tell(py));
+                raised = listened.and_then(|()| py.check_signals()).err();
                 if !process.is_own() {
                     break Err(Error::Forked);
                 }
@@ -198,8 +198,8 @@ impl Call {
         drop(client);
         if let Some(error) = raised {
             // What was not undone has to be told as well.
-            if let (Err(doubt @ Error::ConnectionLost { .. }), None) = (result, error.cause(py)) {
-                error.set_cause(py, Some(doubt.into()));
+            if let (Err(unresolved @ Error::ConnectionLost { .. }), None) = (result, error.cause(py)) {
+                error.set_cause(py, Some(unresolved.into()));
             }
             return Err(error);
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::arguments::{acls, flag, hosts, is_said, refused, scalar, seconds, text};
+use super::arguments::{acls, flag, hosts, is_given, refused, scalar, seconds, text};
 use super::runtime;
 use crate::connect::credentials::UserSource;
 use crate::connect::secret::Secret;
@@ -95,9 +95,9 @@ impl Settings {
 
 /// Whether a value says something: `None`, empty text and empty lists leave a setting open.
 #[pyfunction]
-#[pyo3(name = "is_said")]
-pub(super) fn says_something(value: &Bound<'_, PyAny>) -> bool {
-    is_said(value)
+#[pyo3(name = "is_given")]
+pub(super) fn is_setting_given(value: &Bound<'_, PyAny>) -> bool {
+    is_given(value)
 }
 
 /// The name of a profile, as text.
@@ -107,10 +107,10 @@ pub(super) fn profile_name(profile: &Bound<'_, PyAny>) -> PyResult<String> {
 }
 
 /// What one source says. Keys that are no setting of a connection are not looked at.
-fn source(said: &Bound<'_, PyDict>) -> PyResult<Source> {
+fn source(given: &Bound<'_, PyDict>) -> PyResult<Source> {
     let mut values = [const { None }; NAMES.len()];
     for (name, value) in NAMES.into_iter().zip(&mut values) {
-        *value = said.get_item(name)?.filter(is_said);
+        *value = given.get_item(name)?.filter(is_given);
     }
     Ok(read(&values)?)
 }

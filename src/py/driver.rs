@@ -24,7 +24,7 @@ use tokio::task::{yield_now, JoinHandle};
 const NAME: &str = "zkcoord";
 const HAS_ITS_OWN_THREAD: bool = cfg!(feature = "gssapi");
 /// How often the stand-in looks in while nobody waits.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const VISIT_EVERY: Duration = Duration::from_millis(100);
 /// How often it looks whether those who wait still do.
 const CHECK_EVERY: Duration = Duration::from_millis(250);
 /// How long nobody has waited before the stand-in stays.
@@ -44,7 +44,7 @@ struct Turns {
     /// The threads that wait now.
     callers: usize,
     /// When the last of them stopped.
-    left: Instant,
+    idle_since: Instant,
     stand_in: StandIn,
 }
 
@@ -65,7 +65,7 @@ impl Driver {
             Builder::new_current_thread()
         };
         let runtime = builder.enable_io().enable_time().build()?;
-        let turns = Turns { callers: 0, left: Instant::now(), stand_in: StandIn::Unborn };
+        let turns = Turns { callers: 0, idle_since: Instant::now(), stand_in: StandIn::Unborn };
         Ok(Self { runtime, turns: Mutex::new(turns), called: Notify::new() })
     }
 
@@ -106,14 +106,14 @@ impl Driver {
     }
 
     fn stand_in(&self) {
-        let mut rest = LOOK_EVERY;
+        let mut rest = VISIT_EVERY;
         loop {
             thread::sleep(rest);
             let Some(stays) = self.is_needed() else {
                 rest = CHECK_EVERY;
                 continue;
             };
-            rest = LOOK_EVERY;
+            rest = VISIT_EVERY;
             self.runtime.block_on(async {
                 if stays {
                     self.called.notified().await;
@@ -132,7 +132,7 @@ impl Driver {
         if turns.callers > 0 {
             return None;
         }
-        let stays = turns.left.elapsed() > STAY_AFTER;
+        let stays = turns.idle_since.elapsed() > STAY_AFTER;
         if stays {
             turns.stand_in = StandIn::Stays;
         }
@@ -166,6 +166,6 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let mut turns = self.driver.turns();
         turns.callers -= 1;
-        turns.left = Instant::now();
+        turns.idle_since = Instant::now();
     }
 }

@@ -22,7 +22,7 @@ mod _core {
     #[pymodule_export]
     use super::cancel::Cancel;
     #[pymodule_export]
-    use super::connection::{profile_name, says_something, Settings};
+    use super::connection::{is_setting_given, profile_name, Settings};
     #[pymodule_export]
     use super::hold::Hold;
     #[pymodule_export]

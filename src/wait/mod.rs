@@ -80,12 +80,6 @@ impl Budget {
         self.timeout
     }
 
-    /// Whether all of it is spent.
-    #[must_use]
-    pub fn is_spent(&self) -> bool {
-        self.deadline.instant().is_some_and(|end| Instant::now() >= end)
-    }
-
     /// How long the call has run.
     #[must_use]
     pub fn elapsed(&self) -> Duration {

@@ -10,8 +10,8 @@ import zkcoord.znode
 from zkcoord.testing import Ensemble
 
 from faults import txnlog
-from faults.marks import PATH, Marks
 from faults.run import LOG_EVERYTHING
+from faults.stamps import PATH, Stamps
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def directories(tmp_path_factory):
     """What three servers wrote, of which one was away for a while."""
     with Ensemble(3, config=LOG_EVERYTHING) as ensemble:
         zkcoord.znode.create(PATH, zk_hosts=ensemble.hosts)
-        marks = Marks(ensemble.hosts)
+        stamps = Stamps(ensemble.hosts)
         zkcoord.lock("/p", ensemble.hosts, "a, 'b'", 2, ephemeral_lease=True)
         zkcoord.lock("/p", ensemble.hosts, "c", 2)
         away = ensemble.leader()
@@ -30,7 +30,7 @@ def directories(tmp_path_factory):
         ensemble.wait_ready()
         zkcoord.unlock("/p", ensemble.hosts, "c")
         zkcoord.close()
-        last = marks.mark("the end")
+        last = stamps.stamp("the end")
         copies = [tmp_path_factory.mktemp("server") for _ in ensemble.servers]
         for server, copy in zip(ensemble.servers, copies, strict=True):
             shutil.copytree(server.directory / "version-2", copy / "version-2")

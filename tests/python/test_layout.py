@@ -75,13 +75,13 @@ def module_of(file):
 
 
 MODULES = {module_of(file): file for file in (ROOT / "src").rglob("*.rs")}
+TEXT = re.compile(r"""//[^\n]*|'(?:\\.|[^\\'])'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 SPLIT = re.compile(r"\w+(?:::\w+)*(?:::(?=\{))?|[{},]")
 
 
 def code(text):
-    """Rust without comments, texts and unit tests."""
-    text = re.sub(r"//.*", "", text)
-    return re.sub(r'"(?:[^"\\]|\\.)*"', '""', text).split("#[cfg(test)]\nmod tests")[0]
+    """Rust without comments, characters, texts and unit tests."""
+    return TEXT.sub('""', text).split("#[cfg(test)]\nmod tests")[0]
 
 
 def paths(tree):

@@ -375,14 +375,14 @@ impl Claimant {
             drop(in_flight.take_if(|it| matches!(it, InFlight::Exchange(node) if node == deleted)));
         };
         self.contender.try_withdraw(deleted).await?;
-        let withdrawal = if self.progress.is_unsure() { self.look_for_lease().await? } else { Withdrawal::NoLease };
+        let withdrawal = if self.progress.is_unsure() { self.find_lease().await? } else { Withdrawal::NoLease };
         if withdrawal == Withdrawal::NoLease && !self.is_taken {
             self.forget_lease();
         }
         Ok(withdrawal)
     }
 
-    async fn look_for_lease(&self) -> Attempt<Withdrawal> {
+    async fn find_lease(&self) -> Attempt<Withdrawal> {
         let lease = self.claim.path(&self.lease);
         let (synced, stat) = join(self.session.sync(&lease), self.session.check_stat(&lease)).await;
         let refused = |error| self.session.failure(&error, "read", &lease);

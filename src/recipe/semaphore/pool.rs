@@ -1,4 +1,4 @@
-//! The pool: reading it together with its queue, in one request, and creating it.
+//! The pool: sent it together with its queue, in one request, and creating it.
 
 use std::future::Future;
 
@@ -30,7 +30,7 @@ pub(super) fn read<'a>(
     claim: &'a Claim,
     queue: &str,
 ) -> impl Future<Output = Attempt<Snapshot>> + 'a {
-    let reading = {
+    let sent = {
         let mut reader = session.multi_reader();
         let added = reader
             .add_get_children(queue)
@@ -39,7 +39,7 @@ pub(super) fn read<'a>(
         added.map(|()| reader.commit())
     };
     async move {
-        let read = async { snapshot(reading?.await?) };
+        let read = async { snapshot(sent?.await?) };
         read.await.map_err(|error| session.failure(&error, "read", &claim.pool))
     }
 }

@@ -119,15 +119,15 @@ def doctor(
         pool = client.call("status", path, timeout=timeout)
         data = client.data(path, timeout) if pool["max_concurrency"] is None else b""
     who = {"profile": profile, "scheme": scheme, "username": username, "password": password}
-    look = Examination(pool, path, {"zk_hosts": zk_hosts, **who, **clean_kwargs(**security)})
+    examination = Examination(pool, path, {"zk_hosts": zk_hosts, **who, **clean_kwargs(**security)})
     accepted = set(salt.key.get_key(__opts__).list_keys()["minions"])
-    here, findings = _present(accepted.intersection(look.holders), ping_timeout)
+    here, findings = _present(accepted.intersection(examination.holders), ping_timeout)
     known = accepted | {__opts__["id"]}
-    findings += look.holders_without_a_minion(known, lambda who: who not in accepted or who in here)
-    findings += look.slots_held_twice()
-    findings += look.foreign_children()
-    findings += look.patient_waiters(patience)
-    findings += look.limit(data, limit)
+    findings += examination.holders_without_a_minion(known, lambda who: who not in accepted or who in here)
+    findings += examination.slots_held_twice()
+    findings += examination.foreign_children()
+    findings += examination.patient_waiters(patience)
+    findings += examination.limit(data, limit)
     return shown(__opts__, "doctor", {"path": pool["path"], "findings": findings})
 
 

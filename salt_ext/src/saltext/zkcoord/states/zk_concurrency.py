@@ -269,12 +269,12 @@ def min_party(
             - timeout: 60
     """
     connection = _connection(zk_hosts, profile, scheme, username, password, default_acl, **security)
-    test, look = __opts__["test"], __salt__.get("zk_concurrency.party_members")
-    if test and look is None:
+    test, members = __opts__["test"], __salt__.get("zk_concurrency.party_members")
+    if test and members is None:
         return _result(name, None, "Attempt to ensure min_party")
     waiting = {} if test else {"blocking": blocking, "timeout": timeout}
     try:
-        count = len(look(name, min_nodes=min_nodes, **waiting, **connection))
+        count = len(members(name, min_nodes=min_nodes, **waiting, **connection))
     except (CommandExecutionError, SaltInvocationError) as err:
         return _failed(name, err)
     if count < (1 if min_nodes is None else int(min_nodes)):

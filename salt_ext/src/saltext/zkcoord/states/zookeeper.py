@@ -315,7 +315,7 @@ def _all_hidden(acl):
 
 def _shown(values):
     """Show a value as it is, and an ACL without its digests."""
-    return {what: _all_hidden(told) if what == "acls" else told for what, told in values.items()}
+    return {what: _all_hidden(value) if what == "acls" else value for what, value in values.items()}
 
 
 def _entries(acls):

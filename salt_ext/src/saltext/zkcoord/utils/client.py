@@ -63,7 +63,7 @@ class Client:
     ) -> bool:
         """Take a slot."""
         events = self.events(path, identifier)
-        told = {} if events.on_position is None else {"on_position": events.on_position}
+        listening = {} if events.on_position is None else {"on_position": events.on_position}
         held = self.call(
             "lock",
             path,
@@ -72,7 +72,7 @@ class Client:
             timeout=timeout,
             ephemeral_lease=ephemeral_lease,
             force=force,
-            **told,
+            **listening,
         )
         if held:
             forced = str(force).lower() in {"true", "yes", "on", "1"}
@@ -88,7 +88,7 @@ class Client:
     ) -> "Slot | None":
         """Take a slot for one piece of work; None: there was none in time. `keep`: it stays when this process dies."""
         events = self.events(path, identifier)
-        told = {} if events.on_position is None else {"on_position": events.on_position}
+        listening = {} if events.on_position is None else {"on_position": events.on_position}
         try:
             hold = self.call(
                 "hold",
@@ -97,7 +97,7 @@ class Client:
                 max_concurrency=max_concurrency,
                 timeout=timeout,
                 ephemeral_lease=not keep,
-                **told,
+                **listening,
             )
         except CommandExecutionError as err:
             if isinstance(err.__cause__, TimedOut):
@@ -190,5 +190,5 @@ class Slot:
 
 
 def _about(path: object, identifier: object, reason: object) -> str:
-    said = f", because: {' '.join(str(reason).split())}" if reason else ""
-    return f"{path}, {text_of(identifier)}{said}"
+    because = f", because: {' '.join(str(reason).split())}" if reason else ""
+    return f"{path}, {text_of(identifier)}{because}"

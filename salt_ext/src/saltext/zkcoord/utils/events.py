@@ -39,7 +39,7 @@ class Events:
     ) -> None:
         """Take what the calling module has: functions, options, configuration. The clock for ``waited`` starts now."""
         self._began = time.monotonic()
-        self._told: int | None = None
+        self._reported: int | None = None
         self._about = {"path": path, "identifier": text_of(identifier)}
         self._send = salt.get("event.send") if _has_bus(opts) and _are_wanted(configuration, profile) else None
         if self._send is not None:  # else it is not worth the asking: Salt's options are slow to answer
@@ -71,9 +71,9 @@ class Events:
         return None if self._send is None else self._waits
 
     def _waits(self, position: int) -> None:
-        if position == self._told:
+        if position == self._reported:
             return
-        self._told = position
+        self._reported = position
         self.tell("waiting", position=position, waited=self.waited)
 
 

@@ -63,11 +63,11 @@ class Guard:
     def _end_descendants(self) -> None:
         for end, limit in ((psutil.Process.terminate, _GRACE), (psutil.Process.kill, _KILLED)):
             deadline = time.monotonic() + limit
-            told: set[psutil.Process] = set()
+            signalled: set[psutil.Process] = set()
             while started := [process for process in _descendants() if process not in self._before]:
                 for process in started:
-                    if process not in told:
-                        told.add(process)
+                    if process not in signalled:
+                        signalled.add(process)
                         _quietly(lambda process=process, end=end: end(process))
                 if time.monotonic() > deadline:
                     break
@@ -84,9 +84,9 @@ def _descendants() -> list[psutil.Process]:
     return [process for process in found if _quietly(process.status) not in (None, psutil.STATUS_ZOMBIE)]
 
 
-def _quietly(look: Callable[[], Any]) -> Any:
+def _quietly(query: Callable[[], Any]) -> Any:
     """Answer ``None`` for a process that is gone by now."""
     try:
-        return look()
+        return query()
     except psutil.Error:
         return None

@@ -23,7 +23,7 @@ def run(ensemble: Ensemble, quick: bool) -> Report:
     """Read pools with ever more holders, and a party."""
     rounds, warm_up = (3, 1) if quick else (60, 40)
     columns = ("call", "who", "median ms", "p99 ms", "times zkcoord's", "requests a call")
-    report, modules = Report([Table("reading", "Reading", columns)]), load()
+    report, modules = Report([Table("queries", "Reading", columns)]), load()
     hosts, counter = follower(ensemble), Requests(ensemble)
     medians: dict[tuple[str, str], float] = {}
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""The floor of a machine: one request at a time over a blocking socket, with nothing around it."""
+"""A bare client: one request at a time over a blocking socket. What it takes, no client can do without."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ANY_VERSION = struct.pack(">i", -1)
 _NO_WATCH = b"\0"
 
 
-class Floor:
+class BareClient:
     """A session of the barest client there can be. It never pings, so it must be kept busy."""
 
     def __init__(self, address: str, session_timeout_ms: int = 60_000) -> None:
@@ -23,7 +23,7 @@ class Floor:
         self._send(struct.pack(">iqiq", 0, 0, session_timeout_ms, 0) + _text(b"\0" * 16) + b"\0")
         self._receive()
 
-    def __enter__(self) -> Floor:
+    def __enter__(self) -> BareClient:
         """Return the session, which is open."""
         return self
 

@@ -1,6 +1,6 @@
-"""Marks in the transaction order: a write of which the writer learns the zxid.
+"""Stamps in the transaction order: a write of which the writer learns the zxid.
 
-A call that is answered before a mark was done before it in the ensemble's own order, whatever any clock says. This
+A call that is answered before a stamp was done before it in the ensemble's own order, whatever any clock says. This
 speaks the protocol itself, on a socket, so that it works in a forked child and costs a contender hardly anything.
 """
 
@@ -21,17 +21,17 @@ _PAUSE = 0.05
 _SET_DATA = 5
 
 
-class Marks:
+class Stamps:
     """A session of its own, made anew whenever it is lost."""
 
     def __init__(self, hosts: str) -> None:
-        """Nothing is opened before the first mark. `hosts` must lead to the servers without a detour."""
+        """Nothing is opened before the first stamp. `hosts` must lead to the servers without a detour."""
         self._servers = hosts.split(",")
         random.Random(os.getpid()).shuffle(self._servers)
         self._turns = itertools.cycle(self._servers)
         self._socket: socket.socket | None = None
 
-    def mark(self, text: str) -> int:
+    def stamp(self, text: str) -> int:
         """Write `text` into the order, and return where: its zxid. Tries until a server answers."""
         while True:
             try:

@@ -1,4 +1,4 @@
-"""The same at a distance: every byte is 10 ms on its way to the server, and 10 ms back."""
+"""The same with servers that are far away: every byte is 10 ms on its way to the server, and 10 ms back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench import fresh, handover
 from bench.locks import NATIVE, OURS, RAW, STOCK, TWO_READS, contenders, follower
 from bench.measure import Report, Table, Target, interleave
 from bench.modules import load
-from bench.reading import fill
+from bench.queries import fill
 from bench.workers import Crew
 
 ONE_WAY = 0.010
@@ -40,7 +40,7 @@ class Delay:
 def run(ensemble: Ensemble, quick: bool) -> Report:
     """Lock, unlock, read and hand over through a delaying proxy."""
     columns = ("call", "who", "median ms", "p99 ms", "round trips")
-    report = Report([Table("distance", f"At {2000 * ONE_WAY:g} ms round trip", columns)])
+    report = Report([Table("far-servers", f"At {2000 * ONE_WAY:g} ms round trip", columns)])
     near = follower(ensemble)
     rounds, warm_up = (2, 1) if quick else (15, 5)
     with Crew([(Delay, int(near.rpartition(":")[2]))]) as crew:

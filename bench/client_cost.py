@@ -22,12 +22,13 @@ hosts, cycles, kind = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 if kind == "zkcoord":
     import zkcoord
     given = {"zk_hosts": hosts, "identifier": "a", "ephemeral_lease": True}
-    lock, unlock = (lambda: zkcoord.lock("/spent/ours", **given)), (lambda: zkcoord.unlock("/spent/ours", **given))
+    path = "/client-cost/ours"
+    lock, unlock = (lambda: zkcoord.lock(path, **given)), (lambda: zkcoord.unlock(path, **given))
 else:
     from kazoo.client import KazooClient
     client = KazooClient(hosts, timeout=60)
     client.start()
-    semaphore = client.Semaphore("/spent/kazoo", "a")
+    semaphore = client.Semaphore("/client-cost/kazoo", "a")
     lock, unlock = semaphore.acquire, semaphore.release
 def usage():
     it = resource.getrusage(resource.RUSAGE_SELF)
@@ -46,7 +47,7 @@ COLUMNS = ("who", "ms a cycle", "user CPU ms", "system CPU ms", "context switche
 
 def run(ensemble: Ensemble, quick: bool) -> Report:
     """Run cycles in a process of their own, and again under strace."""
-    report = Report([Table("spent", "One lock and unlock, at the client", COLUMNS)])
+    report = Report([Table("client-cost", "One lock and unlock, at the client", COLUMNS)])
     cycles = 20 if quick else 500
     if not shutil.which("strace"):
         raise BenchError("strace is missing; on Debian: apt-get install strace")
