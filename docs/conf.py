@@ -1,13 +1,18 @@
 """Sphinx: `make docs`, where warnings are errors."""
 
+import sys
 from importlib.metadata import version as installed
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
 project = "zkcoord"
 author = "the zkcoord founders"
 copyright = "2026, the zkcoord founders"
 release = installed("zkcoord")
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon"]
+# `rust_header` is in docs/_extensions: the headers of the recipes are a part of the manual.
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "rust_header"]
 # Sections of the docstrings of `zkcoord` that are lists of parameters as well.
 napoleon_custom_sections = [("Connection", "params_style"), ("Ending a call", "params_style")]
 napoleon_numpy_docstring = False

@@ -43,8 +43,8 @@ const SHA1_LEN: usize = 20;
 /// Bytes of a whole ACL. A server hangs up on a request beyond 1 MiB, and does not say why.
 const LIMIT: usize = 64 * 1024;
 
-/// One value of an ACL dict. Anything fits, so that what does not belong is refused here, by its
-/// key, and never echoed: it might be a password.
+/// One value of an ACL dict. A value of any type fits, so that one of a wrong type is refused here, by its key. No
+/// value is echoed: it might be a password.
 #[derive(Clone)]
 pub enum Field {
     /// A permission.
@@ -55,7 +55,7 @@ pub enum Field {
     Number(i64),
     /// Nothing, the same as no key.
     Nothing,
-    /// What does not belong.
+    /// A value of any other type.
     Other,
 }
 

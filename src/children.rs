@@ -7,7 +7,8 @@ use zookeeper_client as zk;
 
 use crate::session::{Attempt, Failure, Reply, Session};
 
-/// Bytes of the paths that are read with one request. A server hangs up on a request beyond 1 MiB, and does not say why.
+/// Bytes of the paths that are read with one request. A server hangs up on a request beyond 1 MiB, and does not say
+/// why.
 const PATHS_AT_ONCE: usize = 512 * 1024;
 /// Bytes that a request has for each path beside the path.
 const HEAD: usize = 16;
@@ -15,7 +16,7 @@ const HEAD: usize = 16;
 /// The data and the stat of a child, or why it could not be read.
 pub(crate) type Read = Reply<(Vec<u8>, zk::Stat)>;
 
-/// A znode that is not there is an answer.
+/// `None` for a znode that is not there, in place of an error.
 pub(crate) fn or_missing<T>(result: Reply<T>) -> Reply<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -24,8 +25,8 @@ pub(crate) fn or_missing<T>(result: Reply<T>) -> Reply<Option<T>> {
     }
 }
 
-/// The names of a znode's children, as new as the leader's state: a server that lags shows what others were told
-/// before. A znode that is not there has none.
+/// The names of a znode's children, as new as the leader's state when this was asked: also on a server that lags
+/// behind. A znode that is not there has none.
 pub(crate) async fn list(session: &Session, path: &str) -> Attempt<Vec<String>> {
     let (synced, listed) = join(session.sync(path), session.list_children(path)).await;
     let refused = |error| session.failure(&error, "read", path);

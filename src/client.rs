@@ -1,4 +1,7 @@
-//! A caller's handle on an ensemble: a session when one is needed, and attempts repeated until there is an answer.
+//! A caller's handle on an ensemble: a session when one is needed, and the one loop that tries again.
+//!
+//! An attempt that lost its reply is repeated in the same session while that lives, and in a new one after that. An
+//! attempt must be such that repeating it does no harm; what it does to that end is in the table of its recipe.
 
 use std::future::Future;
 use std::sync::{Arc, PoisonError};
@@ -26,9 +29,9 @@ pub struct Client {
 /// How an outage ends a call, once the call has had a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outage {
-    /// After as long as an ensemble is looked for.
+    /// After the time in which an ensemble has to answer. Calls that only want an answer use it.
     IsLimited,
-    /// With the call's own time only: it waits for others anyway.
+    /// When the call's own time is up. Calls that wait for other contenders use it.
     IsOutlasted,
 }
 
@@ -102,7 +105,7 @@ impl Client {
                     Some(session) => session.clone(),
                     None => {
                         let _opening = self.reservation.shared.opening();
-                        // Apart, because it is much, and rare: every call would carry room for it.
+                        // Boxed, because opening is rare and its future is large: every call would carry room for it.
                         let opened = Box::pin(Session::open(&self.identity, path, &findings)).await?;
                         self.sessions.tend(&self.reservation.shared, opened.id(), self.identity.idle_timeout);
                         held.insert(opened).clone()
@@ -112,7 +115,7 @@ impl Client {
                 if !self.connected(&session, &findings).await {
                     continue;
                 }
-                // It may have moved to a server that does not do SASL since it was opened.
+                // The session may have moved since to a server that does not do SASL.
                 match session.checked().await {
                     Ok(Some(session)) => return Ok(session),
                     Ok(None) => return Err(auth_failed(&self.identity, path, UNKNOWN)),
@@ -130,7 +133,8 @@ impl Client {
         }
     }
 
-    /// As [`Session::connected`]. What the client lacks to connect again is noted: it only tries on.
+    /// As [`Session::connected`]. Meanwhile the findings say which tickets are missing: the protocol client only tries
+    /// on.
     async fn connected(&self, session: &Session, findings: &Findings) -> bool {
         #[cfg(feature = "gssapi")]
         if self.identity.has_ticket() {
@@ -143,12 +147,13 @@ impl Client {
         session.connected().await
     }
 
-    /// Runs `attempt` until it has an answer: on the same session while that lives, on a new one after that. It is the
-    /// only place that decides what is tried again.
+    /// Runs `attempt` until it has an answer: in the same session while that lives, and in a new one after that.
+    /// Nothing else in this crate decides whether an attempt is repeated.
     ///
     /// # Errors
-    /// [`Cut`], with the attempt dropped where it stood. In it: the attempt's own final error, or
-    /// [`Error::Unreachable`], [`Error::AuthFailed`], [`Error::Tls`], [`Error::Cancelled`] where no session is to be had.
+    /// [`Cut`] where the time is up or the caller gives up, with the attempt dropped where it stood. Within the result:
+    /// the attempt's own final error, or [`Error::Unreachable`], [`Error::AuthFailed`], [`Error::Tls`],
+    /// [`Error::Cancelled`] where no session is to be had.
     pub(crate) async fn attempts<T, F, A>(
         &self,
         budget: &Budget,
@@ -166,7 +171,7 @@ impl Client {
                 let limit = if outlasts { Deadline::NEVER } else { Deadline::after(Instant::now(), budget.reach()) };
                 let session = self.session_within(limit, budget, path).await?;
                 outlasts = outage == Outage::IsOutlasted;
-                // Who closes a session does not wait for those who use it.
+                // Closing a session does not wait for the attempts in it.
                 let closing = session.closing();
                 let attempted = tokio::select! {
                     biased;
@@ -193,8 +198,8 @@ impl Client {
         self.write(budget, path, &Unacknowledged::new(UNCHANGED), attempt).await
     }
 
-    /// As [`Client::answer`], for an attempt that may write and be repeated. Cut short with a reply
-    /// missing, the error says so.
+    /// As [`Client::answer`], for an attempt that may write and be repeated. Where it is cut short while a write is
+    /// unacknowledged, the error says what that means for the caller.
     pub(crate) async fn write<T, F, A>(
         &self,
         budget: &Budget,

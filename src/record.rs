@@ -1,10 +1,12 @@
-//! A znode whose data is read, decided over, and written if it is still what was read.
+//! A record: a znode that is read, decided over, and written if it is still the version that was read.
 //!
-//! | step | reply lost | session gone | caller gives up |
-//! | --- | --- | --- | --- |
-//! | read | read again | read again in a new session | nothing was changed |
-//! | write if the version is the one read | read: the next version with that data is this write | as when the reply is lost | the error says that it may have been written |
-//! | create what is missing | read: version 0 with that data is as good as this creation | as when the reply is lost | as above |
+//! # Steps
+//!
+//! | step | reply lost | session gone | caller gives up | process stopped |
+//! | --- | --- | --- | --- | --- |
+//! | read | read again | read again in a new session | nothing was changed | nothing was changed |
+//! | write if the version is the one read | read: the next version with that data is this write | as when the reply is lost | the error says that the record may have been written | the record was written, or not |
+//! | create what is missing | read: version 0 with that data is as good as this creation | as when the reply is lost | as above | as above |
 //!
 //! A write that a server carries out late changes nothing: by then the version is another, or it is the very write that
 //! was wanted. Where more than one write has come in between, what became of this one cannot be told, and it is not
@@ -21,7 +23,7 @@ use crate::error::Result;
 use crate::path;
 use crate::session::{Attempt, Failure, Session, Unacknowledged};
 
-/// What the data of a znode stands for.
+/// A value in the data of a record.
 pub(crate) trait Stored: Sized {
     /// Reads the data.
     ///
@@ -33,7 +35,7 @@ pub(crate) trait Stored: Sized {
     fn encode(&self) -> Vec<u8>;
 }
 
-/// What is to become of a record, and what the caller is told then.
+/// What to do with a record, and the answer for the caller once that is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decision<T, R> {
     /// Nothing is written.
@@ -73,8 +75,8 @@ impl<'a, R: Clone> Record<'a, R> {
     /// Reads the record, decides, and writes. `decide` is pure: it may be asked again, about what others have written.
     ///
     /// # Errors
-    /// What `decode` and `decide` say. [`Failure::Lost`] where somebody else was faster, or a reply was lost: call it
-    /// again. [`crate::error::Error::ConnectionLost`] where what became of a lost write cannot be told.
+    /// Those of `decode` and `decide`. [`Failure::Lost`] where somebody else was faster, or a reply was lost: then this
+    /// is called again. [`crate::error::Error::ConnectionLost`] where what became of a lost write cannot be told.
     pub(crate) async fn update<T: Stored>(
         &self,
         session: &Session,
@@ -103,7 +105,7 @@ impl<'a, R: Clone> Record<'a, R> {
         written.map(|()| answer)
     }
 
-    /// What a write whose reply was lost has come to, if that can be seen by now.
+    /// The answer for a write whose reply was lost, if the record shows by now that it was carried out.
     fn resolved(
         &self,
         session: &Session,
@@ -117,7 +119,8 @@ impl<'a, R: Clone> Record<'a, R> {
         if let Some(own) = pending.iter().find(|own| own.becomes == stat.version && own.data == *data) {
             return Ok(Some(own.answer.clone()));
         }
-        // Not yet written, or never: the next write has the same version to go by, and only one of the two can be.
+        // It is not written yet, or never will be. The next write checks the same version, so that only one of the two
+        // can be carried out.
         if pending.iter().all(|own| own.becomes == stat.version.wrapping_add(1)) {
             return Ok(None);
         }

@@ -1,8 +1,8 @@
 //! Single znodes: create, read, write, delete, and their ACLs.
 //!
-//! A write whose reply was lost is never repeated. Where the outcome can be told from what is there it is: an ephemeral
-//! znode names its session, and a znode that is gone is deleted. Where it cannot (a persistent or sequential znode was
-//! created, a version was given, somebody may have written since) the error says so.
+//! A write whose reply was lost is never repeated. What is there may tell its outcome: an ephemeral znode names its
+//! session, and a znode that is gone was deleted. Where it does not, because a persistent or sequential znode was
+//! created, because a version was given, or because somebody may have written since, the error says so.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +20,7 @@ use crate::wait::Budget;
 /// Bytes of a request, which is the servers' own `jute.maxbuffer` unless they were told otherwise. On a longer one
 /// they hang up, and do not say why.
 const REQUEST_LIMIT: usize = 0xf_ffff;
-/// What a request to create or to write has beside path, data and ACL: its kind, and the lengths of all.
+/// Bytes of a request to create or to write besides path, data and ACL: its kind, and the lengths of the others.
 const HEAD: usize = 24;
 
 /// Requests of one call that are on their way together.
@@ -28,14 +28,14 @@ const AT_ONCE: usize = 500;
 
 const UNKNOWN: &str = "whether the znode was changed is not known; look before trying again";
 
-/// What to create.
+/// A znode that is to be created.
 #[derive(Clone, Debug)]
 pub struct New {
     /// The full path.
     pub path: String,
     /// The data.
     pub data: Vec<u8>,
-    /// What it permits; empty for everything to everybody.
+    /// The ACL; empty for everything to everybody.
     pub acl: acl::List,
     /// Whether it ends with the session.
     pub ephemeral: bool,
@@ -60,7 +60,7 @@ impl New {
     }
 }
 
-/// Refuses what no server would take.
+/// Refuses a request that is too long for a server.
 fn check_size(path: &str, data: &[u8], acl: &[zk::Acl]) -> Result<()> {
     let entries: usize = acl.iter().map(|entry| 12 + entry.scheme().len() + entry.id().len()).sum();
     if HEAD + path.len() + data.len() + entries > REQUEST_LIMIT {
@@ -71,11 +71,20 @@ fn check_size(path: &str, data: &[u8], acl: &[zk::Acl]) -> Result<()> {
     Ok(())
 }
 
-/// Creates a znode; its full path.
+/// Creates a znode: its full path, with the sequence that the server has added to a sequential one.
 ///
 /// # Errors
-/// [`Error::Argument`] where a server would hang up over the length of it; [`Error::NodeExists`]; [`Error::NoNode`] of a parent; [`Error::ConnectionLost`] for a sequential one
-/// whose name was lost; [`Error::NoAuth`], [`Error::Unreachable`], [`Error::Cancelled`], and so on.
+/// [`Error::Argument`] where the request is too long for a server; [`Error::NodeExists`]; [`Error::NoNode`] of a
+/// parent; [`Error::NoAuth`], [`Error::AuthFailed`], [`Error::Unreachable`], [`Error::ConnectionLost`],
+/// [`Error::Cancelled`], [`Error::Server`].
+///
+/// # Cancellation
+/// The error says whether the znode may have been created.
+///
+/// # Lost connection
+/// The request is repeated. A znode that is there then is this one if it is ephemeral and belongs to a session of this
+/// call. A persistent one does not tell who has created it, and the name of a sequential one is lost: the error is
+/// [`Error::ConnectionLost`].
 pub async fn create(client: &Client, new: &New, budget: &Budget) -> Result<String> {
     check_size(&new.path, &new.data, &new.acls())?;
     let unacknowledged = Unacknowledged::new(UNKNOWN);
@@ -133,10 +142,16 @@ async fn create_on(session: &Session, new: &New, unacknowledged: &Unacknowledged
     Ok(path)
 }
 
-/// Whether a znode exists, be it readable or not.
+/// Whether a znode exists, also where the caller may not read it.
 ///
 /// # Errors
-/// [`Error::NoAuth`], [`Error::Unreachable`], [`Error::Cancelled`], [`Error::Server`].
+/// [`Error::NoAuth`], [`Error::AuthFailed`], [`Error::Unreachable`], [`Error::Cancelled`], [`Error::Server`].
+///
+/// # Cancellation
+/// Nothing was changed.
+///
+/// # Lost connection
+/// The request is repeated while the time in `budget` lasts.
 pub async fn exists(client: &Client, path: &str, budget: &Budget) -> Result<bool> {
     let attempt = |session: Session| async move {
         let (synced, stat) = join(session.sync(path), session.check_stat(path)).await;
@@ -155,6 +170,12 @@ pub async fn exists(client: &Client, path: &str, budget: &Budget) -> Result<bool
 ///
 /// # Errors
 /// [`Error::NoNode`], and those of [`exists`].
+///
+/// # Cancellation
+/// Nothing was changed.
+///
+/// # Lost connection
+/// The request is repeated while the time in `budget` lasts.
 pub async fn get(client: &Client, path: &str, budget: &Budget) -> Result<Vec<u8>> {
     let attempt = |session: Session| async move {
         let (synced, read) = join(session.sync(path), session.get_data(path)).await;
@@ -169,6 +190,12 @@ pub async fn get(client: &Client, path: &str, budget: &Budget) -> Result<Vec<u8>
 ///
 /// # Errors
 /// [`Error::NoNode`], and those of [`exists`].
+///
+/// # Cancellation
+/// Nothing was changed.
+///
+/// # Lost connection
+/// The request is repeated while the time in `budget` lasts.
 pub async fn children(client: &Client, path: &str, budget: &Budget) -> Result<Vec<String>> {
     let attempt = |session: Session| async move {
         let (synced, listed) = join(session.sync(path), session.list_children(path)).await;
@@ -183,6 +210,12 @@ pub async fn children(client: &Client, path: &str, budget: &Budget) -> Result<Ve
 ///
 /// # Errors
 /// [`Error::NoNode`], and those of [`exists`].
+///
+/// # Cancellation
+/// Nothing was changed.
+///
+/// # Lost connection
+/// The request is repeated while the time in `budget` lasts.
 pub async fn acl(client: &Client, path: &str, budget: &Budget) -> Result<acl::List> {
     let attempt = |session: Session| async move {
         let (synced, read) = join(session.sync(path), session.get_acl(path)).await;
@@ -193,16 +226,23 @@ pub async fn acl(client: &Client, path: &str, budget: &Budget) -> Result<acl::Li
     client.answer(budget, path, attempt).await
 }
 
-/// Sets the data of a znode, if it is at `version`; -1 stands for any.
+/// Writes the data of a znode, if it is at `version`; -1 stands for any. Returns the znode's stat after that.
 ///
 /// # Errors
-/// [`Error::Argument`] as [`create`]; [`Error::NoNode`], [`Error::BadVersion`], [`Error::ConnectionLost`] where a version was given and the
-/// reply was lost, and those of [`exists`].
+/// [`Error::Argument`] where the request is too long for a server; [`Error::NoNode`], [`Error::BadVersion`],
+/// [`Error::ConnectionLost`], and those of [`exists`].
+///
+/// # Cancellation
+/// The error says whether the znode may have been changed.
+///
+/// # Lost connection
+/// The request is not repeated. Without a version, a znode that is as the write leaves it counts as written. Otherwise
+/// somebody may have written since, and the error is [`Error::ConnectionLost`].
 pub async fn set(client: &Client, path: &str, data: &[u8], version: i32, budget: &Budget) -> Result<zk::Stat> {
     check_size(path, data, &[])?;
     let there = |session: Session| async move {
         let read = session.get_data(path).await.map_err(|error| failure(&session, &error, "read", path, version))?;
-        // Whoever has written it, it holds what was to be written.
+        // The znode holds what was to be written, whoever has written it.
         Ok((version < 0 && read.0 == data).then_some(read.1))
     };
     let send = |session: Session, unacknowledged: Arc<Unacknowledged>| async move {
@@ -212,10 +252,17 @@ pub async fn set(client: &Client, path: &str, data: &[u8], version: i32, budget:
     write_once(client, path, budget, send, there).await
 }
 
-/// Sets the ACL of a znode, if that is at `version`; -1 stands for any.
+/// Writes the ACL of a znode, if that is at `version`; -1 stands for any. Returns the znode's stat after that.
 ///
 /// # Errors
 /// As [`set`].
+///
+/// # Cancellation
+/// The error says whether the znode may have been changed.
+///
+/// # Lost connection
+/// The request is not repeated. Without a version, a znode that is as the write leaves it counts as written. Otherwise
+/// somebody may have written since, and the error is [`Error::ConnectionLost`].
 pub async fn set_acl(client: &Client, path: &str, acl: &[zk::Acl], version: i32, budget: &Budget) -> Result<zk::Stat> {
     let there = |session: Session| async move {
         let read = session.get_acl(path).await.map_err(|error| failure(&session, &error, "read", path, version))?;
@@ -228,9 +275,8 @@ pub async fn set_acl(client: &Client, path: &str, acl: &[zk::Acl], version: i32,
     write_once(client, path, budget, send, there).await
 }
 
-/// Sends a write, and sends it again only where the first cannot have been carried out. After a lost reply `there` is
-/// asked whether the znode is as the write leaves it; if it is not, somebody may have written since, and the caller is
-/// told that the outcome is not known.
+/// Sends a write once. After a lost reply `there` is asked whether the znode is as the write leaves it. If it is not,
+/// somebody may have written since, and the error says that the outcome is not known.
 async fn write_once<T, S, F, L, G>(client: &Client, path: &str, budget: &Budget, send: S, there: L) -> Result<T>
 where
     S: Fn(Session, Arc<Unacknowledged>) -> F,
@@ -252,12 +298,19 @@ where
     client.write(budget, path, &unacknowledged, attempt).await
 }
 
-/// Deletes a znode, if it is at `version` (-1 stands for any), and with `recursive` all below it;
-/// then one that is not there is fine.
+/// Deletes a znode, if it is at `version`; -1 stands for any. With `recursive` all znodes below it are deleted first,
+/// and a znode that is not there is no error.
 ///
 /// # Errors
-/// [`Error::NoNode`], [`Error::BadVersion`], [`Error::Server`] where it has children, and those of
-/// [`exists`]. A recursive delete that fails may have removed a part.
+/// [`Error::NoNode`], [`Error::BadVersion`], [`Error::Server`] where it has children, and those of [`exists`]. A
+/// recursive delete that fails may have deleted a part.
+///
+/// # Cancellation
+/// The error says whether znodes may have been deleted.
+///
+/// # Lost connection
+/// The request is not repeated. A znode that is gone counts as deleted; for one that is there the error is
+/// [`Error::ConnectionLost`].
 pub async fn delete(client: &Client, path: &str, version: i32, recursive: bool, budget: &Budget) -> Result<()> {
     let gone = |session: Session| async move {
         let (synced, stat) = join(session.sync(path), session.check_stat(path)).await;

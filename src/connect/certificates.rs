@@ -1,4 +1,4 @@
-//! The certificates and the key of a session, from their files.
+//! The certificates and the key of a session: read from their files, and checked that they fit together.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -23,7 +23,7 @@ const ENCRYPTED: (&str, &str) = ("-----BEGIN ENCRYPTED PRIVATE KEY-----", "-----
 /// In keys that OpenSSL encrypted before it knew PKCS #8, with one round of MD5.
 const ENCRYPTED_BADLY: &str = "Proc-Type: 4,ENCRYPTED";
 
-/// What a session's TLS is made of, checked.
+/// The certificates and the key of a session, checked.
 pub(crate) struct Material {
     authorities: String,
     client: Option<(String, Zeroizing<String>)>,
@@ -70,8 +70,8 @@ impl Material {
         })
     }
 
-    /// For one handshake that is made only to see why it fails. The error is then a text for people, and the server's
-    /// wish for a certificate is noted.
+    /// The configuration for one handshake that a probe makes to learn why it fails. Its error is a text for people,
+    /// and [`Asked`] tells whether the server asked for a certificate.
     pub(crate) fn explaining(&self) -> (Arc<ClientConfig>, Arc<Asked>) {
         let mut config = self.explaining.clone();
         let asked = Arc::new(Asked { client: config.client_auth_cert_resolver, sent: AtomicU8::new(NOT_ASKED) });
@@ -81,7 +81,7 @@ impl Material {
         (Arc::new(config), asked)
     }
 
-    /// The same, for the protocol client.
+    /// The same certificates and key, for the protocol client.
     pub(crate) fn options(&self) -> Result<zk::TlsOptions> {
         let refused = |error: zk::Error| Error::argument("ca_certs", error.to_string());
         let mut options = zk::TlsOptions::new().with_pem_ca(&self.authorities).map_err(refused)?;

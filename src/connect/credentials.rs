@@ -3,12 +3,12 @@
 use crate::connect::secret::Secret;
 use crate::error::{Error, Result};
 
-/// What one source says of the caller. `None` is not said.
+/// What one source gives of the caller's user. `None` is not given.
 #[derive(Clone, Debug, Default)]
 pub struct UserSource {
     /// The authentication scheme: `digest`, or `sasl`.
     pub scheme: Option<String>,
-    /// How SASL is done.
+    /// The mechanism of SASL: `DIGEST-MD5`, or `GSSAPI`.
     pub mechanism: Option<String>,
     /// The user.
     pub username: Option<String>,
@@ -17,7 +17,7 @@ pub struct UserSource {
 }
 
 impl UserSource {
-    /// What is said here, and where nothing is said what `other` says.
+    /// These settings, and those of `other` where none is given here.
     pub(crate) fn or(self, other: Self) -> Self {
         Self {
             scheme: self.scheme.or(other.scheme),
@@ -28,7 +28,7 @@ impl UserSource {
     }
 }
 
-/// Whom a session belongs to.
+/// The user whom a session belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Credentials {
     Digest {

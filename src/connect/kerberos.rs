@@ -1,6 +1,6 @@
-//! Tickets for the servers, before the protocol client asks for them: it does not say why it gets none, and it asks in
-//! the middle of its work, so that a KDC which does not answer holds up all sessions of the process. The tickets that
-//! are got here it finds in the cache.
+//! Tickets for the servers, got before the protocol client asks for them. The protocol client does not say why it gets
+//! none, and it asks in the middle of its work, so that a KDC which does not answer would hold up all sessions of the
+//! process. It finds the tickets that are got here in the cache.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -20,7 +20,7 @@ use crate::connect::probe::{grouped, Findings};
 use crate::connect::settings::Identity;
 use crate::error::{Error, Result};
 
-/// Between two questions: at first, and most.
+/// The pause between two questions to the KDC: the first, and the longest.
 const PAUSE: Duration = Duration::from_millis(250);
 const MOST: Duration = Duration::from_secs(30);
 
@@ -64,7 +64,8 @@ pub(crate) async fn note_missing_tickets(identity: &Identity, findings: &Finding
     }
 }
 
-/// Whether there is a ticket for a server, whether there will be none for any, and why. It is noted, too.
+/// Whether there is a ticket for a server, whether it is certain that there will be none for any, and why. The findings
+/// say why as well.
 async fn ask(identity: &Identity, findings: &Findings) -> (bool, bool, String) {
     let note = |finding: Option<String>| *findings.lock().unwrap_or_else(PoisonError::into_inner) = finding;
     let hosts: BTreeSet<&str> = identity.servers.iter().map(|server| host(server)).collect();
@@ -72,10 +73,10 @@ async fn ask(identity: &Identity, findings: &Findings) -> (bool, bool, String) {
     note(Some(format!("no answer from Kerberos yet about tickets for {named}; check that the realm's KDC runs")));
     let asking = hosts.iter().map(|host| {
         let host = (*host).to_owned();
-        // It reads files, and waits for the KDC.
+        // Asking reads files, and waits for the KDC.
         tokio::task::spawn_blocking(move || missing(&host))
     });
-    // What has panicked is left to the client.
+    // A question that has panicked is left to the protocol client.
     let missing: Vec<Option<Missing>> = join_all(asking).await.into_iter().map(|it| it.unwrap_or(None)).collect();
     let is_enough = missing.iter().any(Option::is_none);
     let is_certain = missing.iter().flatten().all(|missing| !missing.may_pass);
@@ -86,7 +87,7 @@ async fn ask(identity: &Identity, findings: &Findings) -> (bool, bool, String) {
     (is_enough, is_certain, reason)
 }
 
-/// Gets a ticket as the protocol client does, into the cache; why there is none.
+/// Gets a ticket as the protocol client does, into the cache. `None`: there is one.
 fn missing(host: &str) -> Option<Missing> {
     let ticket = || {
         let target = Name::new(format!("zookeeper@{host}").as_bytes(), Some(&GSS_NT_HOSTBASED_SERVICE))?;

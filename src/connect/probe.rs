@@ -1,7 +1,9 @@
-//! Why no server can be used, where that is certain. The protocol client goes on to the next server, and does not say.
+//! Why no server can be used, where that is certain. The protocol client goes on to the next server, and does not say
+//! why.
 //!
-//! A server that is not there may come back. One that shows a certificate which cannot be accepted, that does not accept
-//! ours, or that speaks TLS to a client that does not, or the reverse, will do so again.
+//! A server that is not there may come back. A server that shows a certificate which cannot be accepted, that does not
+//! accept ours, or that speaks TLS where the client does not, or the reverse, will do so again. So each server is
+//! probed, on a connection of its own.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -20,11 +22,11 @@ use crate::connect::settings::Identity;
 use crate::connect::tls::server_name;
 use crate::error::Error;
 
-/// How long the client is left to itself: a server that can be used needs milliseconds.
+/// How long the protocol client tries alone, before the servers are probed. A usable server needs milliseconds.
 const GRACE: Duration = Duration::from_millis(500);
 /// How long a server may take to show what it is, in plain text and then in TLS.
 const LIMIT: Duration = Duration::from_secs(1);
-/// Most between two looks. An outage may last, and those who wait may be many.
+/// The longest pause between two probes. An outage may last, and many may wait for its end.
 const MOST: Duration = Duration::from_secs(30);
 /// Every server answers it, if only to say that it is not allowed. It is as long as the header of a TLS record, without
 /// which a server that wants TLS waits for more.
@@ -32,7 +34,7 @@ const QUESTION: &[u8] = b"srvr\n";
 /// The first byte of a TLS alert.
 const ALERT: u8 = 21;
 
-/// What is known against the servers, for a wait that runs out of time.
+/// What the probes have found, for the error of a wait that runs out of time.
 pub(crate) type Findings = Mutex<Option<String>>;
 
 /// Why credentials may have been refused.
@@ -53,7 +55,7 @@ pub(crate) fn why_silent(identity: &Identity) -> &'static str {
     }
 }
 
-/// Looks at all servers while a client tries to connect, until something is certain against each of them.
+/// Probes all servers while the protocol client tries to connect, until it is certain for each why it cannot be used.
 pub(crate) async fn certain_failure(
     identity: &Identity,
     material: Option<&Material>,
@@ -63,8 +65,8 @@ pub(crate) async fn certain_failure(
     loop {
         sleep(pause).await;
         pause = (pause * 2).min(MOST);
-        let looks = identity.servers.iter().map(|server| examine(server, material));
-        let found: Vec<_> = join_all(looks).await;
+        let probes = identity.servers.iter().map(|server| probe(server, material));
+        let found: Vec<_> = join_all(probes).await;
         let is_certain = found.iter().all(Option::is_some);
         let servers = identity.servers.iter().cloned().zip(found);
         let reason = grouped(servers.filter_map(|(server, finding)| Some((server, finding?))));
@@ -75,7 +77,7 @@ pub(crate) async fn certain_failure(
     }
 }
 
-/// Findings about servers as one line, in which each is told once.
+/// Findings about servers as one line, in which each finding comes once.
 pub(crate) fn grouped(findings: impl Iterator<Item = (String, String)>) -> String {
     let mut reasons: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (server, finding) in findings {
@@ -85,8 +87,8 @@ pub(crate) fn grouped(findings: impl Iterator<Item = (String, String)>) -> Strin
     reasons.collect::<Vec<_>>().join("; ")
 }
 
-/// What is certain against a server.
-async fn examine(server: &str, material: Option<&Material>) -> Option<String> {
+/// Why a server cannot be used, where that is certain.
+async fn probe(server: &str, material: Option<&Material>) -> Option<String> {
     let Some(material) = material else {
         let hello = ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
         let speaks_tls = !answers_in_plain_text(server).await

@@ -9,7 +9,7 @@ use zeroize::Zeroize;
 pub struct Secret(String);
 
 impl Secret {
-    /// The text itself, for those who send it.
+    /// The text itself, for a request that has to carry it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0

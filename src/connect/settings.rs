@@ -24,16 +24,16 @@ const MIN_CONNECT_TIMEOUT: Duration = Duration::from_millis(1);
 /// Calls that come one after the other shall share a session.
 const MIN_IDLE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// What one source (the call's arguments, or a profile) says. `None` is not said.
+/// The settings that one source gives: the arguments of a call, or a profile. `None` is not given.
 #[derive(Clone, Default)]
 pub struct Source {
     /// The connect string, whole or in pieces.
     pub hosts: Option<Vec<String>>,
     /// The caller.
     pub user: UserSource,
-    /// How the servers are made sure of.
+    /// How the caller makes sure of the servers.
     pub tls: TlsSource,
-    /// What every created znode permits.
+    /// The ACL of every znode that is created.
     pub default_acl: Option<Vec<acl::Entry>>,
     /// How long the servers keep a silent session.
     pub session_timeout: Option<Duration>,
@@ -49,7 +49,7 @@ impl fmt::Debug for Source {
     }
 }
 
-/// What makes two callers share a session, or not.
+/// The settings that decide whether two callers share a session: they do where all of these are equal.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Identity {
     pub(crate) servers: Vec<String>,
@@ -60,14 +60,14 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The connect string without a chroot, which is no matter to a session.
+    /// The connect string, without the chroot: sessions with different chroots are the same.
     #[must_use]
     pub fn hosts(&self) -> String {
         let scheme = if self.tls.is_some() { TLS } else { "" };
         self.servers.iter().map(|server| format!("{scheme}{server}")).collect::<Vec<_>>().join(",")
     }
 
-    /// Whether any host that the authority vouches for may pass for a server.
+    /// Whether any host with a certificate of the authority may pass for a server.
     #[must_use]
     pub fn is_unverified(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| !tls.verify_names)
@@ -100,11 +100,11 @@ impl fmt::Debug for Identity {
 /// Everything a call needs to know about its ensemble.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Who shares a session.
+    /// The settings that decide who shares a session.
     pub identity: Identity,
-    /// What comes before every path; empty for nothing.
+    /// The prefix of every path; empty for none.
     pub(crate) chroot: String,
-    /// What every created znode permits; empty for everything to everybody, as in kazoo.
+    /// The ACL of every znode that is created; empty for everything to everybody, as in kazoo.
     pub acl: acl::List,
     /// How long an ensemble is looked for.
     pub connect_timeout: Duration,
@@ -117,7 +117,8 @@ impl Hash for Settings {
 }
 
 impl Settings {
-    /// Merges the two sources key by key, and checks the outcome.
+    /// The settings of a call: what `explicit` gives, else what `profile` gives, key by key, else the defaults;
+    /// checked.
     ///
     /// # Errors
     /// [`Error::Argument`]: hosts that do not parse, an unknown scheme, a user without a password
@@ -174,7 +175,7 @@ impl Settings {
         Ok(if full.is_empty() { "/".to_owned() } else { full })
     }
 
-    /// What a caller below the chroot calls the znode at a full path.
+    /// The path by which a caller below the chroot knows the znode at a full path.
     #[must_use]
     pub fn shown(&self, full: &str) -> String {
         full.strip_prefix(&self.chroot).filter(|rest| !rest.is_empty()).unwrap_or("/").to_owned()

@@ -8,7 +8,7 @@ use crate::connect::hosts::host;
 use crate::connect::secret::Secret;
 use crate::error::{Error, Result};
 
-/// What one source says of TLS. `None` is not said.
+/// What one source gives of TLS. `None` is not given.
 #[derive(Clone, Debug, Default)]
 pub struct TlsSource {
     /// Whether to speak TLS at all.
@@ -17,16 +17,16 @@ pub struct TlsSource {
     pub ca_certs: Option<String>,
     /// The file with the client's certificate.
     pub certfile: Option<String>,
-    /// The file with the key to it; where that is not said, it is in the same file.
+    /// The file with the key of that certificate. Where it is not given, the key is in the file of the certificate.
     pub keyfile: Option<String>,
-    /// What an encrypted key is read with.
+    /// The password of an encrypted key.
     pub keyfile_password: Option<Secret>,
     /// Whether a server's name must be in its certificate.
     pub verify_certs: Option<bool>,
 }
 
 impl TlsSource {
-    /// What is said here, and where nothing is said what `other` says.
+    /// These settings, and those of `other` where none is given here.
     pub(crate) fn or(self, other: Self) -> Self {
         Self {
             use_ssl: self.use_ssl.or(other.use_ssl),
@@ -59,17 +59,18 @@ pub(crate) struct ClientCertificate {
     pub(crate) password: Option<Secret>,
 }
 
-/// How the servers are made sure of, and what the client shows them. Files are read when a session is opened.
+/// How the caller makes sure of the servers, and which certificate it shows them. The files are read when a session is
+/// opened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Tls {
     pub(crate) ca_certs: String,
     pub(crate) client: Option<ClientCertificate>,
-    /// Without it any name will do, but the authority must vouch for the server all the same.
+    /// Whether a server's name must be in its certificate. The authority must have issued the certificate in any case.
     pub(crate) verify_names: bool,
 }
 
 impl Tls {
-    /// `by_hosts`: what the connect string says, where it says whether to speak TLS.
+    /// Checks the settings against each other. `by_hosts`: whether the connect string asks for TLS, where it says so.
     pub(crate) fn resolve(source: TlsSource, by_hosts: Option<bool>) -> Result<Option<Self>> {
         match (source.use_ssl, by_hosts) {
             (Some(asked), Some(named)) if asked != named => {
@@ -103,7 +104,7 @@ impl Tls {
     }
 }
 
-/// The same as a name that a certificate can have.
+/// The host in `host:port`, as a name that a certificate can have.
 pub(crate) fn server_name(server: &str) -> Result<ServerName<'static>> {
     let host = host(server);
     ServerName::try_from(host.to_owned())

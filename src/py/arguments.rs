@@ -1,4 +1,4 @@
-//! Python values as the core's, and nothing decided: seconds, counts, flags, hosts, ACLs.
+//! Python values as values of the core: seconds, counts, flags, hosts, ACLs. Nothing is decided here.
 //!
 //! No value is ever echoed that could be a secret, and no bare `TypeError` leaves: a wrong type is an
 //! argument error like any other.
@@ -53,7 +53,7 @@ pub(super) fn scalar(argument: &'static str, value: &Bound<'_, PyAny>) -> Result
     }
 }
 
-/// Whose slot: any scalar. Nothing, and the empty text, mean the host's name.
+/// The identifier: any scalar. `None` and the empty text mean the host's name.
 pub(super) fn identifier(value: Given<'_, '_>) -> Result<String> {
     match value.map(|value| scalar("identifier", value)).transpose()? {
         Some(identifier) if !identifier.is_empty() => Ok(identifier),
@@ -186,7 +186,7 @@ fn field(value: &Bound<'_, PyAny>) -> acl::Field {
     }
 }
 
-/// `None`, empty text and empty lists leave a setting open, as in the stock module.
+/// Whether a setting is given: `None`, empty text and empty lists leave it open, as in the stock module.
 pub(super) fn is_given(value: &Bound<'_, PyAny>) -> bool {
     !value.is_none() && !value.len().is_ok_and(|length| length == 0)
 }

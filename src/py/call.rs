@@ -1,9 +1,9 @@
-//! The way into the core and out of it.
+//! One call from Python into the core: its arguments in, its answer or its exception out.
 //!
-//! A call's work is a task of the runtime, so that it goes on whatever happens to the thread that asked:
-//! an exception in a signal handler ends the wait in order, and never leaves work half done. The thread
-//! waits with the GIL released. On the main thread it looks for signals; off it Python shows none.
-//! Everywhere a wait ends when the interpreter finalises. No panic leaves.
+//! The work of a call is a task of the runtime. So it goes on whatever happens to the thread that asked: an exception
+//! in a signal handler ends the wait in order, and leaves no work half done. The thread waits with the GIL released.
+//! The main thread looks for signals while it waits; Python shows none to other threads. Every wait ends when the
+//! interpreter finalises. No panic reaches Python.
 
 use std::future::Future;
 use std::mem::forget;
@@ -28,14 +28,15 @@ use crate::error::{Error, Result};
 use crate::wait::deadline::Timeout;
 use crate::wait::{self, Budget};
 
-/// Between two looks for signals.
+/// The pause between two checks for signals.
 const TICK: Duration = Duration::from_millis(50);
-/// A listener is not told more often.
+/// A listener is not called more often.
 const TELL_EVERY: Duration = Duration::from_secs(1);
-/// A listener is told what it knows already after so long: what it raises shall end a wait in which nobody moves.
+/// A listener is called after so long with the position that it knows already, so that what it raises can end a wait in
+/// which no contender moves.
 const TELL_AGAIN: Duration = Duration::from_secs(3);
 
-/// A Python callable that is told the place in the queue, at most once a second.
+/// A Python callable that is called with the position in the queue, at most once a second.
 pub(super) struct Listener {
     positions: watch::Receiver<usize>,
     callable: Py<PyAny>,
@@ -43,7 +44,7 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// The listener, and what it listens to.
+    /// The listener, and where its positions go.
     pub(super) fn new(callable: &Bound<'_, PyAny>) -> Result<(watch::Sender<usize>, Self)> {
         if !callable.is_callable() {
             return Err(Error::argument("on_position", "must be callable"));
@@ -75,11 +76,11 @@ pub(super) struct Call {
 /// What a call does with its time.
 #[derive(Clone, Copy)]
 pub(super) enum Purpose {
-    /// It waits for something to happen.
+    /// It waits for something to happen, such as a free slot.
     Waits,
     /// It only wants an answer.
     Asks,
-    /// It changes something: the caller's time is obeyed through an outage.
+    /// It changes something. A time that the caller names is obeyed through an outage.
     Changes,
 }
 
@@ -124,8 +125,8 @@ impl Call {
         self.run_with(py, about, purpose, None, work, |_, _, _| None, answer)
     }
 
-    /// As [`Call::run`], and tells a listener meanwhile. What the listener or a signal handler raises ends the
-    /// wait and comes through; an answer that came together with it is undone where it has to be.
+    /// As [`Call::run`], and calls a listener meanwhile. An exception of the listener or of a signal handler ends the
+    /// wait, and is raised. An answer that came together with it is undone where it has to be.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn run_with<'py, T, F>(
         mut self,
@@ -142,7 +143,7 @@ impl Call {
         F: Future<Output = Result<T>> + Send + 'static,
     {
         let (process, on_main_thread) = Process::enter(py)?;
-        // Before anything is sent: from here on no handler acts on its own.
+        // Before anything is sent. From here on no signal handler acts on its own.
         let signals = on_main_thread.then(|| Signals::take_over(py)).transpose()?;
         if !process.is_own() {
             let raised = signals.and_then(|signals| signals.hand_back(py));
@@ -175,9 +176,9 @@ impl Call {
                 cancel.cancel(name);
             }
         };
-        // Who has cancelled the call does not take its answer any more.
+        // A caller that has cancelled the call does not take its answer any more.
         let is_given_up = self.handle.as_ref().is_some_and(CancellationToken::is_cancelled);
-        // A signal that came with the answer is still to be seen, and is seen at the latest in there.
+        // A signal that came with the answer is seen in there at the latest.
         if let Some(error) = signals.as_ref().and_then(|signals| signals.hand_back(py)) {
             raised.get_or_insert(error);
         }
@@ -197,7 +198,7 @@ impl Call {
         }
         drop(client);
         if let Some(error) = raised {
-            // What was not undone has to be told as well.
+            // The caller has to learn of what was not undone as well.
             if let (Err(unresolved @ Error::ConnectionLost { .. }), None) = (result, error.cause(py)) {
                 error.set_cause(py, Some(unresolved.into()));
             }
@@ -209,7 +210,7 @@ impl Call {
             }
             (Some(_), Some(signals)) => {
                 if signals.end_process() {
-                    // They must find nothing of ours open.
+                    // The signal must find no session of ours open.
                     py.detach(|| process.end());
                 }
                 signals.deliver(py)?;
@@ -220,7 +221,7 @@ impl Call {
     }
 }
 
-/// Undoes what a call has done for a caller who cannot be told of it; what the caller is told instead.
+/// Undoes what a call has done for a caller who will not get its answer: the error that the caller gets instead.
 pub(super) type Undo = Pin<Box<dyn Future<Output = Error> + Send>>;
 
 fn handle(cancel: &Bound<'_, PyAny>) -> Result<Option<CancellationToken>> {

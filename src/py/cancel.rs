@@ -23,7 +23,7 @@ impl Cancel {
             if token.1.is_cancelled() {
                 own.cancel();
             }
-            // The parent's has the parent's waits in it.
+            // The parent's token has the parent's waits in it, and must not be dropped.
             std::mem::forget(std::mem::replace(&mut *token, (id(), own)));
         }
         token.1.clone()

@@ -16,7 +16,7 @@ use crate::connect::settings::{self, Source};
 use crate::connect::tls::TlsSource;
 use crate::error::{Error, Result};
 
-/// What may be said of a connection, under these names.
+/// The settings of a connection, by name.
 const NAMES: [&str; 15] = [
     "hosts",
     "scheme",
@@ -93,7 +93,7 @@ impl Settings {
     }
 }
 
-/// Whether a value says something: `None`, empty text and empty lists leave a setting open.
+/// Whether a setting is given: `None`, empty text and empty lists leave it open.
 #[pyfunction]
 #[pyo3(name = "is_given")]
 pub(super) fn is_setting_given(value: &Bound<'_, PyAny>) -> bool {
@@ -106,7 +106,7 @@ pub(super) fn profile_name(profile: &Bound<'_, PyAny>) -> PyResult<String> {
     Ok(scalar("profile", profile)?)
 }
 
-/// What one source says. Keys that are no setting of a connection are not looked at.
+/// The settings that one source gives. Keys that are no setting of a connection are left aside.
 fn source(given: &Bound<'_, PyDict>) -> PyResult<Source> {
     let mut values = [const { None }; NAMES.len()];
     for (name, value) in NAMES.into_iter().zip(&mut values) {
@@ -153,7 +153,7 @@ fn file(argument: &'static str, value: &Bound<'_, PyAny>) -> Result<String> {
     path.map_or_else(|| refused(argument, "must be the path of a file"), Ok)
 }
 
-/// Says so each time that servers are not made sure of.
+/// Warns each time that the names of servers are not verified.
 fn warn(py: Python<'_>, settings: &settings::Settings) -> PyResult<()> {
     if settings.identity.is_unverified() {
         let hosts = settings.identity.hosts();

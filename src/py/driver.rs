@@ -1,13 +1,15 @@
-//! Who runs the tasks of a process: the threads that wait for them, and one of its own while none does.
+//! Which thread runs the tasks of a process: the threads that wait for their calls, and a stand-in while none of them
+//! does.
 //!
-//! A thread that runs its own call sends the request and reads the answer itself; to hand them to another
-//! thread and back would be two wake-ups more. While no thread waits, the stand-in runs what has to go on: heartbeats,
-//! and tidying up. Calls come one after the other, so that at first it only looks in now and then, and is in nobody's
-//! way; later it stays, and leaves when somebody calls.
-//! Between two looks at its call a thread may be kept by Python, and runs nothing: then the stand-in comes too.
+//! A thread that runs its own call sends the request and reads the answer itself. To hand both to another thread and
+//! back would be two wake-ups more. While no thread waits, the stand-in thread runs the tasks that have to go on:
+//! heartbeats, and deleting what callers have left. At first it runs them for a moment every [`VISIT_EVERY`], so that
+//! it is in nobody's way where one call follows another. After [`STAY_AFTER`] it stays, and leaves when a thread calls.
 //!
-//! Kerberos is different. Its library blocks the thread that it is called on, which must not be one that has
-//! signals to look for. With it the runtime has a thread that runs all tasks always.
+//! Python may keep a thread busy between two visits to its call. The stand-in runs the tasks then as well.
+//!
+//! A build with Kerberos is different. Its library blocks the thread that it is called on, and that must not be a
+//! thread which looks for signals. So the runtime has one thread that runs all tasks always.
 
 use std::convert::Infallible;
 use std::future::{pending, Future};
@@ -23,17 +25,17 @@ use tokio::task::{yield_now, JoinHandle};
 
 const NAME: &str = "zkcoord";
 const HAS_ITS_OWN_THREAD: bool = cfg!(feature = "gssapi");
-/// How often the stand-in looks in while nobody waits.
+/// How often the stand-in runs the tasks for a moment while no thread waits.
 const VISIT_EVERY: Duration = Duration::from_millis(100);
-/// How often it looks whether those who wait still do.
+/// How often the stand-in checks whether the threads that wait still do.
 const CHECK_EVERY: Duration = Duration::from_millis(250);
-/// How long nobody has waited before the stand-in stays.
+/// How long no thread has waited before the stand-in stays.
 const STAY_AFTER: Duration = Duration::from_secs(1);
-/// How often all tasks have had their turn before the stand-in leaves, so that a request is on its way by then:
-/// once for the call, once for the connection.
+/// How often all tasks have had their turn before the stand-in leaves: once for the call, and once for the connection,
+/// so that the request of the call is on its way by then.
 const ROUNDS: usize = 2;
 
-/// A runtime, and those who drive it.
+/// A runtime, and the threads that drive it.
 pub(super) struct Driver {
     runtime: Runtime,
     turns: Mutex<Turns>,
@@ -126,7 +128,7 @@ impl Driver {
         }
     }
 
-    /// Whether nobody waits, and if so, whether the stand-in stays.
+    /// `None`: a thread waits. Otherwise whether the stand-in stays.
     fn is_needed(&self) -> Option<bool> {
         let mut turns = self.turns();
         if turns.callers > 0 {
@@ -153,7 +155,7 @@ impl<'a> Turn<'a> {
         Self { driver, displaces: turns.stand_in == StandIn::Stays }
     }
 
-    /// Sends the stand-in away: polled after the work, which has sent its request then.
+    /// Sends the stand-in away. It is polled after the work, which has sent its request by then.
     async fn take_over(&self) -> Infallible {
         if self.displaces {
             self.driver.called.notify_one();

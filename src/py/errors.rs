@@ -40,8 +40,8 @@ impl From<Error> for PyErr {
     }
 }
 
-/// What is raised where a signal ended a call, or came together with its end: what the call has come to is not lost. An
-/// error is the cause, an answer the attribute `answer`.
+/// The exception for a call that a signal has ended, or whose end came together with a signal. The outcome of the call
+/// is not lost: an error is the cause of the exception, and an answer is its attribute `answer`.
 pub(super) fn interrupted(
     py: Python<'_>,
     signal: &str,

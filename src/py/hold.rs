@@ -19,7 +19,7 @@ pub(super) struct Hold {
     hold: semaphore::Hold,
     process: Id,
     released: AtomicBool,
-    /// A release was asked for, whatever came of it.
+    /// A release was asked for before, whatever became of it.
     released_before: AtomicBool,
     watching: CancellationToken,
 }
@@ -94,7 +94,7 @@ impl Hold {
     fn release<'py>(&self, py: Python<'py>, wait: &Bound<'py, PyAny>) -> PyResult<Py<PyAny>> {
         let call = Call::new(Connection(self.settings.clone()).into_pyobject(py)?.as_any(), wait)?;
         self.watching.cancel();
-        // A release that has failed goes on in the background: what is gone by now was given back by that.
+        // A release that has failed goes on in the background. A lease that is gone by now was deleted by that.
         let may_be_done = self.released_before.swap(true, Ordering::AcqRel);
         let hold = self.hold.clone();
         let work = |client, budget| async move { semaphore::release(&client, &hold, &budget).await };
@@ -113,7 +113,8 @@ impl Hold {
         call.run(py, &self.hold.pool, Purpose::Asks, work, plain)
     }
 
-    /// Lets `wait_until_lost` take an unlock by this process for no loss. To be called before the slot is told of.
+    /// Lets `wait_until_lost` take an unlock by this process for no loss. It has to be called before the caller learns
+    /// of the slot.
     fn expect_unlock(&self) {
         expect_removal(self.hold.path());
     }

@@ -3,7 +3,7 @@
 use once_cell::race::OnceBox;
 use pyo3::prelude::*;
 
-/// What a module has under a name. A fork at any moment leaves nothing locked: no lock is held over the import.
+/// An object of a Python module. No lock is held over the import, so that a fork at any moment leaves nothing locked.
 pub(super) struct Imported {
     module: &'static str,
     name: &'static str,

@@ -1,10 +1,9 @@
 //! One tokio runtime for each process, with its sessions.
 //!
-//! After a fork the runtime's thread does not exist in the child, and its sockets are the parent's. So
-//! the slot of the runtime carries an identity of the process, a child makes its own, and what it has
-//! inherited is neither used nor dropped: dropping it would end the parent's session. The slot is a
-//! chain of lock-free cells, one link for each generation of forks, so that a fork at any moment leaves
-//! nothing locked.
+//! After a fork the runtime's thread does not exist in the child, and the sockets are the parent's. So a runtime
+//! carries the identity of its process, and a child makes its own. What a child has inherited is neither used nor
+//! dropped: dropping it would end the parent's sessions. The runtimes are in a chain of lock-free cells, one link for
+//! each generation of forks, so that a fork at any moment leaves nothing locked.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU32, AtomicU8, Ordering};
@@ -126,8 +125,8 @@ impl Process {
         }
     }
 
-    /// A way to cancel one call. Beside the main thread of a process that ends nobody waits any more,
-    /// and in the end nobody calls: they would never stop coming.
+    /// The means to cancel one call. While the process ends, a call of another thread than the main one is cancelled
+    /// soon, and in the end at once: otherwise there would always be one more.
     pub(super) fn begin(&self, on_main_thread: bool) -> Cancel {
         let cancel = self.cancel.lock().unwrap_or_else(PoisonError::into_inner).child();
         let ending = self.ending.load(Ordering::Acquire);
@@ -183,7 +182,7 @@ impl Process {
     }
 }
 
-/// What a call under way is to answer.
+/// The answer of a call that is under way.
 pub(super) struct Answer<T> {
     process: &'static Process,
     task: JoinHandle<Result<T>>,

@@ -21,7 +21,8 @@ fn claim(
     Claim::new(settings, &path, identifier, limit, flag("ephemeral_lease", ephemeral)?)
 }
 
-/// Takes a slot: a hold where this call has taken a lease, or else whether the identifier holds one. `own`: a lease of its own in any case.
+/// Takes a slot: a hold where this call has taken a lease, or else whether the identifier holds one. `own`: a lease of
+/// its own in any case.
 #[pyfunction]
 #[allow(clippy::too_many_arguments)]
 pub(super) fn acquire<'py>(

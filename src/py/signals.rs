@@ -1,8 +1,8 @@
 //! SIGINT and SIGTERM while the main thread waits.
 //!
-//! Python runs handlers only on the main thread, and only when somebody asks. The handlers that are
-//! there cannot be left to act on a wait: Salt's end the process from within, and a place in a queue
-//! would stay behind. So they are taken over, and have their turn after the wait was undone.
+//! Python runs signal handlers only on the main thread, and only when the thread asks for it. The handlers of a program
+//! must not act in the middle of a wait: Salt's end the process from within, and a queue node would stay behind. So a
+//! call takes the handlers over, and lets them act after it has undone the wait.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ static TAKEN: [(&str, Imported); 2] =
 /// Setting a handler runs the pending ones of other signals first, and fails with what they raise.
 const TRIES: usize = 8;
 
-/// The handlers while they are ours.
+/// The handlers that a call has taken over.
 pub(super) struct Signals {
     taken: Vec<Taken>,
 }

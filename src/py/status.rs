@@ -9,7 +9,7 @@ use super::call::{Call, Purpose};
 use crate::error::Error;
 use crate::recipe::semaphore::{self, Claim};
 
-/// Tells who holds a slot since when, and who waits.
+/// Returns who holds a slot since when, and who waits.
 #[pyfunction]
 #[pyo3(name = "status")]
 pub(super) fn pool_status<'py>(

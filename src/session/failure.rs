@@ -1,9 +1,11 @@
-//! What a server answers, and what it means when it does not: the three ways in which an attempt fails.
+//! The three ways in which an attempt fails, and which of them an error of the protocol client means.
 
 use std::time::Duration;
 
 use zookeeper_client as zk;
 
+use crate::connect::probe::why_refused;
+use crate::connect::settings::Identity;
 use crate::error::Error;
 
 /// The pause between a lost connection and the next request on the session. Without it, a server that answers every
@@ -49,4 +51,29 @@ pub(super) fn is_refusal(error: &zk::Error) -> bool {
             | E::Unimplemented
             | E::UnexpectedErrorCode(_)
     )
+}
+
+/// What an error of the protocol client means for a request to `action` the znode at `path`, in a session of `identity`
+/// that `is_over`, or is not.
+pub(super) fn of(error: &zk::Error, action: &'static str, path: &str, identity: &Identity, is_over: bool) -> Failure {
+    use zk::Error as E;
+    match error {
+        E::NoAuth => Failure::Final(Error::NoAuth { action, path: path.to_owned(), user: identity.user() }),
+        E::AuthFailed => Failure::Final(auth_failed(identity, path, why_refused(identity))),
+        E::SessionExpired | E::ClientClosed => Failure::Gone,
+        E::InvalidAcl => {
+            let reason = "the servers do not take its ACL: they have no such scheme, or its scheme no such id";
+            Failure::Final(Error::Server { action, path: path.to_owned(), reason: reason.to_owned() })
+        }
+        error if is_refusal(error) => {
+            Failure::Final(Error::Server { action, path: path.to_owned(), reason: error.to_string() })
+        }
+        _ if is_over => Failure::Gone,
+        _ => Failure::Lost,
+    }
+}
+
+/// The error for credentials that the servers have refused, or do not know.
+pub(crate) fn auth_failed(identity: &Identity, path: &str, reason: &'static str) -> Error {
+    Error::AuthFailed { hosts: identity.hosts(), path: path.to_owned(), user: identity.user(), reason }
 }

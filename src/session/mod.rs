@@ -27,8 +27,7 @@ pub mod shared;
 mod silence;
 mod writes;
 
-use failure::is_refusal;
-pub(crate) use failure::{Attempt, Failure, Reply, PAUSE, UNCHANGED};
+pub(crate) use failure::{auth_failed, Attempt, Failure, Reply, PAUSE, UNCHANGED};
 use owned::Owned;
 use silence::Silence;
 pub(crate) use writes::{Transaction, Unacknowledged, Writes};
@@ -36,16 +35,18 @@ pub(crate) use writes::{Transaction, Unacknowledged, Writes};
 /// How many addresses the client is given, by naming each as often as it takes.
 const TRIES_A_PASS: usize = 12;
 
-/// Why credentials may have come to nothing.
+/// Why the servers may not know the user although they did not refuse the credentials.
 pub(crate) const UNKNOWN: &str = "it knows no such user: SASL is off there, or lets in those who fail";
 
-/// An open session. It hands out reads, and writes only with an account of those that no server has answered.
+/// An open session. It hands out reads freely. Writes it hands out only with an account of those that no server has
+/// answered.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
     client: zk::Client,
     identity: Arc<Identity>,
     owned: Arc<Mutex<Owned>>,
-    /// Ends what runs in the background, and would keep the session open.
+    /// Cancelled when the session is about to be closed. It ends tasks in the background, which would keep the session
+    /// open.
     closing: CancellationToken,
     silence: Arc<Silence>,
 }
@@ -113,7 +114,7 @@ impl Session {
         }
     }
 
-    /// The session, if it belongs to whom it should: a server that does not do SASL lets everybody in, as nobody.
+    /// The session, if the servers know its user. A server that does not do SASL lets everybody in, as anonymous.
     pub(crate) async fn checked(self) -> Reply<Option<Self>> {
         if !self.identity.credentials.as_ref().is_some_and(Credentials::is_sasl) {
             return Ok(Some(self));
@@ -126,12 +127,12 @@ impl Session {
         Self { client, identity, owned: Arc::default(), closing: CancellationToken::new(), silence: Arc::default() }
     }
 
-    /// What ends when the session is about to be closed.
+    /// A token that is cancelled when the session is about to be closed.
     pub(crate) fn closing(&self) -> CancellationToken {
         self.closing.clone()
     }
 
-    /// How long the servers keep the session without a word.
+    /// How long the servers keep the session while they hear nothing of it.
     pub(crate) fn timeout(&self) -> Duration {
         self.client.session_timeout()
     }
@@ -177,7 +178,7 @@ impl Session {
         self.silence.lasts(self.timeout(), || self.check_stat(path)).await;
     }
 
-    /// Waits until what others were told before can be read from the server of this session.
+    /// Waits until the server of this session shows all that the leader had when this was asked.
     pub(crate) fn sync(&self, path: &str) -> impl Future<Output = Reply<()>> + Send + '_ {
         self.client.sync(path)
     }
@@ -224,7 +225,7 @@ impl Session {
         self.client.new_multi_reader()
     }
 
-    /// Writes, each sent at once. It is unacknowledged until a server says what became of it.
+    /// The writes of the session, each sent at once. A write is unacknowledged until a server says what became of it.
     pub(crate) fn writes<'a>(&'a self, unacknowledged: &'a Unacknowledged) -> Writes<'a> {
         Writes { client: &self.client, unacknowledged }
     }
@@ -263,8 +264,8 @@ impl Session {
         }
     }
 
-    /// Makes the parents of a znode, from the top down, in one flight that is sent at once; why the first that could not be
-    /// made could not, if there is one.
+    /// Makes the parents of a znode, from the top down, in one flight that is sent at once; why the first that could
+    /// not be made could not, if there is one.
     ///
     /// Most are there already, and one that is may still refuse to be made: only what is created below
     /// them tells whether they are there, and then this is the reason if they are not.
@@ -283,32 +284,14 @@ impl Session {
         })
     }
 
-    /// A write that may have been done, or not, and this is all that can be told.
+    /// The error for a write whose outcome cannot be found out.
     pub(crate) fn connection_lost(&self, path: &str, unacknowledged: &Unacknowledged) -> Error {
         let consequence = unacknowledged.consequence();
         Error::ConnectionLost { hosts: self.identity.hosts(), path: path.to_owned(), consequence }
     }
 
-    /// What an error of the client means for one who wanted to `action` the znode at `path`.
+    /// What an error of the protocol client means for a request to `action` the znode at `path`.
     pub(crate) fn failure(&self, error: &zk::Error, action: &'static str, path: &str) -> Failure {
-        use zk::Error as E;
-        match error {
-            E::NoAuth => Failure::Final(Error::NoAuth { action, path: path.to_owned(), user: self.identity.user() }),
-            E::AuthFailed => Failure::Final(auth_failed(&self.identity, path, why_refused(&self.identity))),
-            E::SessionExpired | E::ClientClosed => Failure::Gone,
-            E::InvalidAcl => {
-                let reason = "the servers do not take its ACL: they have no such scheme, or its scheme no such id";
-                Failure::Final(Error::Server { action, path: path.to_owned(), reason: reason.to_owned() })
-            }
-            error if is_refusal(error) => {
-                Failure::Final(Error::Server { action, path: path.to_owned(), reason: error.to_string() })
-            }
-            _ if self.is_over() => Failure::Gone,
-            _ => Failure::Lost,
-        }
+        failure::of(error, action, path, &self.identity, self.is_over())
     }
-}
-
-pub(crate) fn auth_failed(identity: &Identity, path: &str, reason: &'static str) -> Error {
-    Error::AuthFailed { hosts: identity.hosts(), path: path.to_owned(), user: identity.user(), reason }
 }

@@ -1,4 +1,5 @@
-//! What this process has made in one session: znodes that it remembers, and ephemeral znodes that keep the session open.
+//! What this process has made in one session: znodes that it remembers, and ephemeral znodes that keep the session
+//! open.
 //!
 //! The session knows nothing of what the znodes are. A recipe chooses the keys under which it remembers them.
 

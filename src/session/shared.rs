@@ -1,7 +1,7 @@
 //! Which calls of a process share a session, and when a session that nobody uses ends.
 //!
 //! Calls with the same servers, credentials and timeouts share one session. Where very many of them wait, they have
-//! several: see [`MOST_WATCHED`].
+//! several: see `MOST_WATCHED`.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -16,9 +16,9 @@ use super::Session;
 use crate::connect::settings::Identity;
 use crate::wait::Cancel;
 
-/// Bytes of the paths that one session watches at most. After a lost connection the protocol client renews up to 128 KiB
-/// of watches with one request, and more with several requests that it cannot tell apart: it hangs up over the second
-/// reply, again and again until the session has expired (zookeeper-client 0.11.2).
+/// Bytes of the paths that one session watches at most. After a lost connection the protocol client renews up to 128
+/// KiB of watches with one request, and more with several requests that it cannot tell apart: it hangs up over the
+/// second reply, again and again until the session has expired (zookeeper-client 0.11.2).
 const MOST_WATCHED: usize = 100 * 1024;
 
 /// Sessions of a process that stay open although nobody uses them. A program that goes through many users in a minute
@@ -167,7 +167,7 @@ impl Sessions {
         shared.get(identity).cloned().unwrap_or_default()
     }
 
-    /// From now on the process notes when it removes a znode itself, until [`Sessions::has_removed`] is asked.
+    /// From now on the process notes when it removes a znode itself, until it is asked about that.
     pub fn expect_removal(&self, path: String) {
         self.removals.lock().unwrap_or_else(PoisonError::into_inner).insert(path, false);
     }
@@ -219,8 +219,8 @@ impl Sessions {
         drop(self.forget_unused());
     }
 
-    /// All shared sessions. Identities, and so passwords, stay only where somebody has a reservation, or where a session
-    /// is open.
+    /// All shared sessions. Identities, and so passwords, stay only where somebody has a reservation, or where a
+    /// session is open.
     fn forget_unused(&self) -> Vec<Arc<SharedSession>> {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         let all = shared.values().flatten().cloned().collect();

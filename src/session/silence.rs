@@ -1,8 +1,8 @@
 //! How long the servers may not have heard of a session.
 //!
 //! The protocol client takes a session for expired two fifths of its timeout after the servers may have ended it
-//! (zookeeper-client 0.11.2). Until then a holder would not know that the servers may have given its slot to another. So
-//! a holder asks the servers now and then, and counts the session timeout from the last question that was answered.
+//! (zookeeper-client 0.11.2). Until then a holder would not know that the servers may have given its slot to another.
+//! So a holder asks the servers now and then, and counts the session timeout from the last question that was answered.
 
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};

@@ -1,4 +1,5 @@
-//! Writes, and the account of those that no server has answered. There is no other way to write.
+//! The writes of a session, and the account of those that no server has answered. There is no other way to write, so
+//! that no write is missing from the account.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,7 +8,7 @@ use zookeeper_client as zk;
 
 use super::failure::{is_refusal, Reply, UNCHANGED};
 
-/// The writes of one call that no server has answered. They may have been carried out, or may still be.
+/// The writes of one call that no server has answered. The servers may have carried them out, or may still do so.
 #[derive(Debug)]
 pub(crate) struct Unacknowledged {
     requests: AtomicUsize,
@@ -15,7 +16,7 @@ pub(crate) struct Unacknowledged {
 }
 
 impl Unacknowledged {
-    /// `consequence`: what a missing reply means for the caller.
+    /// An account without a write. `consequence`: what the caller has to know if a reply is missing.
     pub(crate) fn new(consequence: &'static str) -> Self {
         Self { requests: AtomicUsize::new(0), consequence }
     }
@@ -63,7 +64,7 @@ impl WriteError for zk::MultiWriteError {
     }
 }
 
-/// The writes of a session. There is no other way to write, so that none is missing from the account.
+/// The writes of a session.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Writes<'a> {
     pub(super) client: &'a zk::Client,

@@ -1,4 +1,4 @@
-//! Cancelling: how one who does not wait any more ends a wait, and says why.
+//! Cancelling: how a caller who gives up ends a wait, and says why.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,7 +10,7 @@ pub struct Cancel {
     token: CancellationToken,
     reason: Arc<OnceLock<&'static str>>,
     parent: Option<Arc<Cancel>>,
-    /// What a caller has in hand to end this wait, and perhaps others.
+    /// The handle with which a caller can end this wait, and perhaps others.
     handle: CancellationToken,
 }
 
@@ -21,7 +21,7 @@ impl Cancel {
         Self { token: self.token.child_token(), parent: Some(Arc::new(self.clone())), ..Self::default() }
     }
 
-    /// The same, which a caller's `handle` cancels too.
+    /// The same `Cancel`, which a caller's `handle` cancels as well.
     #[must_use]
     pub fn with_handle(self, handle: CancellationToken) -> Self {
         Self { handle, ..self }

@@ -1,15 +1,15 @@
-//! How long a call waits. Pure: the clock is read by the caller.
+//! How long a call waits, and the instant at which that ends. Pure: the caller reads the clock.
 
 use std::time::{Duration, Instant};
 
-/// What `timeout` says.
+/// How long a caller waits: the argument `timeout`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timeout {
     /// `None`: for ever.
     Forever,
-    /// `0`: try once, and wait for nobody.
+    /// `0`: try once, and wait for no other contender.
     Once,
-    /// So long, everything included.
+    /// This long, everything included.
     For(Duration),
 }
 

@@ -1,7 +1,7 @@
 //! How a wait ends: the answer comes, the time is up, or the caller gives up.
 //!
-//! Every blocking point of the recipes is inside one [`Budget::race`]. Time is monotonic. What has to
-//! be tidied up afterwards runs outside the race, under a grace of its own.
+//! Every wait of the recipes is inside one [`Budget::race`]. Time is monotonic. What deletes znodes after a race, such
+//! as the queue node of a caller who gave up, runs outside it and has a time of its own.
 
 mod cancel;
 pub mod deadline;
@@ -22,7 +22,7 @@ pub enum Cut {
     Cancelled,
 }
 
-/// What one call may spend: its time, all of it in one account, and its way out.
+/// The time of one call, in one account, and the ways in which its caller can give up.
 #[derive(Clone, Debug)]
 pub struct Budget {
     timeout: Timeout,
@@ -33,8 +33,8 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// For a call that waits for something to happen. Trying once still needs an answer, and waits
-    /// for that as long as an ensemble is looked for.
+    /// For a call that waits for something to happen. A call that tries once still waits for the servers' answer, for
+    /// as long as they may take to be reached.
     #[must_use]
     pub fn waiting(timeout: Timeout, connect_timeout: Duration, cancel: Cancel) -> Self {
         let started = Instant::now();
@@ -46,7 +46,7 @@ impl Budget {
         Self { timeout, started, deadline, reach: connect_timeout, cancel }
     }
 
-    /// For a call that only wants an answer: as long as an ensemble is looked for, or less.
+    /// For a call that only wants an answer: as long as the servers may take to be reached, or less.
     #[must_use]
     pub fn answer(timeout: Timeout, connect_timeout: Duration, cancel: Cancel) -> Self {
         let shorter = match timeout {
@@ -56,8 +56,8 @@ impl Budget {
         Self { timeout, ..Self::change(shorter, connect_timeout, cancel) }
     }
 
-    /// For a call that changes something. Where the caller names a time it is obeyed, through an outage as well;
-    /// otherwise the call lasts as long as an ensemble is looked for.
+    /// For a call that changes something. Where the caller names a time it is obeyed, through an outage as well.
+    /// Otherwise the call lasts as long as the servers may take to be reached.
     #[must_use]
     pub fn change(timeout: Timeout, connect_timeout: Duration, cancel: Cancel) -> Self {
         let started = Instant::now();
@@ -68,7 +68,7 @@ impl Budget {
         Self { timeout, started, deadline: Deadline::after(started, most), reach: most, cancel }
     }
 
-    /// How long an ensemble is looked for, before it counts as out of reach.
+    /// How long the servers may take to be reached, before the ensemble counts as out of reach.
     #[must_use]
     pub fn reach(&self) -> Duration {
         self.reach
@@ -92,11 +92,15 @@ impl Budget {
         self.cancel.by()
     }
 
-    /// Runs `work` until it ends, `limit` or the budget's own end is reached, or the caller gives up.
-    /// Work that is done counts, even where the time is up as well; none is begun for a caller who has given up already.
+    /// Runs `work` until it is done, until `limit` or the budget's own end, or until the caller gives up. Work that is
+    /// done counts, even where the time is up at the same moment. No work is begun for a caller who has given up
+    /// already.
     ///
     /// # Errors
-    /// [`Cut`]; `work` is then dropped where it stood.
+    /// [`Cut`].
+    ///
+    /// # Cancellation
+    /// `work` is dropped where it stood.
     pub async fn race<T>(&self, limit: Deadline, work: impl Future<Output = T>) -> Result<T, Cut> {
         if self.cancel.is_cancelled() {
             return Err(Cut::Cancelled);

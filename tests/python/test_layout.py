@@ -213,3 +213,10 @@ def test_no_file_is_too_long_to_be_read():
     areas = ("src", "compat", "python", "salt_ext/src", "tests")
     sources = [path for area in areas for path in (ROOT / area).rglob("*") if path.suffix in {".rs", ".py"}]
     assert not [str(path) for path in sources if len(path.read_text().splitlines()) > 500]
+
+
+def test_the_tour_leads_to_files_that_are_there():
+    tour = (ROOT / "docs/development/tour.rst").read_text()
+    assert len(re.findall(r"^   \* - \S.*\?$", tour, re.MULTILINE)) == 20
+    named = set(re.findall(r"``([\w/]+\.\w+)``", tour)) - {"zkcoord.lock"}
+    assert not [path for path in named if not (ROOT / path).is_file()]

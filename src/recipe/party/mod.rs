@@ -1,7 +1,29 @@
-//! Who is present. Members are ephemeral znodes below the party's path, made by kazoo's `Party`
-//! (identifier in the data) and `ShallowParty` (identifier in the name); other children do not count.
+//! Who is present: the members of a party, and waiting until there are enough. Nothing is created here.
 //!
-//! Source: kazoo's party recipe (`kazoo.recipe.party`).
+//! # Layout
+//!
+//! ```text
+//! <party>                         persistent   the party
+//! <party>/<32 hex>__party__       ephemeral    a member of kazoo's `Party`; the data is the identifier in UTF-8
+//! <party>/<32 hex>-<identifier>   ephemeral    a member of kazoo's `ShallowParty`
+//! ```
+//!
+//! # Invariants
+//!
+//! - A child of another name is no member.
+//! - A party that does not exist has no members.
+//! - A list of members is as new as the leader's state when it was asked for. A wait sees what its own server sees.
+//!
+//! # Steps
+//!
+//! | step | reply lost | session gone | caller gives up | process stopped |
+//! | --- | --- | --- | --- | --- |
+//! | list the members | ask again | ask again in a new session | nothing was changed | the answer is as old as the reply |
+//! | wait for enough: watch the children of the party | list again, and watch again | the same in a new session | who is there so far, or an error where there is no connection | the wait goes on |
+//!
+//! # Source
+//!
+//! Kazoo's `Party` and `ShallowParty`.
 
 pub mod names;
 
@@ -19,10 +41,19 @@ use crate::wait::{Budget, Cut};
 
 use names::Member;
 
-/// The identifiers present, in no order. A missing party has none. Nothing is created.
+/// The identifiers of the members, in no order. A party that does not exist has none.
 ///
 /// # Errors
-/// [`Error::NoAuth`], [`Error::AuthFailed`], [`Error::Unreachable`], [`Error::Cancelled`].
+/// [`crate::Error::NoAuth`], [`crate::Error::AuthFailed`], [`crate::Error::Unreachable`], [`crate::Error::Cancelled`].
+///
+/// # Cancellation
+/// Nothing was changed.
+///
+/// # Lost connection
+/// The party is read again while the time in `budget` lasts.
+///
+/// # Source
+/// `kazoo.recipe.party`.
 pub async fn members(client: &Client, party: &str, budget: &Budget) -> Result<Vec<String>> {
     client
         .answer(budget, party, |session| async move {
@@ -32,11 +63,21 @@ pub async fn members(client: &Client, party: &str, budget: &Budget) -> Result<Ve
         .await
 }
 
-/// Waits, by watch, until at least `enough` are present, and says who. When the time is up, says who
-/// is there so far. A party that does not exist yet is waited for; nothing is created.
+/// Waits, by a watch on the party, until it has at least `enough` members, and returns their identifiers. When the time
+/// is up, it returns those who are there so far. A party that does not exist yet is waited for.
 ///
 /// # Errors
-/// As [`members`]; [`Error::Unreachable`] when the time is up and there is no connection: who is there is not known.
+/// As [`members`]; [`crate::Error::Unreachable`] when the time is up and there is no connection: then it is not known
+/// who is there.
+///
+/// # Cancellation
+/// Nothing was changed.
+///
+/// # Lost connection
+/// It is waited for while the time in `budget` lasts.
+///
+/// # Source
+/// `kazoo.recipe.party`.
 pub async fn gather(client: &Client, party: &str, enough: usize, budget: &Budget) -> Result<Vec<String>> {
     let client = &client.watching(party.len());
     let seen: Mutex<Option<(Session, Vec<String>)>> = Mutex::new(None);

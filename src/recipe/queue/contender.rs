@@ -44,7 +44,7 @@ pub(crate) struct Contender {
     /// A reply was lost: what a server shows may be older than what was done.
     pub(super) is_stale: bool,
     pub(super) positions: Option<Positions>,
-    /// What the queue node says of who waits.
+    /// The data of the queue node: the identifier.
     data: Arc<str>,
     acl: acl::List,
     /// The writes that no server has answered. What became of them is read from the queue, by the unique names.
@@ -103,8 +103,8 @@ impl Contender {
         self.is_stale = true;
     }
 
-    /// Enters the queue if need be, and reads it. `read` sends the request, which has to list the queue. `None`: there is
-    /// no queue yet.
+    /// Enters the queue if need be, and reads it. `read` sends the request, which has to list the queue. `None`: there
+    /// is no queue yet.
     pub(crate) async fn observe<L: Listing, R>(&mut self, read: impl FnOnce() -> R) -> Attempt<Option<L>>
     where
         R: Future<Output = Attempt<L>>,
@@ -133,9 +133,9 @@ impl Contender {
         Ok(Some(listing))
     }
 
-    /// Enters the queue, and makes it first where `before` is given: requests that were sent already, for what has to be
-    /// there before the queue, and why one was refused. Everything is one flight. `None`: there is no queue yet, and it
-    /// was not to be made.
+    /// Enters the queue, and makes it first where `before` is given: requests that were sent already, for what has to
+    /// be there before the queue, and why one was refused. Everything is one flight. `None`: there is no queue yet, and
+    /// it was not to be made.
     pub(crate) async fn enter<L: Listing, R>(
         &mut self,
         before: Option<BoxFuture<'_, Option<zk::Error>>>,

@@ -1,10 +1,10 @@
 //! Removing a queue node that a server makes late.
 //!
 //! A server may carry out a request whose connection broke, even after others of the same session that were sent later:
-//! the servers refuse a request by a connection that the session has left, but not once the session has come back to the
-//! same server. A queue node that is made like that belongs to no contender, and holds up all behind it for as long as
-//! the session lives. So every request for a queue node has a unique name of its own, and where such a request was not
-//! answered and its queue node is not there, the queue is searched for that name for a while longer.
+//! the servers refuse a request by a connection that the session has left, but not once the session has come back to
+//! the same server. A queue node that is made like that belongs to no contender, and holds up all behind it for as long
+//! as the session lives. So every request for a queue node has a unique name of its own, and where such a request was
+//! not answered and its queue node is not there, the queue is searched for that name for a while longer.
 
 use std::time::{Duration, Instant};
 

@@ -61,7 +61,7 @@ impl Contender {
     }
 }
 
-/// What an event of a watch means: the znode has changed, or the session is over.
+/// Whether a watch has fired because its znode has changed, or because the session is over, which is a failure.
 fn fired(event: &zk::WatchedEvent) -> Attempt<()> {
     match event.event_type {
         zk::EventType::Session => Err(Failure::Gone),

@@ -8,7 +8,8 @@ use crate::children;
 use crate::session::{Attempt, Failure, PAUSE};
 
 impl Contender {
-    /// Gives the queue node up. Waits for a connection until the session is over: then the servers remove the queue node.
+    /// Gives the queue node up. Waits for a connection until the session is over: then the servers remove the queue
+    /// node.
     pub(crate) async fn withdraw(mut self) -> Attempt<()> {
         let ended = loop {
             match self.try_withdraw(|_| {}).await {

@@ -18,47 +18,66 @@ use crate::session::{Failure, Session};
 use crate::wait::deadline::Timeout;
 use crate::wait::{Budget, Cancel, Cut};
 
-/// How long a caller who gave up waits for its place to be tidied away.
+/// How long a caller who gave up waits until its queue node is deleted.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What a caller who gave up is left with.
+/// What a caller who gave up has left behind.
 const UNTAKEN: &str = "this call took no slot, and left no place in the queue";
 const UNTIDIED: &str =
     "this call took no slot; its place in the queue goes when there is a connection, or with the session";
 const UNRESOLVED: &str = "a slot may be held; it is given back as soon as a server answers, while this process lives";
 
-/// How a claim fared.
+/// How a claim ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Acquired {
-    /// A slot was taken by this call.
+    /// This call has taken a lease.
     Taken(Hold),
-    /// The identifier held one before, which lasts as long as the one claimed.
+    /// The identifier had a lease before, which lasts as long as the claimed one would.
     Already,
     /// The time was up; nothing is held.
     No,
 }
 
-/// Acquires a slot.
+/// Waits for a slot of the claim's pool, and takes it.
 ///
-/// A session that expires loses the place in the queue, and the wait goes on from its end with the
-/// time that is left. An ensemble that cannot be reached at the start is an error within its connect
-/// timeout; one that goes away later is waited for. On cancel, and on any error, this call holds no
-/// slot and leaves no znode, unless the error says otherwise. Then the slot is given back in the background.
-/// `positions` is told the place in the queue while it waits.
+/// `positions` is given the position in the queue whenever it is seen to change: 1 is next. The time in `budget` is for
+/// everything together. A budget for trying once waits for the answers of the servers, but for no other contender.
 ///
 /// # Errors
-/// [`Error::LimitMismatch`], [`Error::NoAuth`], [`Error::AuthFailed`], [`Error::Unreachable`],
-/// [`Error::ConnectionLost`] if at the end of the time nobody answers who could say whether the slot
-/// is held, [`Error::Cancelled`], [`Error::Server`].
+/// [`Error::LimitMismatch`] where the pool stores another limit than the claim's when the wait begins;
+/// [`Error::NoAuth`] with the permission that is missing; [`Error::AuthFailed`], [`Error::NoTicket`], [`Error::Tls`]
+/// where no session is to be had; [`Error::Unreachable`] where no server answered within the connect timeout at the
+/// start, or at the end of the time; [`Error::ConnectionLost`] where at the end no server could say whether the lease
+/// was taken; [`Error::Cancelled`]; [`Error::Server`] where the servers refused for a reason of their own.
+///
+/// # Cancellation
+/// The queue node is deleted, and a lease that was taken meanwhile is given back, for up to a second before the error
+/// is returned and in the background after that. The error says where a slot may be held until then. Where the future
+/// is dropped, the queue node is deleted in the background.
+///
+/// # Lost connection
+/// It is waited for while the time lasts, and the queue node stays where it is. If the session expires, the servers
+/// remove the queue node: the wait goes on at the end of the queue, with the time that remains.
+///
+/// # Source
+/// The semaphore and the lock of kazoo; lost replies after Curator's protected creates.
 pub async fn acquire(client: &Client, claim: Claim, budget: &Budget, positions: Option<Positions>) -> Result<Acquired> {
     contend(client, claim, budget, positions, false).await
 }
 
-/// Takes a slot at once, whatever the count, whoever waits, and whatever number the pool stores. It goes by
-/// way of a place in the queue all the same: a request that comes late finds that gone, and does nothing.
+/// Takes a slot at once, whatever the limit is and whoever waits.
+///
+/// It makes a queue node all the same: a transaction that a server carries out late finds that queue node gone, and
+/// takes no slot.
 ///
 /// # Errors
-/// As [`acquire`], without the mismatch; [`Error::Unreachable`] also where the servers took too long.
+/// As [`acquire`], without [`Error::LimitMismatch`]; [`Error::Unreachable`] also where the servers took too long.
+///
+/// # Cancellation
+/// As [`acquire`].
+///
+/// # Lost connection
+/// As [`acquire`].
 pub async fn force(client: &Client, claim: Claim, budget: &Budget) -> Result<Acquired> {
     match contend(client, claim, budget, None, true).await? {
         Acquired::No => Err(client.unreachable(budget.elapsed())),
@@ -101,7 +120,7 @@ async fn contend(
     };
     if let Ok(Ok(Outcome::Taken(czxid))) = end {
         let taken = claimant.hold(czxid);
-        // The slot is held, whatever becomes of these.
+        // The slot is held, whatever becomes of the two requests that follow.
         if force && claim.terms == Terms::Shared {
             let _ = tokio::time::timeout(GRACE, lease::leave_one(claimant.session(), &claim)).await;
         }
@@ -111,7 +130,8 @@ async fn contend(
     settle(client, claimant, budget, &claim.pool, end).await
 }
 
-/// What a caller is told whose wait has ended otherwise than with a lease.
+/// The answer for a caller whose wait has ended otherwise than with a lease: withdraws the claimant first, and gives a
+/// lease back that nobody wants any more.
 async fn settle(
     client: &Client,
     claimant: Claimant,
@@ -129,7 +149,7 @@ async fn settle(
             Ok(Acquired::Taken(Hold { czxid, ..hold }))
         }
         (Ok(Ok(Outcome::Already)), _) => Ok(Acquired::Already),
-        // The lease came, and nobody wants it any more.
+        // The lease was taken, and the caller has given up.
         (end, Some(Ok(Withdrawal::Lease(czxid)))) => {
             let lease = Hold { czxid, ..hold };
             let short = Budget::answer(Timeout::For(GRACE), GRACE, Cancel::default());
@@ -189,7 +209,12 @@ async fn withdraw(client: &Client, claimant: Claimant) -> Option<Result<Withdraw
     }
 }
 
-/// Gives back a slot that was taken for a caller who was interrupted `by` something at that moment; what to tell instead.
+/// Gives a lease back that was taken for a caller who was interrupted `by` something at that moment: the error that the
+/// caller gets in its place.
+///
+/// # Cancellation
+/// It takes a second at most. A lease that could not be given back by then is given back in the background, and the
+/// error is [`Error::ConnectionLost`].
 pub async fn undo(client: &Client, taken: &Hold, by: &'static str) -> Error {
     let short = Budget::answer(Timeout::For(GRACE), GRACE, Cancel::default());
     match release(client, taken, &short).await {

@@ -9,19 +9,19 @@ use crate::acl;
 use crate::connect::settings::Settings;
 use crate::error::{Error, Result};
 
-/// Bytes. A server hangs up on a request beyond 1 MiB, and does not say why.
+/// The most bytes of an identifier. A server hangs up on a request beyond 1 MiB, and does not say why.
 const IDENTIFIER_LIMIT: usize = 64 * 1024;
 
-/// What a claim makes of a lease that its identifier has in the pool already.
+/// What a claim does where its identifier has a lease in the pool already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Terms {
-    /// The identifier is to have a lease: one that lasts as long as the claimed one will do.
+    /// It is satisfied with a lease that lasts as long as the claimed one would.
     Shared,
-    /// The claim is to have an ephemeral lease of its own, beside whatever else the identifier has. The slot is the
-    /// identifier's until the last of its leases is gone.
+    /// It takes an ephemeral lease of its own beside the others. The slot is the identifier's until the last of its
+    /// leases is gone.
     Own,
-    /// As [`Terms::Own`], but the lease is persistent: it stays when the process dies. The next claim on these terms
-    /// replaces it, unless its process still lives.
+    /// As [`Terms::Own`], but the lease is persistent, and stays when its process dies. The identifier's next claim on
+    /// these terms replaces it, unless its process still lives.
     Kept,
 }
 
@@ -30,15 +30,15 @@ pub enum Terms {
 pub struct Claim {
     /// The pool's full path.
     pub pool: String,
-    /// Whose slot it is to be.
+    /// The identifier that is to hold the slot.
     pub identifier: String,
     /// The most leases the pool may hold; at least 1.
     pub limit: u32,
     /// Whether the lease ends with the session.
     pub ephemeral: bool,
-    /// What becomes of other leases of the identifier.
+    /// What it does with other leases of the identifier.
     pub terms: Terms,
-    /// What the created znodes permit; empty for everything to everybody.
+    /// The ACL of the znodes that are created; empty for everything to everybody.
     pub acl: acl::List,
     persistent_owner: String,
     kept_owner: String,
@@ -59,7 +59,7 @@ impl Claim {
         Ok(Self { pool, identifier, limit, ephemeral, terms, acl, persistent_owner, kept_owner })
     }
 
-    /// The same claim, for a lease of its own.
+    /// The same claim on other terms: [`Terms::Own`], or [`Terms::Kept`] for a persistent lease.
     #[must_use]
     pub fn of_its_own(self) -> Self {
         let terms = if self.ephemeral { Terms::Own } else { Terms::Kept };

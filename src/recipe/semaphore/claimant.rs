@@ -336,7 +336,8 @@ impl Claimant {
         self.session.forget(&self.claim.key(self.session.id()), &self.lease);
     }
 
-    /// Notes that the servers have refused a transaction for the lease. `before`: an earlier one that is still in flight.
+    /// Notes that the servers have refused a transaction for the lease. `before`: an earlier one that is still in
+    /// flight.
     fn lease_is_refused(&mut self, before: Option<InFlight>) {
         if before.is_none() {
             self.forget_lease();
@@ -351,8 +352,9 @@ impl Claimant {
     }
 
     /// Gives the queue node up, and finds out whether the lease was taken before. Waits for a connection until the
-    /// session is over: then the servers remove the queue node, and only a lease that is still in flight may remain. Then,
-    /// and where the creation of a pool may still come, the failure says that it is not known whether there is a lease.
+    /// session is over: then the servers remove the queue node, and only a lease that is still in flight may remain.
+    /// Then, and where the creation of a pool may still come, the failure says that it is not known whether there is a
+    /// lease.
     pub(super) async fn withdraw(mut self) -> Attempt<Withdrawal> {
         let withdrawal = loop {
             match self.try_withdraw().await {

@@ -16,7 +16,7 @@ use crate::wait::{Budget, Cut};
 pub struct Hold {
     /// The pool's full path.
     pub pool: String,
-    /// Whose slot it is.
+    /// The identifier that holds the slot.
     pub identifier: String,
     /// The name of the lease's znode.
     pub lease: String,
@@ -47,7 +47,8 @@ impl Hold {
         names::liveness_node(&queue::names::queue(&self.pool), &self.lease)
     }
 
-    /// The session of the lease, if it is not over. To find out takes long while another is opened in its place.
+    /// The session of the lease, if it is not over. It takes as long as another caller needs to open a session in its
+    /// place.
     pub(super) async fn own_session(&self, client: &Client, budget: &Budget) -> Result<Option<Session>> {
         match budget.race(Deadline::NEVER, client.existing(self.session)).await {
             Ok(session) => Ok(session),
@@ -60,8 +61,13 @@ impl Hold {
 /// Whether a hold's lease is there, by the leader's state of now.
 ///
 /// # Errors
-/// [`crate::Error::Unreachable`], [`crate::Error::Cancelled`], [`crate::Error::AuthFailed`],
-/// [`crate::Error::Server`].
+/// [`crate::Error::Unreachable`], [`crate::Error::Cancelled`], [`crate::Error::AuthFailed`], [`crate::Error::Server`].
+///
+/// # Cancellation
+/// Nothing was changed.
+///
+/// # Lost connection
+/// The question is asked again while the time in `budget` lasts. An ephemeral lease whose session is over is not there.
 pub async fn is_held(client: &Client, hold: &Hold, budget: &Budget) -> Result<bool> {
     if hold.ephemeral && hold.own_session(client, budget).await?.is_none() {
         return Ok(false);

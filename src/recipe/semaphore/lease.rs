@@ -1,4 +1,4 @@
-//! The leases of a pool: reading them, and finding those of one identifier.
+//! Which leases of a pool are an identifier's: by their names where those tell it, and else by their data.
 
 use std::future::Future;
 
@@ -29,8 +29,8 @@ pub(super) struct OtherLeases {
     pub(super) replaced: Vec<String>,
 }
 
-/// The czxid of a lease that was asked for in the same flight, where the claim is for a hold. The servers' answer to a
-/// transaction does not tell it (ZOOKEEPER-4026).
+/// The czxid of a lease, where the claim is for a hold. It is asked for in the same flight as the transaction that
+/// creates the lease, because the servers' answer to a transaction does not tell it (ZOOKEEPER-4026).
 pub(super) fn czxid<'a>(
     session: &'a Session,
     claim: &Claim,
@@ -56,16 +56,16 @@ pub(super) async fn own(session: &Session, claim: &Claim, leases: &[String], que
     let locked_here = session.remembered(&claim.key_of(&here));
     let is_shared = claim.terms == Terms::Shared;
     if is_shared {
-        // A lease that a hold keeps is given back with that hold.
+        // A kept lease does not satisfy it: its hold may give it back at any time.
         if !locked.is_empty() || (claim.ephemeral && ephemeral.iter().any(|name| locked_here.contains(name))) {
             return Ok(OwnLeases::Sufficient);
         }
     }
     let mut replaced = Vec::new();
     match claim.terms {
-        // A lease that this very process has locked for the time being, and now locks for good.
+        // This session has locked them for the time being, and now locks for good.
         Terms::Shared => replaced.extend(ephemeral.iter().filter(|name| locked_here.contains(name)).cloned()),
-        // Nobody will give back a lease whose process is gone.
+        // Their liveness nodes are gone, and with them the processes that would give them back.
         Terms::Kept => replaced.extend(kept.iter().filter(|name| !queue.contains(name)).cloned()),
         Terms::Own => {}
     }
@@ -107,7 +107,7 @@ pub(super) async fn leave_one(session: &Session, claim: &Claim) -> Attempt<()> {
     };
     let refused = |error| session.failure(&error, "delete", &claim.pool);
     let mut deleting = session.writes(&unacknowledged).transaction();
-    // Where that one was given back meanwhile, the others are what is held.
+    // If the eldest was given back meanwhile, the others stay: they are what the identifier holds.
     deleting.check(&claim.path(eldest), 0).map_err(refused)?;
     for (_, name) in younger {
         deleting.delete(&claim.path(name)).map_err(refused)?;
@@ -120,7 +120,7 @@ pub(super) async fn leave_one(session: &Session, claim: &Claim) -> Attempt<()> {
     Ok(())
 }
 
-/// Those of `leases` that carry the claim's identifier in their data, and whose name does not say so.
+/// Those of `leases` that have the claim's identifier in their data, among those whose names do not tell it.
 pub(super) async fn by_data(
     session: &Session,
     claim: &Claim,
@@ -130,7 +130,7 @@ pub(super) async fn by_data(
     let reads = children::read(session, &claim.pool, unknown).await?.into_iter();
     let own = reads.filter_map(|(name, read)| match read {
         Ok((data, stat)) if data == claim.identifier.as_bytes() => Some((name, stat)),
-        // Gone by now, or not ours to read, and so not ours.
+        // It is gone by now, or the ACL forbids to read it, so that it is no lease of this identifier.
         _ => None,
     });
     Ok(own.collect())

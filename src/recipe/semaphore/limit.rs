@@ -7,12 +7,12 @@ pub enum Limit {
     Unset,
     /// The most leases the pool may hold.
     Number(i64),
-    /// Data of somebody else, which is left alone and limits nothing.
+    /// Data that is no number. It is left alone, and limits nothing.
     Foreign,
 }
 
 impl Limit {
-    /// Reads the data of a pool. Blanks around the number are no matter, as in kazoo.
+    /// Reads the data of a pool. Blanks around the number do not matter, as in kazoo.
     #[must_use]
     pub fn decode(data: &[u8]) -> Self {
         if data.is_empty() {

@@ -9,12 +9,21 @@ use crate::session::{Attempt, Failure, Session, PAUSE, UNCHANGED};
 use crate::wait::deadline::Deadline;
 use crate::wait::Budget;
 
-/// Waits until a hold's lease is gone: by its own watch, or with its session. A connection that is lost is waited for
-/// as long as the session may live: when that time has passed the lease counts as gone, before the servers give the slot
-/// to another.
+/// Waits until a hold's lease is gone, by a watch on it or with its session.
 ///
 /// # Errors
-/// [`crate::Error::Cancelled`], [`crate::Error::NoAuth`], [`crate::Error::Server`].
+/// [`crate::Error::Cancelled`], also where this process has unlocked the lease itself; [`crate::Error::NoAuth`],
+/// [`crate::Error::Server`].
+///
+/// # Cancellation
+/// Nothing was changed.
+///
+/// # Lost connection
+/// It is waited for as long as the session may live. When the servers have heard nothing of the session for its
+/// timeout, an ephemeral lease counts as gone: before the servers give the slot to another.
+///
+/// # Source
+/// The `Done` of a session in etcd's `concurrency`.
 pub async fn lost(client: &Client, hold: &Hold, budget: &Budget) -> Result<()> {
     let outcome = gone(client, hold, budget).await;
     if client.has_removed(&hold.path()) && outcome.is_ok() {

@@ -8,10 +8,10 @@
 //!
 //! Kazoo's leases are random UUIDs (version 4). The first half of ours tells the owner, so that a listing alone tells
 //! whether an identifier holds a slot. For a persistent lease it is derived from the identifier as in version 5: in one
-//! way where `lock` takes the lease, in another where a hold keeps it over the end of its process. For an ephemeral lease
-//! it is derived from the identifier and the session as in version 8. So a name of version 5 that begins otherwise
-//! belongs to another identifier; the data of all other leases has to be read. The second half is random: a delete that
-//! a server carries out late does not find the lease which the identifier has taken since.
+//! way where `lock` takes the lease, in another where a hold keeps it over the end of its process. For an ephemeral
+//! lease it is derived from the identifier and the session as in version 8. So a name of version 5 that begins
+//! otherwise belongs to another identifier; the data of all other leases has to be read. The second half is random: a
+//! delete that a server carries out late does not find the lease which the identifier has taken since.
 
 use uuid::Uuid;
 

@@ -21,10 +21,10 @@ pub(super) struct Snapshot {
     pub(super) leases: Vec<String>,
 }
 
-/// Reads the claim's pool and its queue; sent at once, behind what was sent before.
+/// Reads the claim's pool and its queue in one request, which is sent at once, after what was sent before.
 ///
-/// The queue comes before the pool, so that a lease taken by a predecessor that is gone from the one is
-/// seen in the other.
+/// The queue is read before the pool. So where a contender has exchanged its queue node for a lease meanwhile, at least
+/// one of the two is seen.
 pub(super) fn read<'a>(
     session: &'a Session,
     claim: &'a Claim,
@@ -79,8 +79,8 @@ impl Snapshot {
         self.pool.as_ref().map_or(Limit::Unset, |(data, _)| Limit::decode(data))
     }
 
-    /// Whether the pool has a free slot, were `ahead` more taken first. The number that the pool stores counts, which may
-    /// have changed during the wait. Where it stores none, `asked` is the limit.
+    /// Whether the pool has a free slot, were `ahead` more taken first. The number that the pool stores counts, which
+    /// may have changed during the wait. Where it stores none, `asked` is the limit.
     pub(super) fn has_room(&self, ahead: usize, asked: u32) -> bool {
         let limit = match self.limit() {
             Limit::Number(stored) => stored,
@@ -90,9 +90,9 @@ impl Snapshot {
     }
 }
 
-/// Creates the claim's pool, with its queue and with the first lease in it, in one transaction: the lease's czxid, where
-/// the claim asks for it. The parents are created in the same flight. `None`, with nothing done, where there is a pool or
-/// a queue already, or a parent that cannot be created.
+/// Creates the claim's pool, with its queue and with the first lease in it, in one transaction: the lease's czxid,
+/// where the claim asks for it. The parents are created in the same flight. `None`, with nothing done, where there is a
+/// pool or a queue already, or a parent that cannot be created.
 ///
 /// So the first lock on a path takes no longer than any other. Where there was no queue no contender can be before this
 /// one, and where there was no pool no identifier can hold a slot. Of two that do this at once the second finds all of

@@ -19,11 +19,21 @@ const TIMEOUTS: u32 = 3;
 
 const STILL_HELD: &str = "the slot may be held still; it is given back as soon as a server answers";
 
-/// Gives a hold back: `true`; `false` when it was lost before. No other lease is touched.
+/// Gives a hold back: `true`; `false` when it was lost before. No other lease is deleted.
 ///
 /// # Errors
 /// [`crate::Error::Unreachable`], [`crate::Error::ConnectionLost`], [`crate::Error::Cancelled`],
-/// [`crate::Error::NoAuth`]. In the first three cases the lease is given back in the background, once there is a connection.
+/// [`crate::Error::NoAuth`].
+///
+/// # Cancellation
+/// As for every other error: the lease is given back in the background, once there is a connection.
+///
+/// # Lost connection
+/// It is waited for while the time in `budget` lasts, and the lease is deleted again. If the session expires, the
+/// servers have removed an ephemeral lease, and the answer is `false`.
+///
+/// # Source
+/// The `Lease` of Curator's `InterProcessSemaphoreV2`, and the mutex of etcd's `concurrency`.
 pub async fn release(client: &Client, hold: &Hold, budget: &Budget) -> Result<bool> {
     let released = try_release(client, hold, budget).await;
     if released.is_err() {
@@ -64,8 +74,8 @@ async fn delete(session: &Session, hold: &Hold, unacknowledged: &Unacknowledged)
     Ok(was_there)
 }
 
-/// Gives a lease back in the background, for a caller who was told that it may be held, or may come. It ends when the
-/// lease is deleted, when it cannot come any more, or with the process.
+/// Gives a lease back in the background, after an error which has said that the lease may be there, or may come. The
+/// task ends when the lease is deleted, when it cannot come any more, or with the process.
 pub(super) fn give_back(client: &Client, hold: Hold) {
     let client = client.clone();
     client.clone().in_background(|cancel| async move {
@@ -79,7 +89,7 @@ async fn keep_deleting(client: &Client, hold: &Hold, budget: &Budget) {
     let (started, mut pause) = (Instant::now(), PAUSE);
     let unacknowledged = Unacknowledged::new(STILL_HELD);
     loop {
-        // A transaction of a session that is over is not carried out any more.
+        // The servers carry out no transaction of a session that is over.
         let Ok(own) = hold.own_session(client, budget).await else { return };
         if own.is_none() && hold.ephemeral {
             return;

@@ -27,12 +27,19 @@ pub struct Change {
     pub overshoot: usize,
 }
 
-/// Changes the stored limit of a claim's pool to that of the claim, by compare-and-set. Waiters see it
-/// at once. A missing pool is made.
+/// Changes the limit that a pool stores to that of the claim. Waiters see it at once, and no holder is evicted. A pool
+/// that does not exist is created.
 ///
 /// # Errors
 /// [`Error::Argument`] for a pool with data that is no number, which is left alone; [`Error::NoAuth`],
-/// [`Error::AuthFailed`], [`Error::Unreachable`], [`Error::Cancelled`], [`Error::Server`].
+/// [`Error::AuthFailed`], [`Error::Unreachable`], [`Error::ConnectionLost`], [`Error::Cancelled`], [`Error::Server`].
+///
+/// # Cancellation
+/// The error says whether the limit may have been changed already.
+///
+/// # Lost connection
+/// The pool is read again. If it has the next version and the wanted number, the write was carried out. It is never
+/// repeated over a later write.
 pub async fn set_max(client: &Client, claim: &Claim, budget: &Budget) -> Result<Change> {
     let unacknowledged = Unacknowledged::new("the limit may have been changed, or not; ask status");
     let (pool, limit) = (&claim.pool, claim.limit);

@@ -1,5 +1,4 @@
-//! A pool as the on-call engineer asks for it: who holds a slot since when, who waits in what place,
-//! and the limit, which can be changed here.
+//! A pool as the on-call engineer asks for it: who holds a slot since when, and who waits at which position.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -23,7 +22,7 @@ pub struct Status {
     pub path: String,
     /// The stored limit; `None` where the pool stores none.
     pub max_concurrency: Option<i64>,
-    /// Slots to be had; `None` where nothing limits them. Never negative.
+    /// Free slots, never negative; `None` where the pool stores no limit.
     pub free: Option<i64>,
     /// Who holds a slot, the longest holder first.
     pub holders: Vec<Holder>,
@@ -34,7 +33,7 @@ pub struct Status {
 /// A lease of a pool.
 #[derive(Clone, Debug, Serialize)]
 pub struct Holder {
-    /// Whose it is.
+    /// The identifier in its data.
     pub identifier: String,
     /// When it was taken, by the servers' clock: UTC, in the form of RFC 3339.
     pub since: String,
@@ -53,11 +52,11 @@ pub struct Holder {
 /// A queue node.
 #[derive(Clone, Debug, Serialize)]
 pub struct Waiter {
-    /// Who waits.
+    /// The identifier in its data.
     pub identifier: String,
     /// 1 is next.
     pub position: usize,
-    /// Since when, as in [`Holder`].
+    /// When it was created, as in [`Holder`].
     pub since: String,
     /// Seconds since then, by this host's clock.
     pub age: f64,
@@ -68,10 +67,16 @@ pub struct Waiter {
     pub queue_node: String,
 }
 
-/// The state of a pool, in two round trips. A missing pool has no limit, no holders and no waiters.
+/// The state of a pool, in two round trips. A pool that does not exist has no limit, no holders and no waiters.
 ///
 /// # Errors
 /// [`crate::Error::NoAuth`], [`crate::Error::AuthFailed`], [`crate::Error::Unreachable`], [`crate::Error::Cancelled`].
+///
+/// # Cancellation
+/// Nothing was changed.
+///
+/// # Lost connection
+/// The pool is read again while the time in `budget` lasts.
 pub async fn status(client: &Client, pool: &str, budget: &Budget) -> Result<Status> {
     client.answer(budget, pool, |session| async move { read(&session, pool).await }).await
 }
@@ -79,7 +84,8 @@ pub async fn status(client: &Client, pool: &str, budget: &Budget) -> Result<Stat
 async fn read(session: &Session, pool: &str) -> Attempt<Status> {
     let queue = names::queue(pool);
     let refused = |error| session.failure(&error, "read", pool);
-    // The queue comes first: who leaves it with a lease meanwhile is seen twice, and not nowhere.
+    // The queue is read first. A contender that exchanges its queue node for a lease meanwhile is seen twice, where it
+    // would otherwise be missing from both.
     let flight =
         join4(session.sync(pool), session.list_children(&queue), session.get_data(pool), session.list_children(pool));
     let (synced, nodes, data, leases) = flight.await;
@@ -115,7 +121,7 @@ async fn read(session: &Session, pool: &str) -> Attempt<Status> {
     Ok(Status { path: pool.to_owned(), max_concurrency, free, holders, waiters })
 }
 
-/// Those znodes that are still there; one that may not be read is an error.
+/// Those znodes that are still there. One that the caller may not read is an error.
 fn present(
     session: &Session,
     parent: &str,
@@ -143,10 +149,16 @@ fn time(milliseconds: i64, now: SystemTime) -> (String, f64) {
     (humantime::format_rfc3339_seconds(then).to_string(), (age.as_secs_f64() * 1000.0).round() / 1000.0)
 }
 
-/// The identifiers that hold a slot, once for each of their leases, in no order. A missing pool has none. Nothing is created.
+/// The identifiers that hold a slot, once for each of their leases, in no order. A pool that does not exist has none.
 ///
 /// # Errors
-/// [`crate::Error::NoAuth`], [`crate::Error::AuthFailed`], [`crate::Error::Unreachable`], [`crate::Error::Cancelled`].
+/// As [`status`].
+///
+/// # Cancellation
+/// Nothing was changed.
+///
+/// # Lost connection
+/// The pool is read again while the time in `budget` lasts.
 pub async fn holders(client: &Client, pool: &str, budget: &Budget) -> Result<Vec<String>> {
     client
         .answer(budget, pool, |session| async move {

@@ -35,14 +35,14 @@ pub(super) enum Exchange {
         /// Why trying again will not help. `None`: the snapshot was out of date.
         failure: Option<Failure>,
     },
-    /// What became of it is not known, or the session is over.
+    /// The outcome is not known, or the session is over.
     Unknown(Failure),
 }
 
 /// Exchanges a queue node for a lease of the claim, by the snapshot, in one transaction. It is sent at once.
 ///
-/// The transaction fails whole where the pool is not the version that the snapshot shows, where the other leases are not
-/// there any more, or where the queue node is not.
+/// The transaction fails whole where the pool is not the version that the snapshot shows, where the other leases are
+/// not there any more, or where the queue node is not.
 pub(super) async fn exchange(
     session: &Session,
     claim: &Claim,

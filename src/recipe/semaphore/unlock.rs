@@ -14,15 +14,25 @@ use crate::recipe::queue::names::queue;
 use crate::session::{Attempt, Failure, Session, Unacknowledged};
 use crate::wait::Budget;
 
-/// Gives the slot of the claim's identifier back: `true` when it held one, `false` when not. Nothing is created.
+/// Gives the slot of the claim's identifier back: `true` when the identifier had a lease, `false` when not. Nothing is
+/// created.
 ///
-/// A lease that `lock` has taken in this session goes with one write; if there is none, the leases of the
-/// identifier are looked for, kazoo's and those of other sessions. After a lost reply the same leases are
-/// deleted again, and those that are gone by then count as released.
+/// A lease that `lock` has taken in this session is deleted with one write. Where there is none the leases of the
+/// identifier are looked for, kazoo's and those of other sessions. Of those, the leases of the kind that the claim
+/// names are deleted, persistent or ephemeral, and the others only where there is none of that kind: an operator who
+/// unlocks by hand what was locked by hand leaves the lease of a running job alone.
 ///
 /// # Errors
-/// [`crate::Error::NoAuth`], [`crate::Error::AuthFailed`], [`crate::Error::Unreachable`], [`crate::Error::Cancelled`],
+/// [`crate::Error::NoAuth`] where the pool's ACL gives no delete permission; [`crate::Error::AuthFailed`],
+/// [`crate::Error::Unreachable`], [`crate::Error::ConnectionLost`], [`crate::Error::Cancelled`],
 /// [`crate::Error::Server`].
+///
+/// # Cancellation
+/// The error says whether the slot may have been given back already.
+///
+/// # Lost connection
+/// The same leases are deleted again, and those that are gone by then count as given back. A lease that the identifier
+/// has taken since is left alone.
 pub async fn unlock(client: &Client, claim: &Claim, budget: &Budget) -> Result<bool> {
     let unacknowledged = Unacknowledged::new("the slot may have been given back, or not; ask lock_holders");
     let chosen = Chosen::default();
@@ -37,22 +47,19 @@ pub async fn unlock(client: &Client, claim: &Claim, budget: &Budget) -> Result<b
 #[derive(Clone, Debug)]
 struct Named {
     name: String,
-    /// What tells it from a later one, if its name does not.
+    /// What tells the lease from a later one of the same name. Kazoo uses a name again; ours are never used again.
     czxid: Option<i64>,
     persistent: bool,
-    /// A hold keeps it over the end of its process.
+    /// It is the kept lease of a hold.
     kept: bool,
 }
 
-/// What an unlock is about to delete, and whether it was seen to be there: once chosen it stays, so that a
-/// repetition after a lost reply takes nothing away that was taken since.
+/// The leases that an unlock has chosen to delete, and whether they were seen in the pool. The choice stays, so that a
+/// repetition after a lost reply deletes no lease that was taken since.
 type Chosen = Mutex<Option<(Vec<Named>, bool)>>;
 
-/// Removes the leases that `lock` has taken for the claim's identifier in this session, or else those that are found
-/// in the pool: `true` when there was one, or may have been before a reply was lost.
-///
-/// Of those found, the ones of the kind that the claim names go, and only where there is none of that kind the others:
-/// an operator who unlocks by hand what was locked by hand leaves alone a job that holds the slot for itself.
+/// Deletes the leases that `lock` has taken for the claim's identifier in this session, or else those that are found in
+/// the pool: `true` when there was one, or may have been one before a reply was lost.
 async fn remove(
     client: &Client,
     session: &Session,
@@ -88,8 +95,8 @@ async fn remove(
     delete(client, session, claim, &found, unacknowledged).await
 }
 
-/// The leases of the claim's identifier: those of the claim's kind, or else the others; and of the persistent ones those
-/// that were locked, or else those that holds keep.
+/// The leases of the claim's identifier in the pool: those of the claim's kind, or else the others. Of the persistent
+/// ones those that `lock` has taken, or else the kept leases of holds.
 async fn find(session: &Session, claim: &Claim) -> Attempt<Vec<Named>> {
     let listed = children::list(session, &claim.pool).await?;
     let owners = [claim.persistent_owner(), claim.kept_owner()];
@@ -109,7 +116,7 @@ async fn find(session: &Session, claim: &Claim) -> Attempt<Vec<Named>> {
     Ok(found.into_iter().filter(|lease| Some(rank(lease)) == first).collect())
 }
 
-/// Those of `leases` that are not known to have gone: kazoo takes its next lease under the same name.
+/// Those of `leases` that are not known to be gone. A lease of kazoo's may be gone, and another have its name.
 async fn still_there(session: &Session, pool: &str, leases: Vec<Named>) -> Attempt<Vec<Named>> {
     let (reused, mut rest): (Vec<_>, Vec<_>) = leases.into_iter().partition(|lease| lease.czxid.is_some());
     let names = reused.iter().map(|lease| lease.name.clone()).collect();
