@@ -1,30 +1,46 @@
-"""The ensemble that all tests share, and the proof that each of them leaves nothing behind."""
+"""The ensemble and the Salt that all tests share, and the proof that each of them leaves nothing behind.
+
+Fixtures and tests import what is Salt's when they run: an import at the top of a test's file would put Salt's importer
+back into `sys.meta_path`, with which pytest cannot collect.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import ModuleType
 
 import pytest
-import salt
 import zkcoord
 from kazoo.client import KazooClient
+from salt._logging import shutdown_temp_handler
 from zkcoord.testing import Ensemble
 
+from tests.support import calls
+from tests.support.calls import wait_until
 from tests.support.certificates import Authority
+from tests.support.cluster import ExampleCluster
+from tests.support.config import Config
 from tests.support.observer import Observer
 from tests.support.processes import MARK, Script, marked
 from tests.support.proxy import Proxies, proxied
+from tests.support.salt import LONG, VERSIONS, Cluster, Minionless
 from tests.support.versions import MARKER, leave_out_what_cannot_run
+from tests.support.znodes import Pool
 
 # Salt puts an importer in front that is too old for pytest to collect tests with.
-assert salt
 sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
+
+# Salt keeps warnings for the end of the process, when pytest does not listen any more.
+shutdown_temp_handler()
 
 # They need a build with Kerberos, and are run from below this file, without the tools it needs: `make gssapi`.
 collect_ignore = ["gssapi"]
@@ -113,6 +129,8 @@ def proxies(ensemble: Ensemble) -> Iterator[Proxies]:
     """A proxy in front of each server. Sessions through them are closed while they still carry."""
     with proxied(ensemble) as proxies:
         yield proxies
+        for proxy in proxies:
+            proxy.heal()
         zkcoord.close()
 
 
@@ -137,12 +155,151 @@ def script(hosts: str, root: str) -> Iterator[Callable[..., Script]]:
         process.end()
 
 
+@pytest.fixture
+def pool(zk: KazooClient, root: str) -> Pool:
+    """The znodes of the test's own pool."""
+    return Pool(zk, root)
+
+
+@pytest.fixture
+def config() -> Config:
+    return Config()
+
+
+@pytest.fixture
+def context() -> dict[str, object]:
+    return {}
+
+
+@pytest.fixture
+def shim(monkeypatch: pytest.MonkeyPatch, config: Config, context: dict[str, object]) -> ModuleType:
+    """Salt's module in this process, with what the loader puts into it."""
+    from saltext.zkcoord.modules import zk_concurrency
+
+    for name, value in {**config.dunders(), "__context__": context}.items():
+        monkeypatch.setattr(zk_concurrency, name, value, raising=False)
+    return zk_concurrency
+
+
+@pytest.fixture
+def invocation_error() -> type[Exception]:
+    """What Salt reports as a wrong call."""
+    from salt.exceptions import SaltInvocationError
+
+    return SaltInvocationError
+
+
+@pytest.fixture
+def execution_error() -> type[Exception]:
+    """What Salt reports as one line."""
+    from salt.exceptions import CommandExecutionError
+
+    return CommandExecutionError
+
+
+@pytest.fixture
+def minionless(tmp_path: Path) -> Iterator[Callable[..., Minionless]]:
+    """Make a `Minionless`; what it has started ends with the test."""
+    made: list[Minionless] = []
+
+    def make(version: str = "3008", **config: object) -> Minionless:
+        made.append(Minionless(tmp_path / f"minionless-{len(made)}", version, **config))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.end()
+
+
+@pytest.fixture
+def salt(minionless: Callable[..., Minionless], hosts: str) -> Minionless:
+    """The newest Salt without a master, configured with the ensemble, which is profile `blue` as well."""
+    blue = {"hosts": hosts.split(","), "session_timeout": LONG}
+    return minionless(zookeeper={"hosts": hosts, "session_timeout": LONG, "blue": blue})
+
+
+@pytest.fixture
+def children(zk: KazooClient) -> Callable[[str], list[str]]:
+    """The children of a znode as the leader knows them; none if there is no such znode."""
+    return partial(calls.children, zk)
+
+
+@pytest.fixture
+def waiters(children: Callable[[str], list[str]], root: str) -> Callable[[], list[str]]:
+    """The places in the queue of the test's own pool."""
+    return lambda: children(f"{root}-__lock__")
+
+
+@pytest.fixture(scope="session", params=VERSIONS)
+def all_of_the_fleet(
+    request: pytest.FixtureRequest, ensemble: Ensemble, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ExampleCluster]:
+    """A master that writes down its events; `m1` and `m2`; `t`, where jobs are threads; and the key of `gone`."""
+    empty = tmp_path_factory.mktemp("fleet")
+    for directory in ("pillar", "states", "master.d"):
+        (empty / directory).mkdir()
+    site = {"zookeeper": {"hosts": ensemble.hosts, "session_timeout": LONG, "quiet": {"events": False}}}
+    threads = {**site, "multiprocessing": False}
+    fleet = ExampleCluster(request.param, empty, {"m1": site, "m2": site, "t": threads}, site)
+    try:
+        fleet.start()
+        keys = fleet.directory / "master/etc/salt/pki/master/minions"
+        shutil.copy(keys / "m1", keys / "gone")
+        fleet.record()
+        heard = time.monotonic() + 60
+        while not fleet.events("anything"):
+            assert time.monotonic() < heard, "nobody writes down what goes over the bus"
+            fleet.runner("event.send", "anything").answer()
+        yield fleet
+    finally:
+        fleet.stop()
+
+
+@pytest.fixture
+def fleet(all_of_the_fleet: ExampleCluster) -> Iterator[ExampleCluster]:
+    """The master and its minions; commands end with the test."""
+    yield all_of_the_fleet
+    all_of_the_fleet.end_commands()
+
+
+@pytest.fixture
+def states(monkeypatch, shim, config, hosts):
+    """The state module in this process, on the execution module and the ensemble, for the minion `probe`."""
+    from saltext.zkcoord.states import zk_concurrency
+
+    config["zookeeper:hosts"] = hosts
+    names = ("lock", "unlock", "lock_holders", "party_members", "status")
+    functions = {f"zk_concurrency.{name}": getattr(shim, name) for name in names}
+    dunders = {
+        "__salt__": functions,
+        "__opts__": {"test": False, "id": "probe"},
+        "__grains__": {"id": "probe"},
+        "__pillar__": config.dunders()["__pillar__"],
+    }
+    for name, value in {**dunders, "__context__": {}, "__low__": {}}.items():
+        monkeypatch.setattr(zk_concurrency, name, value, raising=False)
+    return zk_concurrency
+
+
+@pytest.fixture
+def outcome(root):
+    """The result and the comment of a state, the rest of which is always the same."""
+
+    def outcome(ret):
+        assert (ret["name"], ret["changes"]) == (root, {})
+        assert sorted(ret) == ["changes", "comment", "name", "result"]
+        return ret["result"], ret["comment"]
+
+    return outcome
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """No session, no ephemeral znode, no process outlives a test."""
     os.environ[MARK] = uuid.uuid4().hex
     if "ensemble" not in request.fixturenames:
         yield
+        zkcoord.close()
         return
     ensemble: Ensemble = request.getfixturevalue("ensemble")
     observer: KazooClient = request.getfixturevalue("observer")
@@ -170,14 +327,6 @@ def check_nothing_left(ensemble: Ensemble, observer: KazooClient, mark: str, lim
     assert not leftovers, f"left behind: {leftovers}"
 
 
-def wait_until(condition: Callable[[], object], what: str, limit: float = 15.0) -> None:
-    """Wait for something that can be seen, and fail with its name."""
-    end = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < end, f"not within {limit} s: {what}"
-        time.sleep(0.01)
-
-
 @pytest.fixture(name="wait_until")
 def wait_until_fixture() -> Callable[..., None]:
     return wait_until
@@ -185,8 +334,14 @@ def wait_until_fixture() -> Callable[..., None]:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """Show the servers' logs with a failure."""
+    """Show the logs of the servers, and of Salt's daemons, with a failure."""
     outcome = yield
     report = outcome.get_result()
-    if report.failed and "ensemble" in getattr(item, "funcargs", {}):
-        report.sections.append(("ZooKeeper", item.funcargs["ensemble"].logs(15)))
+    if not report.failed:
+        return
+    fixtures = getattr(item, "funcargs", {})
+    if "ensemble" in fixtures:
+        report.sections.append(("ZooKeeper", fixtures["ensemble"].logs(15)))
+    cluster = fixtures.get("cluster", fixtures.get("fleet"))
+    if isinstance(cluster, Cluster):
+        report.sections.append(("Salt", cluster.logs()))

@@ -8,13 +8,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 from kazoo.client import KazooClient
 
-from tests.support.znodes import Pool
-
-
-@pytest.fixture
-def pool(zk: KazooClient, root: str) -> Pool:
-    return Pool(zk, root)
-
 
 @pytest.fixture
 def connect(hosts: str) -> Iterator[Callable[..., KazooClient]]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import zkcoord
-from kazoo.client import KazooClient
 from zkcoord.testing import Ensemble
 
 from tests.support.processes import Script
-from tests.support.znodes import Pool
 
 # A session without its process lasts at least two thirds of its timeout: then a ping is due.
 SESSION_TIMEOUT = 18
@@ -38,19 +36,29 @@ def attempt(function, *arguments, **keywords):
 """
 
 
-@pytest.fixture
-def script(script: Callable[..., Script]) -> Callable[..., Script]:
-    """Run code in a process of its own, with the words of `PRELUDE` known."""
+@pytest.fixture(scope="session")
+def start_script(ensemble: Ensemble) -> Callable[..., Script]:
+    """Start code in a process of its own, with the words of `PRELUDE` known. Whoever starts it ends it."""
 
-    def start(code: str, *, session_timeout: float = SESSION_TIMEOUT, **names: object) -> Script:
-        return script(PRELUDE + textwrap.dedent(code), session_timeout=session_timeout, **names)
+    def start(code: str, *, root: str, session_timeout: float = SESSION_TIMEOUT, **names: object) -> Script:
+        known = {"hosts": ensemble.hosts, "root": root, "session_timeout": session_timeout, **names}
+        return Script(PRELUDE + textwrap.dedent(code), known)
 
     return start
 
 
 @pytest.fixture
-def pool(zk: KazooClient, root: str) -> Pool:
-    return Pool(zk, root)
+def script(start_script: Callable[..., Script], root: str) -> Iterator[Callable[..., Script]]:
+    """The same at the test's own pool, and ended with the test."""
+    started: list[Script] = []
+
+    def start(code: str, **names: object) -> Script:
+        started.append(start_script(code, root=root, **names))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.end()
 
 
 @pytest.fixture

@@ -1,8 +1,11 @@
 """A session lives on while nobody calls, and while those who wait are kept from it; for next to nothing."""
 
 import signal
+import uuid
 
 import pytest
+
+from tests.support.calls import together, wait_until
 
 SHORT = 1.0
 # Servers look for sessions that have ended every half a second or so.
@@ -28,31 +31,52 @@ time.sleep(long_enough)""",
 }
 
 
-@pytest.mark.parametrize("kept", KEPT.values(), ids=[name.replace(" ", "-") for name in KEPT])
-def test_a_session_lives_on_while(script, zk, root, kept):
-    code = """
-        zkcoord.lock(root + '-taken', identifier='a', **at)
-        zkcoord.lock(root, identifier='e', ephemeral_lease=True, **at)
-        say("locked")
-        wait_for_word()
-        exec(kept)
-        say("kept")
-        wait_for_word()
-    """
-    holder = script(code, session_timeout=SHORT, kept=kept, long_enough=LONG_ENOUGH)
-    assert holder.line() == "locked"
+@pytest.fixture(scope="module")
+def lives(ensemble, observer, start_script):
+    """All of them at once: of each the lease before and after, and how the process ended."""
 
-    def leases():
-        zk.sync(root)
-        return [(name, zk.exists(f"{root}/{name}").ephemeralOwner) for name in zk.get_children(root)]
+    def live(name):
+        root = f"/lives-{name.replace(' ', '-')}-{uuid.uuid4().hex[:8]}"
+        holder = start_script(
+            """
+            zkcoord.lock(root + '-taken', identifier='a', **at)
+            zkcoord.lock(root, identifier='e', ephemeral_lease=True, **at)
+            say("locked")
+            wait_for_word()
+            exec(kept)
+            say("kept")
+            wait_for_word()
+            """,
+            root=root,
+            session_timeout=SHORT,
+            kept=KEPT[name],
+            long_enough=LONG_ENOUGH,
+        )
 
-    before = leases()
-    assert len(before) == 1
-    holder.signal(signal.SIGUSR1)
-    assert holder.line(60) == "kept"
-    assert leases() == before
-    holder.signal(signal.SIGUSR1)
-    assert holder.wait() == 0
+        def leases():
+            return [(it, observer.exists(f"{root}/{it}").ephemeralOwner) for it in observer.get_children(root)]
+
+        try:
+            assert holder.line() == "locked"
+            before = leases()
+            assert len(before) == 1
+            holder.signal(signal.SIGUSR1)
+            assert holder.line(60) == "kept"
+            after = leases()
+            holder.signal(signal.SIGUSR1)
+            return before, after, holder.wait()
+        finally:
+            holder.end()
+
+    wait_until(lambda: observer.connected, "kazoo is connected")
+    return together(live, KEPT)
+
+
+@pytest.mark.parametrize("kept", KEPT, ids=[name.replace(" ", "-") for name in KEPT])
+def test_a_session_lives_on_while(lives, kept):
+    before, after, code = lives[kept].result()
+    assert after == before
+    assert code == 0
 
 
 def test_a_process_that_does_nothing_is_left_in_peace(script):

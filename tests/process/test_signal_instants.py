@@ -55,6 +55,10 @@ def test_it_is_told_or_its_handler_runs(script, call, name, raises):
                 end, answer = "cancelled", error.answer
                 if name not in str(error):
                     say("in turn", turn, "it does not say so:", error)
+            except zkcoord.errors.Unreachable:
+                # Three milliseconds may be too short for an answer: that is what it has come to.
+                if "party_members" not in call:
+                    raise
             thread.join()
             time.sleep(0)  # for a handler that is still to run
             ends[end] += 1

@@ -11,14 +11,8 @@ import pytest
 
 from tests.support.calls import Waiting
 from tests.support.salt import LONG, VERSIONS
-from tests.support.znodes import Pool
 
 SECRET = "c0rrect-h0rse"
-
-
-@pytest.fixture
-def pool(zk, root):
-    return Pool(zk, root)
 
 
 class TestOfCalls:

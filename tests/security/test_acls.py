@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 import pytest
 from kazoo.client import KazooClient
-from kazoo.security import CREATOR_ALL_ACL, OPEN_ACL_UNSAFE, make_digest_acl
+from kazoo.security import CREATOR_ALL_ACL, OPEN_ACL_UNSAFE, make_digest_acl, make_digest_acl_credential
 from zkcoord import errors, lock, lock_holders, party_members, set_max, status, unlock, znode
 from zkcoord.testing import Ensemble
 
@@ -14,6 +14,7 @@ from tests.support.versions import zookeeper_version
 
 ANN = {"username": "ann", "password": "ann-pw"}
 BOB = {"username": "bob", "password": "bob-pw"}
+EVE = {"username": "eve", "password": "eve-pw"}
 OURS = [{**ANN, "allperms": True}, {**BOB, "read": True}]
 ENTRIES = {make_digest_acl("ann", "ann-pw", all=True), make_digest_acl("bob", "bob-pw", read=True)}
 
@@ -271,3 +272,49 @@ class TestRefusals:
         ann.create(f"{root}/lease", b"a")
         with pytest.raises(errors.NoAuth, match=told):  # there is no slot, but that is not all there is to say
             lock(root, hosts, identifier="b", timeout=0, **BOB)
+
+
+class TestAcl:
+    """What is created carries the default ACL, and strangers are told so."""
+
+    def test_pool_queue_lease_and_parents_carry_it(self, hosts, root, zk):
+        pool = f"{root}/deep/pool"
+        zk.create(root)
+        assert lock(pool, hosts, identifier="a", **ANN, default_acl={**ANN, "allperms": True})
+        zk.add_auth("digest", "ann:ann-pw")
+        (lease,) = zk.get_children(pool)
+        for path in (f"{root}/deep", pool, f"{pool}-__lock__", f"{pool}/{lease}"):
+            (entry,) = zk.get_acls(path)[0]
+            assert entry.id.id == make_digest_acl_credential("ann", "ann-pw"), path
+            assert entry.perms == 31
+        assert zk.get_acls(root)[0][0].id.scheme == "world", "what was there is left as it was"
+
+    def test_a_list_gives_each_their_own(self, hosts, root, zk):
+        both = [{**ANN, "allperms": True}, {**BOB, "read": True}]
+        assert lock(root, hosts, identifier="a", **ANN, default_acl=both)
+        assert lock_holders(root, hosts, **BOB) == ["a"]
+        with pytest.raises(errors.NoAuth, match="digest:bob"):
+            lock(root, hosts, identifier="b", **BOB)
+
+    def test_a_stranger_is_told_which_path_and_who_it_was(self, hosts, root):
+        lock(root, hosts, identifier="a", **ANN, default_acl={**ANN, "allperms": True})
+        with pytest.raises(errors.NoAuth, match=rf"read {root} as anonymous") as caught:
+            lock_holders(root, hosts)
+        assert caught.value.path == root
+        with pytest.raises(errors.NoAuth, match=rf"{root}-__lock__ as digest:eve"):
+            lock(root, hosts, identifier="e", **EVE)
+        with pytest.raises(errors.NoAuth, match=rf"read {root} as digest:eve"):
+            unlock(root, hosts, identifier="a", **EVE)
+
+    def test_sessions_are_not_shared_between_users(self, hosts, root, ensemble):
+        lock(root, hosts, identifier="a", **ANN, default_acl={**ANN, "allperms": True})
+        before = ensemble.sessions()
+        with pytest.raises(errors.NoAuth):
+            lock_holders(root, hosts, username="ann", password="wrong")
+        assert len(ensemble.sessions() - before) == 1
+        assert lock_holders(root, hosts, **ANN) == ["a"]
+        assert len(ensemble.sessions() - before) == 1, "ann's own session is shared"
+
+    def test_force_makes_its_path_with_it(self, hosts, root, zk):
+        lock(root, hosts, identifier="a", force=True, **ANN, default_acl={**ANN, "allperms": True})
+        assert zk.get_acls(root)[0][0].id.scheme == "digest"

@@ -113,7 +113,7 @@ HOSTILE: dict[str, object] = {
     "text that fails": Text("x"),
     "empty text that fails": Text(),
     "int that fails": Whole(5),
-    "float that fails": Number(2.5),
+    "float that fails": Number(0.25),
     "everything fails": Nothing(),
     "list of 2**62": LongList(["a"]),
     "empty list of 2**62": LongList(),

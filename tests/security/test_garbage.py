@@ -89,31 +89,36 @@ def pretend() -> Iterator[Callable[..., Pretender]]:
 
 CALLS = """
 import resource
+from concurrent.futures import ThreadPoolExecutor
 from zkcoord import errors, znode
 
-def outcome(call):
+def outcome(call, number=0):
     try:
-        return repr(call())[:50]
+        return repr(call(zk_hosts=hosts, timeout=limit, session_timeout=10 + number))[:50]
     except errors.Error as error:
         return type(error).__name__
 
 acl = {"username": "u", "password": "p", "read": True}
 CALLS = (
-    lambda: zkcoord.lock("/p/q", hosts, "a", timeout=limit),
-    lambda: zkcoord.lock("/p/q", hosts, "a", timeout=limit, force=True, default_acl=acl),
-    lambda: zkcoord.unlock("/p", hosts, "a", timeout=limit),
-    lambda: zkcoord.lock_holders("/p", hosts, timeout=limit),
-    lambda: zkcoord.party_members("/p", hosts, 1, True, timeout=limit),
-    lambda: zkcoord.status("/p", zk_hosts=hosts, timeout=limit),
-    lambda: zkcoord.set_max("/p", 2, zk_hosts=hosts, timeout=limit),
-    lambda: znode.create("/p", b"x", sequence=True, zk_hosts=hosts, timeout=limit),
-    lambda: znode.get("/p", zk_hosts=hosts, timeout=limit),
-    lambda: znode.get_acls("/p", zk_hosts=hosts, timeout=limit),
-    lambda: znode.set("/p", b"x", zk_hosts=hosts, timeout=limit),
-    lambda: znode.delete("/p", recursive=True, zk_hosts=hosts, timeout=limit),
+    lambda **at: zkcoord.lock("/p/q", identifier="a", **at),
+    lambda **at: zkcoord.lock("/p/q", identifier="a", force=True, default_acl=acl, **at),
+    lambda **at: zkcoord.unlock("/p", identifier="a", **at),
+    lambda **at: zkcoord.lock_holders("/p", **at),
+    lambda **at: zkcoord.party_members("/p", min_nodes=1, blocking=True, **at),
+    lambda **at: zkcoord.status("/p", **at),
+    lambda **at: zkcoord.set_max("/p", 2, **at),
+    lambda **at: znode.create("/p", b"x", sequence=True, **at),
+    lambda **at: znode.get("/p", **at),
+    lambda **at: znode.get_acls("/p", **at),
+    lambda **at: znode.set("/p", b"x", **at),
+    lambda **at: znode.delete("/p", recursive=True, **at),
 )
-for call in CALLS[:some]:
-    print(outcome(call))
+if at_once:
+    with ThreadPoolExecutor(len(CALLS)) as threads:
+        outcomes = threads.map(outcome, CALLS[:some], range(some or len(CALLS)))
+else:
+    outcomes = map(outcome, CALLS[:some])
+print(*outcomes, sep="\\n")
 zkcoord.close()
 print("lives", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
@@ -121,10 +126,13 @@ print("lives", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 @pytest.fixture
 def suffer(script) -> Callable[..., set[str]]:
-    """Call everything in a process of its own; the outcomes. It must live, say nothing, and stay small."""
+    """Call everything in a process of its own; the outcomes. It must live, say nothing, and stay small.
 
-    def suffer(pretender: Pretender, limit: float = 0.2, some: int | None = None) -> set[str]:
-        process = script(CALLS, hosts=pretender.hosts, limit=limit, some=some)
+    `at_once` each call has a thread and a session of its own.
+    """
+
+    def suffer(pretender: Pretender, limit: float = 0.2, some: int | None = None, at_once: bool = True) -> set[str]:
+        process = script(CALLS, hosts=pretender.hosts, limit=limit, some=some, at_once=at_once)
         *outcomes, last = process.result(90).splitlines()
         word, memory = last.split()
         assert word == "lives"
@@ -211,7 +219,8 @@ def test_replies_of_chance(pretend, suffer, seed):
         error = chance.choice([0] * 9 + [-101, -102, -103, -110, -111])
         return answer(xid, body[: chance.randrange(len(body))], error)
 
-    suffer(pretend(frame(CONNECTED), reply, seed=seed))
+    # One after the other: what is answered depends on the number of the request.
+    suffer(pretend(frame(CONNECTED), reply, seed=seed), at_once=False)
 
 
 def test_a_panic_is_an_error_and_the_next_call_goes_on(pretend, script, hosts):

@@ -190,7 +190,8 @@ class TestNobodyFreesWhatIsAnothers:
     def test_an_ephemeral_lease_ends_with_its_process_and_not_before(self, hosts, pool, take, script, wait_until):
         holder = script(
             """
-            assert zkcoord.lock(root, hosts, "web1", 2, 5, True, default_acl=acl, username=name, password=secret)
+            user = {"username": name, "password": secret, "default_acl": acl}
+            assert zkcoord.lock(root, hosts, "web1", 2, 5, True, session_timeout=2, **user)
             print("held")
             threading.Event().wait()
             """,

@@ -1,0 +1,171 @@
+"""What the documentation shows runs: its command lines on a real ensemble, its YAML through Salt."""
+
+import inspect
+import json
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+import uuid
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.calls import together
+from tests.support.salt import bin_dir
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "examples/rolling-restart/README.md", *sorted((ROOT / "docs").glob("*.rst"))]
+SETTINGS = {
+    *("hosts", "scheme", "username", "password", "default_acl", "session_timeout", "connect_timeout", "events"),
+    "idle_timeout",
+    *("mechanism", "use_ssl", "ca_certs", "certfile", "keyfile", "keyfile_password", "verify_certs"),
+}
+# They are in the example's own test, with a master and four minions.
+NEED_A_FLEET = {
+    "jobs.active",
+    "saltutil.refresh_pillar",
+    "saltutil.term_job",
+    "state.apply",
+    "state.event",
+    "state.orchestrate",
+}
+COMPLAINTS = ("Traceback", "is not available", "Passed invalid arguments", "Error running", "did not return")
+
+
+def commands(page):
+    """The Salt commands of a page, as argument lists, in order."""
+    lines = re.findall(r"^\s+\$? ?(salt(?:-call|-run)? .*)$", page.read_text(), re.M)
+    # A command of several lines begins with a quote that its own line does not end.
+    return [shlex.split(line, comments=True) for line in lines if line.count("'") % 2 == 0]
+
+
+def function_calls(page):
+    """(program, arguments from the function's name on) of those that call a function."""
+    found = []
+    for program, *arguments in commands(page):
+        start = next((n for n, argument in enumerate(arguments) if re.fullmatch(r"[a-z_]+\.[a-z_]+", argument)), None)
+        if start is not None:
+            found.append((program, arguments[start:]))
+    return found
+
+
+def yaml_blocks(page):
+    text = page.read_text()
+    fenced = re.findall(r"^```yaml\n(.*?)^```", text, re.M | re.S)
+    directives = re.findall(r"^( *)\.\. code-block:: yaml\n\n((?:\1   .*\n|\n)+)", text, re.M)
+    return [textwrap.dedent(block) for block in fenced + [body for _, body in directives]]
+
+
+def salt_directory(tmp_path_factory, ensemble):
+    """A masterless minion and a master, both of which know the ensemble. Only one command at a time may use it."""
+    directory = tmp_path_factory.mktemp("salt")
+    common = {
+        "root_dir": str(directory / "root"),
+        "file_roots": {"base": [str(directory / "states")]},
+        "zookeeper": {
+            "hosts": ensemble.hosts,
+            "restart": {"hosts": ensemble.hosts},
+            "operators": {"hosts": ensemble.hosts, "username": "operators", "password": "secret"},
+        },
+    }
+    (directory / "states").mkdir()
+    (directory / "root/var/cache/salt/master/proc").mkdir(parents=True)  # the master makes it when it starts
+    (directory / "minion").write_text(json.dumps(common | {"id": "web1", "file_client": "local"}))
+    (directory / "master").write_text(json.dumps(common))
+    return directory
+
+
+def run(directory, program, arguments):
+    programs = {"salt-run": ["salt-run"], "salt-call": ["salt-call", "--local"], "salt": ["salt-call", "--local"]}
+    command, *options = programs[program]
+    done = subprocess.run(
+        [str(bin_dir("3008") / command), *options, "-c", str(directory), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory, ensemble):
+    """Every page tried, two at once: of each, what its command lines and its states have come to."""
+
+    def commands_run(page, directory):
+        root = f"/docs-{uuid.uuid4().hex[:8]}"
+        for program, (function, *arguments) in function_calls(page):
+            if function in NEED_A_FLEET:
+                continue
+            own = [re.sub(r"^/(?=\w)", f"{root}/", argument) for argument in arguments]
+            own = [re.sub(r"^\S*host1:\S+$", ensemble.hosts, argument) for argument in own]
+            yield (function, own), run(directory, program, [function, *own])
+
+    def states_run(page, directory):
+        for number, block in enumerate(yaml_blocks(page)):
+            if "zookeeper" in yaml.safe_load(block):
+                continue
+            root = f"/docs-{uuid.uuid4().hex[:8]}"
+            name = f"{page.stem}-{number}".replace(".", "-")
+            (directory / f"states/{name}.sls").write_text(re.sub(r"(name: )/(?=\w)", rf"\1{root}/", block))
+            yield block, run(directory, "salt-call", ["--retcode-passthrough", "state.apply", name])
+
+    def tried(page):
+        directory = salt_directory(tmp_path_factory, ensemble)
+        return list(commands_run(page, directory)), list(states_run(page, directory))
+
+    return together(tried, PAGES, at_once=2)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_its_command_lines_run(page, pages):
+    for command, (code, output) in pages[page].result()[0]:
+        assert code in (0, 1), (command, output)
+        assert not [complaint for complaint in COMPLAINTS if complaint in output], (command, output)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_its_yaml_is_states_that_succeed_or_settings_that_exist(page, pages):
+    for block in yaml_blocks(page):
+        settings = yaml.safe_load(block).get("zookeeper", {})
+        profiles = [value for key, value in settings.items() if key not in SETTINGS]
+        for keys in (set(settings) - {key for key in settings if key not in SETTINGS}, *map(set, profiles)):
+            assert keys <= SETTINGS, (page, keys)
+    for block, (code, output) in pages[page].result()[1]:
+        assert code == 0, (block, output)
+
+
+@pytest.mark.parametrize("module", ["modules.zk_concurrency", "modules.zookeeper", "runners.zk_concurrency"])
+def test_every_function_has_an_example_that_fits_its_signature(module):
+    loaded = __import__(f"saltext.zkcoord.{module}", fromlist=["*"])
+    name = module.split(".")[1]
+    public = [it for it in vars(loaded).values() if inspect.isfunction(it) and it.__module__ == loaded.__name__]
+    for function in public:
+        if function.__name__.startswith("_"):
+            continue
+        lines = re.findall(rf"^\s*salt\S* .*?\b{name}\.{function.__name__.rstrip('_')}\b(.*)$", function.__doc__, re.M)
+        assert lines, f"{function.__name__} has no CLI example"
+        for line in lines:
+            words = shlex.split(line)
+            positional = [word for word in words if not re.match(r"\w+=", word)]
+            keywords = dict(word.split("=", 1) for word in words if re.match(r"\w+=", word))
+            inspect.signature(function).bind(*positional, **keywords)
+
+
+def test_the_readmes_python_is_the_api():
+    import zkcoord
+
+    (snippet,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    for name in re.findall(r"zkcoord\.(\w+)\(", snippet):
+        assert callable(getattr(zkcoord, name))
+    compile(snippet, "README.md", "exec")
+
+
+def test_the_manual_is_built_without_a_warning(tmp_path):
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", ROOT / "docs", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "zk_concurrency" in (tmp_path / "reference.html").read_text()

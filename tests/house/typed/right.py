@@ -1,0 +1,59 @@
+"""What a type checker has nothing to say about. It is read by `tests/house/test_types.py`, and not run."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import zkcoord
+from typing_extensions import assert_type
+from zkcoord import aio, znode
+
+
+def calls(config: dict[str, Any]) -> None:
+    connection = zkcoord.Connection("a:1,b:1/chroot", profile=7, config=config, session_timeout=5, use_ssl=True)
+    assert_type(zkcoord.lock("/p", "a:1", "me", 2, 0.5, True, username="u", password="p"), bool)
+    assert_type(zkcoord.lock("/p", ["a:1", "b:1"], on_position=print, on_lost=threading.Event().set), bool)
+    assert_type(zkcoord.unlock("/p", connection=connection, timeout=60), bool)
+    assert_type(zkcoord.lock_holders("/p", connection=connection), list[str])
+    assert_type(zkcoord.party_members("/p", "a:1", 3, True, timeout=None), list[str])
+    status = zkcoord.status("/p", "a:1", connect_timeout=1, mechanism="GSSAPI")
+    assert_type(status["holders"][0]["fencing_token"], int)
+    assert_type(status["holders"][0]["session"], str | None)
+    assert_type(status["waiters"][0]["position"], int)
+    assert_type(status["free"], int | None)
+    assert_type(zkcoord.set_max("/p", 2)["overshoot"], int)
+    cancel = zkcoord.Cancel()
+    with zkcoord.hold("/p", connection=connection, cancel=cancel, ephemeral_lease=False) as hold:
+        assert_type(hold, zkcoord.Hold)
+        assert_type(hold.token, int)
+        assert_type(hold.lost, threading.Event)
+        hold.check(timeout=1)
+    assert_type(hold.release(), bool)
+    assert_type(cancel.cancelled, bool)
+    acl = {"username": "u", "password": "p", "read": True}
+    assert_type(znode.create("/z", b"x", "a:1", [acl, "creator_all"], ephemeral=True), str)
+    assert_type(znode.get("/z", connection=connection), bytes)
+    assert_type(znode.children("/z"), list[str])
+    assert_type(znode.exists("/z", default_acl=acl), bool)
+    zkcoord.close()
+
+
+async def waits() -> None:
+    async with aio.hold("/p", "a:1", identifier="me") as hold:
+        await hold.check()
+        assert_type(await hold.release(), bool)
+    assert_type(await aio.lock("/p", "a:1"), bool)
+    assert_type((await aio.status("/p"))["holders"][0]["fencing_token"], int)
+    assert_type(await aio.znode_get("/z"), bytes)
+
+
+def fails() -> str | None:
+    try:
+        zkcoord.lock("/p")
+    except zkcoord.errors.Cancelled as error:
+        assert_type(error.answer, object)
+    except zkcoord.errors.Error as error:
+        assert_type(error.kind, str)
+        return error.path
+    return None
