@@ -51,7 +51,7 @@ bench: .make/installed ## what a lock costs, beside kazoo, Salt's stock module a
 
 .PHONY: fuzz
 fuzz: ## the properties of the pure parts, many more times than in `make test`: about a minute
-	PROPTEST_CASES=$${PROPTEST_CASES:-10000} cargo test --no-default-features --test pure
+	PROPTEST_CASES=$${PROPTEST_CASES:-10000} ZKCOORD_HISTORIES=1000000 cargo test --no-default-features --test pure
 
 .PHONY: faults
 faults: .make/installed ## contenders under faults, beside the stock module, and 20,000 jobs; 15 minutes; ARGS="--seed 7"

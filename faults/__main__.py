@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from faults import report
+from faults.minority import Minority, minority
 from faults.run import Outcome, Plan, run
 from faults.soak import Soaked, soak
 
@@ -34,7 +35,15 @@ def main() -> int:
     if options.stock_seconds:
         outcomes["stock"] = run(Plan(seeds[0], options.stock_seconds, {"stock": sum(OURS.values())}))
         _show("stock", outcomes["stock"])
-    text = _figures(outcomes, soaked)
+    minorities = [
+        minority(seed, options.minority_seconds, servers)
+        for seed in seeds
+        for servers in (3, 5)
+        if options.minority_seconds
+    ]
+    for found in minorities:
+        print(f"{found.lost[:SHOWN]} lost and {found.failed[:SHOWN]} failed of {found.servers} servers", flush=True)
+    text = _figures(outcomes, soaked, minorities)
     print(text, flush=True)
     if options.figures:
         options.figures.write_text(text)
@@ -42,17 +51,23 @@ def main() -> int:
     bad = sum(len(report.broken(it)) for it in ours)
     hung = sum(report.hung(it, report.OURS) for it in ours)
     errors = sum(report.errors(it, report.OURS) for it in ours)
+    lost = sum(len(it.lost) + len(it.failed) for it in minorities)
     grown = soaked.growth if soaked else {}
     failed = soaked.failed if soaked else 0
-    print(f"{bad} violations, {hung} hangs, {errors} errors, {failed} failed jobs, grown: {grown or 'nothing'}")
-    return 1 if bad or hung or errors or failed or grown else 0
+    print(
+        f"{bad} violations, {hung} hangs, {errors} errors, {failed} failed jobs, grown: {grown or 'nothing'}, "
+        f"{lost} leases lost or calls failed under a minority"
+    )
+    return 1 if bad or hung or errors or failed or grown or lost else 0
 
 
-def _figures(outcomes: dict[str, Outcome], soaked: Soaked | None) -> str:
+def _figures(outcomes: dict[str, Outcome], soaked: Soaked | None, minorities: list[Minority]) -> str:
     parts = [report.of_runs(outcomes), report.of_faults(outcomes)] if outcomes else []
     if soaked:
         rate = soaked.jobs / soaked.seconds
         parts += [f"{soaked.jobs:,} jobs, {soaked.failed} failed, {rate:.0f} a second.", report.of_soak(soaked)]
+    if minorities:
+        parts.append(report.of_minorities(minorities))
     return "\n\n".join(parts) + "\n"
 
 
@@ -73,6 +88,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=240, help="of each run of ours; 0 for none")
     parser.add_argument("--stock-seconds", type=float, default=240, help="of the run with the stock module; 0 for none")
     parser.add_argument("--jobs", type=int, default=20_000, help="of the minion; 0 for none")
+    parser.add_argument("--minority-seconds", type=float, default=60, help="of each run with a minority broken")
     parser.add_argument("--figures", type=Path, help="write the tables into this file too")
     return parser.parse_args()
 

@@ -44,6 +44,9 @@ KINDS = {
     "cut connections": Kind(8, 0, 0),
     "refuse connections": Kind(3, 0.2, 3),
     "stall one server's connections": Kind(4, 0.2, 6),
+    "drop one server's packets": Kind(3, 0.2, 6),
+    "hang up on one server's clients": Kind(3, 0.2, 4),
+    "send one server's bytes slowly": Kind(3, 0.2, 6),
     "stall all connections": Kind(3, 0.5, 6),
     "delay": Kind(2, 0.5, 3),
     "drop a reply": Kind(24, 0, 0),
@@ -117,6 +120,9 @@ class Nemesis:
             "cut connections": self._cut,
             "refuse connections": self._refuse,
             "stall one server's connections": lambda fault: self._stall(fault, self._some_proxy(fault)),
+            "drop one server's packets": lambda fault: self._until_healed(fault, "filter"),
+            "hang up on one server's clients": lambda fault: self._until_healed(fault, "hang_up"),
+            "send one server's bytes slowly": lambda fault: self._until_healed(fault, "trickle"),
             "stall all connections": lambda fault: self._stall(fault, self.proxies),
             "delay": self._delay,
             "drop a reply": lambda fault: self._drop(fault, "drop_reply"),
@@ -191,6 +197,12 @@ class Nemesis:
         for proxy in proxies:
             proxy.stall()
             self._after(fault, proxy.resume)
+        return True
+
+    def _until_healed(self, fault: Fault, verb: str) -> bool:
+        for proxy in self._some_proxy(fault):
+            getattr(proxy, verb)()
+            self._after(fault, proxy.heal)
         return True
 
     def _delay(self, fault: Fault) -> bool:

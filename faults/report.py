@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from faults import checker, nemesis
 from faults.history import TRUE, UNRESOLVED
+from faults.minority import Minority
 from faults.run import Outcome
 from faults.soak import Soaked
 
@@ -107,6 +108,22 @@ def of_soak(soaked: Soaked) -> str:
     rows = [[name, first[name], last[name]] for name in first]
     early = soaked.jobs // len(soaked.samples)
     return table(["", f"after {early:,} jobs", f"after {soaked.jobs:,} jobs"], rows)
+
+
+def of_minorities(found: Sequence[Minority]) -> str:
+    """What was lost while a minority of the servers was of no use, ours beside kazoo's."""
+    rows: list[list[object]] = [
+        ["seed", *(it.seed for it in found)],
+        ["servers", *(it.servers for it in found)],
+        ["faults", *(it.faults.total() for it in found)],
+        ["sessions, zkcoord", *(it.sessions for it in found)],
+        ["leases lost, zkcoord", *(len(it.lost) for it in found)],
+        ["sessions, kazoo", *(it.sessions // 3 for it in found)],
+        ["ephemeral znodes lost, kazoo", *(it.kazoo_lost for it in found)],
+        ["fresh calls", *(it.calls for it in found)],
+        ["fresh calls that failed", *(len(it.failed) for it in found)],
+    ]
+    return table(["", *(f"run {number}" for number in range(1, len(found) + 1))], rows)
 
 
 def _violations(outcome: Outcome, rule: str, alone: set[str]) -> str:

@@ -20,6 +20,7 @@ use sha1::{Digest as _, Sha1};
 use zookeeper_client::{Acl, Acls, AuthId, Permission};
 
 use crate::error::{Error, Result};
+use crate::secret::Secret;
 
 const PERMISSIONS: [(&str, Permission); 6] = [
     ("read", Permission::READ),
@@ -49,10 +50,8 @@ const LIMIT: usize = 64 * 1024;
 pub enum Field {
     /// A permission.
     Flag(bool),
-    /// Text.
-    Text(String),
-    /// Text of digits only, which YAML takes for a number.
-    Number(i64),
+    /// Text, or a number that YAML has made of text of digits only. It may be a password.
+    Text(Secret),
     /// Nothing, the same as no key.
     Nothing,
     /// A value of any other type.
@@ -73,8 +72,8 @@ pub type Keywords = BTreeMap<String, Field>;
 pub enum Entry {
     /// A dict.
     Keywords(Keywords),
-    /// A word.
-    Word(String),
+    /// A word. It may be a password, written where a word belongs.
+    Word(Secret),
 }
 
 impl fmt::Debug for Entry {
@@ -132,6 +131,17 @@ pub fn from_entries(argument: &'static str, entries: &[Entry]) -> Result<List> {
     Ok(List(acl))
 }
 
+/// Whether a password, or a digest that is as good as one, is in the entries.
+pub(crate) fn has_secret(entries: &[Entry]) -> bool {
+    entries.iter().any(|entry| match entry {
+        Entry::Word(word) => word.reveal() != CREATOR_ALL,
+        Entry::Keywords(dict) => {
+            let is_digest = matches!(dict.get("scheme"), Some(Field::Text(scheme)) if scheme.reveal() == "digest");
+            is_digest || dict.contains_key("password")
+        }
+    })
+}
+
 /// Refuses an ACL that names the creator, for a creator who is nobody: a server would find it empty.
 ///
 /// # Errors
@@ -147,7 +157,7 @@ pub fn check_creator(argument: &'static str, acl: &[Acl], is_somebody: bool) -> 
 
 fn one(entry: &Entry) -> std::result::Result<Acl, String> {
     match entry {
-        Entry::Word(word) if word == CREATOR_ALL => Ok(Acl::new(Permission::ALL, AuthId::new(AUTH, ""))),
+        Entry::Word(word) if word.reveal() == CREATOR_ALL => Ok(Acl::new(Permission::ALL, AuthId::new(AUTH, ""))),
         Entry::Word(_) => Err(format!("an unknown word; known is {CREATOR_ALL}, and anything else is a dict")),
         Entry::Keywords(dict) if dict.contains_key("scheme") => of_scheme(dict),
         Entry::Keywords(dict) => of_user(dict),
@@ -170,41 +180,41 @@ fn of_user(dict: &Keywords) -> std::result::Result<Acl, String> {
             }
         }
     }
-    let username = text(dict, "username")?;
-    let password = text(dict, "password")?;
+    let username = text(dict, "username")?.reveal();
+    let password = text(dict, "password")?.reveal();
     if username.contains(':') {
         return Err("username must not contain ':'".to_owned());
     }
     if permissions == Permission::NONE {
         return Err(format!("the entry for {username:?} permits nothing; set one of {} to true", known()));
     }
-    Ok(Acl::new(permissions, AuthId::new("digest", &digest(&username, &password))))
+    Ok(Acl::new(permissions, AuthId::new("digest", &digest(username, password))))
 }
 
 fn of_scheme(dict: &Keywords) -> std::result::Result<Acl, String> {
     if dict.keys().any(|key| !matches!(key.as_str(), "scheme" | "id" | "perms")) {
         return Err("an unknown key; beside scheme, known are id and perms".to_owned());
     }
-    let scheme = text(dict, "scheme")?;
+    let scheme = text(dict, "scheme")?.reveal();
     let id = match dict.get("id") {
         None | Some(Field::Nothing) => None,
-        Some(_) => Some(text(dict, "id")?),
+        Some(_) => Some(text(dict, "id")?.reveal()),
     };
-    let id = match (scheme.as_str(), id) {
-        ("world", None) => "anyone".to_owned(),
+    let id = match (scheme, id) {
+        ("world", None) => "anyone",
         ("world", Some(id)) if id == "anyone" => id,
         ("world", Some(_)) => return Err("the id of the scheme world is anyone".to_owned()),
-        (AUTH, None) => String::new(),
+        (AUTH, None) => "",
         (AUTH, Some(_)) => return Err("the scheme auth has no id: it stands for who creates the znode".to_owned()),
         ("super", _) => return Err("the scheme super is in no ACL: that user may do everything anyway".to_owned()),
         (_, None) => return Err("id is missing".to_owned()),
-        ("digest", Some(id)) if !is_digest(&id) => {
+        ("digest", Some(id)) if !is_digest(id) => {
             // Not echoed: it may be a password that was not hashed.
             let reason = "the id of the scheme digest is user:hash, the hash of 28 characters that \
                           zookeeper.make_digest_acl computes; or give username and password in its place";
             return Err(reason.to_owned());
         }
-        ("ip", Some(id)) if !is_network(&id) => {
+        ("ip", Some(id)) if !is_network(id) => {
             return Err("the id of the scheme ip is an address, or a network such as 10.0.0.0/8".to_owned());
         }
         (_, Some(id)) => id,
@@ -212,7 +222,7 @@ fn of_scheme(dict: &Keywords) -> std::result::Result<Acl, String> {
     if scheme.contains(|c: char| c == ':' || c.is_control() || c.is_whitespace()) {
         return Err("scheme must be a word such as world, auth, digest, ip, sasl or x509".to_owned());
     }
-    Ok(Acl::new(letters(&text(dict, "perms")?)?, AuthId::new(&scheme, &id)))
+    Ok(Acl::new(letters(text(dict, "perms")?.reveal())?, AuthId::new(scheme, id)))
 }
 
 fn letters(perms: &str) -> std::result::Result<Permission, String> {
@@ -237,10 +247,9 @@ fn is_network(id: &str) -> bool {
     bits.is_none_or(|bits| bits.parse::<u8>().is_ok_and(|bits| bits <= most))
 }
 
-fn text(dict: &Keywords, key: &'static str) -> std::result::Result<String, String> {
+fn text<'a>(dict: &'a Keywords, key: &'static str) -> std::result::Result<&'a Secret, String> {
     match dict.get(key) {
-        Some(Field::Text(text)) if !text.is_empty() => Ok(text.clone()),
-        Some(Field::Number(number)) => Ok(number.to_string()),
+        Some(Field::Text(text)) if !text.reveal().is_empty() => Ok(text),
         None | Some(Field::Text(_) | Field::Nothing) => Err(format!("{key} is missing")),
         Some(_) => Err(format!("{key} must be text")),
     }

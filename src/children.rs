@@ -7,8 +7,7 @@ use zookeeper_client as zk;
 
 use crate::session::{Attempt, Failure, Reply, Session};
 
-/// Bytes of the paths that are read with one request. A server hangs up on a request beyond 1 MiB, and does not say
-/// why.
+/// Bytes of the paths that are read with one request, at most: half of what servers take unless they were told otherwise.
 const PATHS_AT_ONCE: usize = 512 * 1024;
 /// Bytes that a request has for each path beside the path.
 const HEAD: usize = 16;
@@ -37,11 +36,13 @@ pub(crate) async fn list(session: &Session, path: &str) -> Attempt<Vec<String>> 
 /// Reads children of `parent` in one round trip, whatever their number.
 pub(crate) async fn read(session: &Session, parent: &str, names: Vec<String>) -> Attempt<Vec<(String, Read)>> {
     let refused = |error: zk::Error| session.failure(&error, "read", parent);
+    let most = PATHS_AT_ONCE.min(session.longest_request() / 2);
     let mut requests = Vec::new();
     let mut remaining = names.as_slice();
     while !remaining.is_empty() {
-        let (chunk, rest) = remaining.split_at(fitting(parent, remaining));
+        let (chunk, rest) = remaining.split_at(fitting(parent, remaining, most));
         remaining = rest;
+        session.sends(chunk.iter().map(|name| size(parent, name)).sum());
         let mut reader = session.multi_reader();
         for name in chunk {
             reader.add_get_data(&format!("{parent}/{name}")).map_err(refused)?;
@@ -57,12 +58,17 @@ pub(crate) async fn read(session: &Session, parent: &str, names: Vec<String>) ->
     Ok(names.into_iter().zip(reads).collect())
 }
 
-/// How many of `names` one request may ask for; at least one.
-fn fitting(parent: &str, names: &[String]) -> usize {
+/// Bytes by which a child makes a request longer.
+fn size(parent: &str, name: &str) -> usize {
+    parent.len() + 1 + name.len() + HEAD
+}
+
+/// How many of `names` one request of `most` bytes may ask for; at least one.
+fn fitting(parent: &str, names: &[String], most: usize) -> usize {
     let mut bytes = 0;
     let fits = |name: &&String| {
-        bytes += parent.len() + 1 + name.len() + HEAD;
-        bytes <= PATHS_AT_ONCE
+        bytes += size(parent, name);
+        bytes <= most
     };
     names.iter().take_while(fits).count().max(1)
 }

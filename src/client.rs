@@ -4,13 +4,14 @@
 //! attempt must be such that repeating it does no harm; what it does to that end is in the table of its recipe.
 
 use std::future::Future;
-use std::sync::{Arc, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::connect::findings::Findings;
 #[cfg(feature = "gssapi")]
 use crate::connect::kerberos::note_missing_tickets;
-use crate::connect::probe::{why_silent, Findings};
-use crate::connect::settings::{Identity, Settings};
+use crate::connect::settings::{Identity, Settings, DEFAULT_BUFFER};
 use crate::error::{Error, Result};
 use crate::session::shared::{Reservation, Sessions};
 use crate::session::{auth_failed, Attempt, Failure, Session, Unacknowledged, PAUSE, UNCHANGED, UNKNOWN};
@@ -26,13 +27,20 @@ pub struct Client {
     reservation: Arc<Reservation>,
 }
 
-/// How an outage ends a call, once the call has had a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outage {
+/// Bytes of a request from which on a connection that is lost over it raises the question whether the servers take it.
+const LONG: usize = 64 * 1024;
+
+/// How an outage ends a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Outage<'a> {
     /// After the time in which an ensemble has to answer. Calls that only want an answer use it.
-    IsLimited,
-    /// When the call's own time is up. Calls that wait for other contenders use it.
-    IsOutlasted,
+    Limited,
+    /// As [`Outage::Limited`] until this is true, because a server has let the call wait for others; then as
+    /// [`Outage::Outlasted`]. A call that finds the servers gone has the same answer, whether they went a moment before it
+    /// or a second.
+    OutlastedFrom(&'a AtomicBool),
+    /// When the call's own time is up. Tasks in the background use it.
+    Outlasted,
 }
 
 impl Client {
@@ -56,12 +64,17 @@ impl Client {
     }
 
     pub(crate) fn unreachable(&self, waited: Duration) -> Error {
-        self.unreachable_for(waited, None)
+        let found = self.reservation.shared.findings.text(&self.identity);
+        let advice = format!("{}; {found}", self.settings.origin);
+        Error::Unreachable { hosts: self.settings.hosts(), waited, advice }
     }
 
-    fn unreachable_for(&self, waited: Duration, known: Option<String>) -> Error {
-        let general = || why_silent(&self.identity).to_owned();
-        Error::Unreachable { hosts: self.settings.hosts(), waited, advice: known.unwrap_or_else(general) }
+    /// Why the session that this client has, or waits for, has no connection now; `None` where it has one.
+    #[cfg(feature = "python")]
+    pub(crate) fn outage(&self) -> Option<String> {
+        let shared = &self.reservation.shared;
+        let is_connected = shared.session.try_lock().is_ok_and(|held| held.as_ref().is_some_and(Session::is_connected));
+        (!is_connected).then(|| shared.findings.text(&self.identity))
     }
 
     pub(crate) fn connection_lost(&self, path: &str, consequence: &'static str) -> Error {
@@ -95,24 +108,48 @@ impl Client {
         self.sessions.in_background(work);
     }
 
-    async fn session_within(&self, limit: Deadline, budget: &Budget, path: &str) -> Result<Session> {
+    /// A session with a connection. `in_vain`: it is given up where it is certain that no server can be used now.
+    async fn session_within(&self, limit: Deadline, budget: &Budget, path: &str, in_vain: bool) -> Result<Session> {
         let started = Instant::now();
-        let findings = Findings::default();
+        let findings = &self.reservation.shared.findings;
+        if limit != Deadline::NEVER {
+            findings.hurry();
+        }
         let opening = async {
             loop {
-                let mut held = self.reservation.shared.session.lock().await;
+                // Whoever opens a session may do so for as long as an outage lasts.
+                let mut held = tokio::select! {
+                    biased;
+                    held = self.reservation.shared.session.lock() => held,
+                    () = findings.in_vain(), if in_vain => return Err(self.unreachable(started.elapsed())),
+                };
                 let session = match held.as_ref().filter(|session| !session.is_over()) {
                     Some(session) => session.clone(),
                     None => {
                         let _opening = self.reservation.shared.opening();
                         // Boxed, because opening is rare and its future is large: every call would carry room for it.
-                        let opened = Box::pin(Session::open(&self.identity, path, &findings)).await?;
+                        let opened = Box::pin(Session::open(&self.identity, path, findings, in_vain)).await?;
+                        findings.opened();
                         self.sessions.tend(&self.reservation.shared, opened.id(), self.identity.idle_timeout);
                         held.insert(opened).clone()
                     }
                 };
                 drop(held);
-                if !self.connected(&session, &findings).await {
+                let connected = tokio::select! {
+                    biased;
+                    connected = self.connected(&session, findings) => connected,
+                    () = findings.in_vain(), if in_vain => return Err(self.unreachable(started.elapsed())),
+                    // The servers take the connections of others, so that a new session is to be had. One whose
+                    // ephemeral znodes somebody relies on is not given up before it is certainly over.
+                    () = findings.disowned(), if !session.is_relied_on() => {
+                        let mut held = self.reservation.shared.session.lock().await;
+                        if let Some(lost) = held.take_if(|held| held.id() == session.id()) {
+                            lost.closing().cancel();
+                        }
+                        false
+                    }
+                };
+                if !connected {
                     continue;
                 }
                 // The session may have moved since to a server that does not do SASL.
@@ -124,11 +161,9 @@ impl Client {
             }
         };
         match budget.race(limit, opening).await {
+            Ok(Err(Error::Unreachable { .. })) => Err(self.unreachable(started.elapsed())),
             Ok(outcome) => outcome,
-            Err(Cut::TimedOut) => {
-                let known = findings.into_inner().unwrap_or_else(PoisonError::into_inner);
-                Err(self.unreachable_for(started.elapsed(), known))
-            }
+            Err(Cut::TimedOut) => Err(self.unreachable(started.elapsed())),
             Err(Cut::Cancelled) => Err(self.cancelled(budget, path, UNCHANGED)),
         }
     }
@@ -147,6 +182,69 @@ impl Client {
         session.connected().await
     }
 
+    /// Refuses a request of so many bytes that the servers do not take, of which `data` are the caller's. Beyond what all
+    /// servers take, these are asked first, by a session of its own: they would answer the request itself by closing the
+    /// connection that others share.
+    ///
+    /// # Errors
+    /// [`Error::Argument`]; [`Error::Cancelled`].
+    pub(crate) async fn check_length(&self, bytes: usize, data: usize, budget: &Budget, path: &str) -> Result<()> {
+        let limit = self.identity.longest_request();
+        let refused = |why: &str| {
+            let bound = if self.identity.max_buffer.is_some() { "max_buffer is" } else { "servers take" };
+            let reason = format!("is too long with {data} bytes; {bound} {limit}, path and ACL included{why}");
+            Err(Error::argument("value", reason))
+        };
+        if bytes > limit && self.identity.max_buffer.is_some() {
+            return refused("");
+        }
+        if bytes <= (DEFAULT_BUFFER as usize) {
+            return Ok(());
+        }
+        match self.takes(bytes, budget, path).await? {
+            Some(true) => Ok(()),
+            Some(false) => refused(&format!(", and these hang up on {bytes} (their jute.maxbuffer is less)")),
+            None if self.identity.max_buffer.is_some() => Ok(()),
+            None => refused(", unless their jute.maxbuffer is greater, as max_buffer can say; none could be asked"),
+        }
+    }
+
+    /// Whether the servers take a request of so many bytes. `None`: none has answered.
+    async fn takes(&self, bytes: usize, budget: &Budget, path: &str) -> Result<Option<bool>> {
+        let lengths = &self.reservation.shared.lengths;
+        if let Some(known) = lengths.known(bytes) {
+            return Ok(Some(known));
+        }
+        let asking = async {
+            let session = Box::pin(Session::open(&self.identity, path, &Findings::default(), true)).await.ok()?;
+            let takes = session.takes(bytes).await;
+            session.close().await;
+            takes
+        };
+        match budget.race(Deadline::after(Instant::now(), budget.reach()), asking).await {
+            Ok(takes) => {
+                if let Some(is_taken) = takes {
+                    lengths.note(bytes, is_taken);
+                }
+                Ok(takes)
+            }
+            Err(Cut::TimedOut) => Ok(None),
+            Err(Cut::Cancelled) => Err(self.cancelled(budget, path, UNCHANGED)),
+        }
+    }
+
+    /// What a connection means that was lost over a long request: an error where the servers do not take it, so that it is
+    /// not sent again, to the harm of all who share the session.
+    async fn lost_over(&self, bytes: usize, budget: &Budget, path: &str) -> Result<()> {
+        if bytes < LONG || self.takes(bytes, budget, path).await? != Some(false) {
+            return Ok(());
+        }
+        let reason = format!(
+            "the servers hang up on a request of {bytes} bytes: their jute.maxbuffer is less. Tell it by max_buffer"
+        );
+        Err(Error::Server { action: "ask for", path: path.to_owned(), reason })
+    }
+
     /// Runs `attempt` until it has an answer: in the same session while that lives, and in a new one after that.
     /// Nothing else in this crate decides whether an attempt is repeated.
     ///
@@ -158,7 +256,7 @@ impl Client {
         &self,
         budget: &Budget,
         path: &str,
-        outage: Outage,
+        outage: Outage<'_>,
         mut attempt: F,
     ) -> std::result::Result<Result<T>, Cut>
     where
@@ -166,23 +264,33 @@ impl Client {
         A: Future<Output = Attempt<T>>,
     {
         let work = async {
-            let mut outlasts = false;
+            let mut outlasts = matches!(outage, Outage::Outlasted);
             loop {
                 let limit = if outlasts { Deadline::NEVER } else { Deadline::after(Instant::now(), budget.reach()) };
-                let session = self.session_within(limit, budget, path).await?;
-                outlasts = outage == Outage::IsOutlasted;
+                let in_vain = !outlasts && !budget.is_patient();
+                let session = self.session_within(limit, budget, path, in_vain).await?;
                 // Closing a session does not wait for the attempts in it.
                 let closing = session.closing();
+                let session = session.for_attempt();
+                let own = session.clone();
                 let attempted = tokio::select! {
                     biased;
                     attempted = attempt(session) => attempted,
                     () = closing.cancelled() => Err(Failure::Gone),
                 };
+                outlasts = match outage {
+                    Outage::Limited => false,
+                    Outage::OutlastedFrom(waits) => waits.load(Ordering::Relaxed),
+                    Outage::Outlasted => true,
+                };
                 match attempted {
                     Ok(answer) => return Ok(answer),
                     Err(Failure::Final(error)) => return Err(error),
                     Err(Failure::Gone) => {}
-                    Err(Failure::Lost) => tokio::time::sleep(PAUSE).await,
+                    Err(Failure::Lost) => {
+                        self.lost_over(own.longest_sent(), budget, path).await?;
+                        tokio::time::sleep(PAUSE).await;
+                    }
                 }
             }
         };
@@ -212,7 +320,7 @@ impl Client {
         A: Future<Output = Attempt<T>>,
     {
         let unknown = || self.connection_lost(path, unacknowledged.consequence());
-        match self.attempts(budget, path, Outage::IsLimited, attempt).await {
+        match self.attempts(budget, path, Outage::Limited, attempt).await {
             Err(Cut::TimedOut) | Ok(Err(Error::Unreachable { .. } | Error::AuthFailed { .. } | Error::Tls { .. }))
                 if unacknowledged.is_any() =>
             {

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Znodes that one message names.
+const MOST_NAMED: usize = 10;
+
 /// The result of everything here that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -82,7 +85,7 @@ pub enum Error {
         hosts: String,
         /// How long it was tried.
         waited: Duration,
-        /// What is known against some servers, or what to check.
+        /// Where the hosts come from; what is known against some servers, or what to check.
         advice: String,
     },
     /// The connection was lost and the outcome could not be learned in time.
@@ -94,6 +97,24 @@ pub enum Error {
         path: String,
         /// What the caller may, and may not, rely on.
         consequence: &'static str,
+    },
+    /// This process has no descriptor, no thread or no memory left for a call.
+    #[error("cannot {action}: {reason}")]
+    Resources {
+        /// What it was needed for.
+        action: &'static str,
+        /// The operating system's word for it, and what to do.
+        reason: String,
+    },
+    /// Somebody in this process has closed its file descriptors.
+    #[error(
+        "the file descriptors of this process were closed, and with them its connections to the servers. {}. \
+         The next call opens new ones",
+        remaining(left)
+    )]
+    DescriptorsClosed {
+        /// The paths of ephemeral znodes that somebody relied on, and how long the servers keep the silent session of each.
+        left: Vec<(String, Duration)>,
     },
     /// The caller gave up.
     #[error("cancelled by {by} over {path}: {consequence}")]
@@ -143,6 +164,22 @@ pub enum Error {
     Internal(String),
 }
 
+/// What is left where descriptors were closed.
+fn remaining(left: &[(String, Duration)]) -> String {
+    let Some(longest) = left.iter().map(|(_, timeout)| timeout.as_secs_f64()).reduce(f64::max) else {
+        return "No ephemeral znode was lost".to_owned();
+    };
+    let named = left.iter().take(MOST_NAMED).map(|(path, _)| path.as_str()).collect::<Vec<_>>().join(", ");
+    let more = left
+        .len()
+        .checked_sub(MOST_NAMED)
+        .filter(|more| *more > 0)
+        .map_or_else(String::new, |more| format!(" and {more} more"));
+    format!(
+        "The servers remove what was ephemeral within {longest:.1} s, and until then it is still there: {named}{more}"
+    )
+}
+
 fn verb(permission: &'static str) -> &'static str {
     match permission {
         "admin" => "change the ACL of",
@@ -171,7 +208,8 @@ impl Error {
             Self::AuthFailed { .. } | Self::NoTicket { .. } => "auth_failed",
             Self::Tls { .. } => "tls",
             Self::Unreachable { .. } => "unreachable",
-            Self::ConnectionLost { .. } => "connection_lost",
+            Self::ConnectionLost { .. } | Self::DescriptorsClosed { .. } => "connection_lost",
+            Self::Resources { .. } => "resources",
             Self::Cancelled { .. } | Self::Forked => "cancelled",
             Self::NoNode { .. } => "no_node",
             Self::NodeExists { .. } => "node_exists",
@@ -195,10 +233,27 @@ impl Error {
             | Self::NodeExists { path }
             | Self::BadVersion { path, .. }
             | Self::Server { path, .. } => Some(path),
-            Self::Argument { .. } | Self::Tls { .. } | Self::Unreachable { .. } | Self::Forked | Self::Internal(_) => {
-                None
-            }
+            Self::Argument { .. }
+            | Self::Tls { .. }
+            | Self::Unreachable { .. }
+            | Self::Resources { .. }
+            | Self::DescriptorsClosed { .. }
+            | Self::Forked
+            | Self::Internal(_) => None,
         }
+    }
+
+    /// That the operating system gave nothing for what `action` needs.
+    #[cfg(feature = "python")]
+    pub(crate) fn resources(action: &'static str, error: &std::io::Error) -> Self {
+        let advice = match error.kind() {
+            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::OutOfMemory => {
+                "this process, its user or its container may have no more (ulimit -u, pids.max), or there is no memory for \
+                 a stack"
+            }
+            _ => "close what is open, or allow more (ulimit -n)",
+        };
+        Self::Resources { action, reason: format!("{error}: {advice}") }
     }
 
     pub(crate) fn argument(argument: &'static str, reason: impl Into<String>) -> Self {

@@ -7,6 +7,7 @@
 //! | module | what it answers |
 //! | --- | --- |
 //! | [`error`] | why a call gave no answer |
+//! | [`secret`] | a text that nobody is shown (pure) |
 //! | [`path`], [`acl`] | what a valid path and a valid ACL are (pure) |
 //! | [`wait`] | how a wait ends: answer, time, or the caller |
 //! | [`connect`] | which servers, as whom, for how long, with which certificates, and why a server cannot be used |
@@ -29,6 +30,7 @@ pub mod path;
 mod py;
 pub mod recipe;
 mod record;
+pub mod secret;
 pub mod session;
 pub mod wait;
 pub mod znode;

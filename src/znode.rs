@@ -17,9 +17,6 @@ use crate::path;
 use crate::session::{Attempt, Failure, Session, Unacknowledged};
 use crate::wait::Budget;
 
-/// Bytes of a request, which is the servers' own `jute.maxbuffer` unless they were told otherwise. On a longer one
-/// they hang up, and do not say why.
-const REQUEST_LIMIT: usize = 0xf_ffff;
 /// Bytes of a request to create or to write besides path, data and ACL: its kind, and the lengths of the others.
 const HEAD: usize = 24;
 
@@ -60,15 +57,10 @@ impl New {
     }
 }
 
-/// Refuses a request that is too long for a server.
-fn check_size(path: &str, data: &[u8], acl: &[zk::Acl]) -> Result<()> {
+/// Bytes of a request to create or to write.
+fn length(path: &str, data: &[u8], acl: &[zk::Acl]) -> usize {
     let entries: usize = acl.iter().map(|entry| 12 + entry.scheme().len() + entry.id().len()).sum();
-    if HEAD + path.len() + data.len() + entries > REQUEST_LIMIT {
-        let reason =
-            format!("is too long with {} bytes; servers take {REQUEST_LIMIT}, path and ACL included", data.len());
-        return Err(Error::argument("value", reason));
-    }
-    Ok(())
+    HEAD + path.len() + data.len() + entries
 }
 
 /// Creates a znode: its full path, with the sequence that the server has added to a sequential one.
@@ -86,7 +78,8 @@ fn check_size(path: &str, data: &[u8], acl: &[zk::Acl]) -> Result<()> {
 /// call. A persistent one does not tell who has created it, and the name of a sequential one is lost: the error is
 /// [`Error::ConnectionLost`].
 pub async fn create(client: &Client, new: &New, budget: &Budget) -> Result<String> {
-    check_size(&new.path, &new.data, &new.acls())?;
+    let length = length(&new.path, &new.data, &new.acls());
+    client.check_length(length, new.data.len(), budget, &new.path).await?;
     let unacknowledged = Unacknowledged::new(UNKNOWN);
     let sent_in: Mutex<Vec<i64>> = Mutex::default();
     let attempt = |session: Session| {
@@ -239,7 +232,7 @@ pub async fn acl(client: &Client, path: &str, budget: &Budget) -> Result<acl::Li
 /// The request is not repeated. Without a version, a znode that is as the write leaves it counts as written. Otherwise
 /// somebody may have written since, and the error is [`Error::ConnectionLost`].
 pub async fn set(client: &Client, path: &str, data: &[u8], version: i32, budget: &Budget) -> Result<zk::Stat> {
-    check_size(path, data, &[])?;
+    client.check_length(length(path, data, &[]), data.len(), budget, path).await?;
     let there = |session: Session| async move {
         let read = session.get_data(path).await.map_err(|error| failure(&session, &error, "read", path, version))?;
         // The znode holds what was to be written, whoever has written it.

@@ -1,7 +1,8 @@
 """Coordination for fleets of hosts on ZooKeeper: slots, parties, and who holds what."""
 
 from zkcoord import _exit, errors
-from zkcoord._core import Cancel, __version__, close
+from zkcoord._call import close
+from zkcoord._core import Cancel, __version__
 from zkcoord._hold import Hold
 from zkcoord.connection import Connection
 from zkcoord.party import party_members

@@ -20,6 +20,7 @@ __all__ = [
     "digest_acl",
     "is_given",
     "lock_holders",
+    "obstacles",
     "party_members",
     "profile_name",
     "set_max",
@@ -45,6 +46,8 @@ class Cancel:
     def __new__(cls) -> Cancel: ...
     def cancel(self) -> None:
         """End the calls that this was given to, and those that it will be given to. Does not wait for them."""
+    def child(self) -> Cancel:
+        """One that is cancelled with this, or alone."""
     @property
     def cancelled(self) -> bool:
         """Whether it was cancelled."""
@@ -53,7 +56,13 @@ class Cancel:
 class Settings:
     """The settings of a connection, checked: what is given, and under that what is configured."""
 
-    def __new__(cls, given: Mapping[str, Any], configured: Mapping[str, Any]) -> Settings: ...
+    def __new__(
+        cls,
+        given: Mapping[str, Any],
+        configured: Mapping[str, Any],
+        profile: str | None,
+        section: str | None,
+    ) -> Settings: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self, /) -> int: ...
     @property
@@ -66,6 +75,8 @@ class Settings:
     def connect_timeout(self) -> float: ...
     @property
     def idle_timeout(self) -> float: ...
+    @property
+    def max_buffer(self) -> int: ...
     def close(self) -> None: ...
 
 @final
@@ -93,7 +104,7 @@ class Hold:
     def release(self, wait: _Wait) -> bool: ...
     def is_held(self, wait: _Wait) -> bool: ...
     def expect_unlock(self) -> None: ...
-    def wait_until_lost(self) -> None: ...
+    def wait_until_lost(self, wait: _Wait) -> None: ...
 
 def acquire(
     path: str,
@@ -122,6 +133,7 @@ def lock_holders(
     connection: Settings,
     wait: _Wait,
 ) -> list[str]: ...
+def obstacles(path: str, connection: Settings, wait: _Wait) -> tuple[list[str], str | None]: ...
 def party_members(
     path: str, min_nodes: int | None, blocking: bool | None, connection: Settings, wait: _Wait
 ) -> list[str]: ...

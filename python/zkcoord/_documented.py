@@ -15,7 +15,8 @@ CONNECTION = """
             The port is 2181 unless given. IPv6 addresses go in brackets. Default: ``127.0.0.1:2181``.
         connection: A `zkcoord.Connection`, in place of ``zk_hosts`` and of all that follows.
         profile, config: Settings that the other arguments leave open are looked up in ``config``, a mapping such as
-            ``{"hosts": ..., "prod": {"hosts": ...}}``; with ``profile="prod"`` in its part of that name.
+            ``{"hosts": ..., "prod": {"hosts": ...}}``; with ``profile="prod"`` in its part of that name, which must be
+            there. Secrets in it go only to the hosts in it, unless it has ``send_credentials_to_any_host: True``.
         config_get: A callable ``(key, default)`` in place of ``config``. It is asked for ``zookeeper:hosts``, or
             ``zookeeper:PROFILE:hosts``, and likewise for the others.
         scheme, username, password: Who the caller is: scheme ``digest``, the default, or ``sasl``.
@@ -30,13 +31,17 @@ CONNECTION = """
         session_timeout: Seconds that the servers keep the session of a silent process. Default: 10.
         connect_timeout: Seconds that an ensemble is looked for. Default: 10.
         idle_timeout: Seconds until a session ends that nobody uses. Default: 60.
+        max_buffer: Bytes of the longest request that the servers take: their ``jute.maxbuffer``. Default: 1048575, and
+            whatever else they say they take when they are asked.
 """
 
 WAIT = """
     Ending a call:
         cancel: A `zkcoord.Cancel`. When another thread cancels it, the call ends with `Cancelled`, and nothing is left.
         raise_on_signal: What SIGINT and SIGTERM do while the main thread waits. False: the wait is undone, then the
-            handler runs that was there before. True: the wait is undone, and `Cancelled` is raised instead.
+            handler runs that was there before. True: the wait is undone, and `Cancelled` is raised instead. In a
+            greenlet of gevent it is gevent that runs handlers, and what reaches the waiting greenlet
+            (``KeyboardInterrupt``, ``GreenletExit``, ``gevent.Timeout``) undoes the wait and comes through.
 """
 
 ERRORS = """
@@ -46,6 +51,7 @@ ERRORS = """
         TlsFailed: No server can be used, for its certificate, for ours, or for want of TLS.
         AuthFailed, NoAuth: The servers refuse the credentials, or an ACL forbids what was needed.
         Cancelled: The call was cancelled.
+        OutOfResources: This process has no file descriptor, no thread or no memory left for the call.
         ServerError: The servers refuse the request for a reason of their own.
 
     A connection that is lost is mended, and a session that has expired is replaced, while the call has time left.

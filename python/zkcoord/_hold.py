@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from zkcoord.errors import ArgumentError, Cancelled, Error, SlotLost
+from zkcoord._call import call
+from zkcoord.errors import ArgumentError, Cancelled, Error, SlotLost, no_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Hold:
         """
         if self._core.is_released:
             raise SlotLost(f"{self.identifier!r} has given back its slot at {self.path}", self.path)
-        if not self._core.is_held((timeout, None, True)):
+        if not call(self._core.is_held, timeout, None, True):
             raise self._loss()
 
     def release(self, timeout: float | None = None) -> bool:
@@ -119,7 +120,7 @@ class Hold:
             raise ArgumentError("hold: belongs to the process that this one was forked off", self.path)
         if self._core.is_released:
             return False
-        return self._core.release((timeout, None, True))
+        return call(self._core.release, timeout, None, True)
 
     def __enter__(self) -> Self:
         """Return the hold."""
@@ -137,7 +138,7 @@ class Hold:
             return
         try:
             # What the block has raised is what is raised, so that a signal can only be told to its handler.
-            was_held = self._core.release((None, None, False))
+            was_held = call(self._core.release, None, None, False)
         except Error as err:
             _warn("could not give back the slot at %s: %s", self.path, err)
         else:
@@ -160,14 +161,17 @@ def watch(taken: _core.Hold, on_lost: Callable[[], object]) -> None:
 
     def wait() -> None:
         try:
-            taken.wait_until_lost()
+            call(taken.wait_until_lost, None, None, True)
         except Cancelled:  # released, or the process ends
             return
         except Error as err:
             _warn("cannot watch the slot at %s any more, and so it counts as lost: %s", taken.path, err)
         on_lost()
 
-    threading.Thread(target=wait, name="zkcoord-watch", daemon=True).start()
+    try:
+        threading.Thread(target=wait, name="zkcoord-watch", daemon=True).start()
+    except RuntimeError as err:
+        raise no_thread() from err
 
 
 def _warn(message: str, *args: object) -> None:

@@ -34,6 +34,7 @@ class Security(TypedDict, total=False):
     session_timeout: float | None
     connect_timeout: float | None
     idle_timeout: float | None
+    max_buffer: int | None
 
 
 class ConnectionKeywords(Security, total=False):
@@ -66,6 +67,7 @@ class Waiter(TypedDict):
     since: str
     age: float
     session: str | None
+    orphan: bool
     place: str
 
 

@@ -55,7 +55,10 @@ class _Thread:
         self._function, self._undo = function, undo
         self._guard = threading.Lock()
         self._is_abandoned = self._is_over = False
-        threading.Thread(target=self._run, name="zkcoord-aio", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, name="zkcoord-aio", daemon=True).start()
+        except RuntimeError as err:
+            raise zkcoord.errors.no_thread() from err
 
     def _run(self) -> None:
         answer, error = None, None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from _collections_abc import Mapping  # `os` has it loaded; `collections.abc` would take longer than all else here
 
-from zkcoord._core import Settings, is_given, profile_name
+from zkcoord._call import call
+from zkcoord._configuration import NAMES, configured
+from zkcoord._core import Settings, profile_name
 from zkcoord.errors import ArgumentError
 
 TYPE_CHECKING = False
@@ -18,23 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection"]
 
-_NAMES = (
-    "scheme",
-    "mechanism",
-    "username",
-    "password",
-    "default_acl",
-    "use_ssl",
-    "ca_certs",
-    "certfile",
-    "keyfile",
-    "keyfile_password",
-    "verify_certs",
-    "session_timeout",
-    "connect_timeout",
-    "idle_timeout",
-)
-_KNOWN = frozenset(("zk_hosts", "profile", "config", "config_get", *_NAMES))
+_KNOWN = frozenset(("zk_hosts", "profile", "config", "config_get", *NAMES))
 
 
 class Connection:
@@ -68,15 +54,17 @@ class Connection:
         session_timeout: float | None = None,
         connect_timeout: float | None = None,
         idle_timeout: float | None = None,
+        max_buffer: int | None = None,
     ) -> None:
         """Resolve the settings. Nothing is sent.
 
         Args:
             zk_hosts: The servers: ``host:port,host:port`` with an optional ``/chroot`` at the end, as text or as a
                 list. The port is 2181 unless given. IPv6 addresses go in brackets. Default: ``127.0.0.1:2181``.
-            profile: The name of a part of the configuration.
+            profile: The name of a part of the configuration. It must be there, and configure something.
             config: A mapping such as ``{"hosts": ..., "prod": {"hosts": ..., "username": ...}}``, in which the settings
-                are looked up that the other arguments leave open.
+                are looked up that the other arguments leave open. Secrets in it go only to the hosts in it, unless it
+                has ``send_credentials_to_any_host: True``. A key that is almost the name of a setting is an error.
             config_get: A callable ``(key, default)`` in place of ``config``, such as Salt's ``config.get``.
             scheme: How the caller tells who it is: ``digest``, the default, or ``sasl``.
             mechanism: How SASL is done: ``DIGEST-MD5``, or ``GSSAPI`` where it is built in.
@@ -92,9 +80,12 @@ class Connection:
             session_timeout: Seconds that the servers keep the session of a silent process. Default: 10.
             connect_timeout: Seconds that an ensemble is looked for. Default: 10.
             idle_timeout: Seconds until a session ends that nobody uses. Default: 60.
+            max_buffer: Bytes of the longest request that the servers take: their ``jute.maxbuffer``. Default: 1048575,
+                and whatever else they say they take when they are asked.
 
         Raises:
-            ArgumentError: A setting is wrong, or two contradict each other.
+            ArgumentError: A setting is wrong, or two contradict each other. The profile configures nothing. A
+                configured password would go to servers that the configuration does not name.
         """
         given = {
             "scheme": scheme,
@@ -111,6 +102,7 @@ class Connection:
             "session_timeout": session_timeout,
             "connect_timeout": connect_timeout,
             "idle_timeout": idle_timeout,
+            "max_buffer": max_buffer,
         }
         settings = _resolve(zk_hosts, given, profile, config, config_get)
         object.__setattr__(self, "_settings", settings)
@@ -140,13 +132,18 @@ class Connection:
         """Seconds until a session ends that nobody uses."""
         return self._settings.idle_timeout
 
+    @property
+    def max_buffer(self) -> int:
+        """Bytes of the longest request that the servers are taken to accept, before they are asked."""
+        return self._settings.max_buffer
+
     def close(self) -> None:
         """End the session of this connection now, and with it its ephemeral leases.
 
         A call under way begins anew in a new session, a wait at the end of the queue; and later calls open one. Waits
         up to one second for the servers to hear of it. A forked child does nothing to the session of its parent.
         """
-        self._settings.close()
+        call(lambda _: self._settings.close(), None, None, False)
 
     def __enter__(self) -> Self:
         """Return the connection itself."""
@@ -202,39 +199,9 @@ def _resolve(
     config: Mapping[str, Any] | None,
     config_get: Callable[[str, Any], Any] | None,
 ) -> Settings:
-    explicit = {name: given[name] for name in _NAMES if given.get(name) is not None}
+    explicit = {name: given[name] for name in NAMES if given.get(name) is not None}
     if zk_hosts is not None:
         explicit["hosts"] = zk_hosts
-    if profile is not None:
-        profile = profile_name(profile)
-    if config is None and config_get is None:
-        return Settings(explicit, {})
-    return Settings(explicit, _configured(explicit, profile, config, config_get))
-
-
-def _configured(
-    explicit: Mapping[str, Any],
-    profile: str | None,
-    config: Mapping[str, Any] | None,
-    config_get: Callable[[str, Any], Any] | None,
-) -> dict[str, Any]:
-    names = ("hosts", *_NAMES)
-    if config_get is None:
-        if not isinstance(config, Mapping):
-            raise ArgumentError("config: must be a mapping")
-        part = _part(config, profile) if profile else config
-        return {name: part[name] for name in names if name in part} if isinstance(part, Mapping) else {}
-    if config is not None:
-        raise ArgumentError("config_get: is given, and so is config")
-    if not callable(config_get):
-        raise ArgumentError("config_get: must be callable")
-    prefix = f"zookeeper:{profile}" if profile else "zookeeper"
-    open_names = [name for name in names if name not in explicit or not is_given(explicit[name])]
-    return {name: config_get(f"{prefix}:{name}", None) for name in open_names}
-
-
-def _part(config: Mapping[Any, Any], profile: str) -> object:
-    """The part of a configuration that a profile names. YAML reads some names as numbers."""
-    if profile in config:
-        return config[profile]
-    return next((config[name] for name in config if not isinstance(name, str) and str(name) == profile), None)
+    name = None if profile is None else profile_name(profile) or None
+    found, section = configured(explicit, name, config, config_get)
+    return Settings(explicit, found, name, section)

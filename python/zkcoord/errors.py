@@ -20,6 +20,7 @@ __all__ = [
     "NoAuth",
     "NoNode",
     "NodeExists",
+    "OutOfResources",
     "ServerError",
     "SlotLost",
     "TimedOut",
@@ -128,6 +129,12 @@ class Cancelled(Error):
     answer: object = None
 
 
+class OutOfResources(Error, OSError):
+    """This process has no file descriptor, no thread or no memory left for the call. Nothing was sent."""
+
+    kind = "resources"
+
+
 class ServerError(Error):
     """The ensemble refused a request for a reason of its own, such as a quota."""
 
@@ -138,3 +145,11 @@ class InternalError(Error):
     """A defect of zkcoord."""
 
     kind = "internal"
+
+
+def no_thread() -> OutOfResources:
+    """Return the error of one who may not start a thread. Python does not say why; the system's word is always this."""
+    return OutOfResources(
+        "cannot start a thread: Resource temporarily unavailable: this process, its user or its container may have no "
+        "more (ulimit -u, pids.max), or there is no memory for a stack"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zkcoord import _core
-from zkcoord._awaited import cancelled_with_its_future
+from zkcoord._call import wait_for
 from zkcoord._documented import documented
 from zkcoord.connection import settings_for
 
@@ -52,5 +52,6 @@ def party_members(
     """
     named = {"scheme": scheme, "username": username, "password": password, "default_acl": default_acl}
     settings = settings_for(zk_hosts, connection, {"profile": profile, **named, **security})
-    wait = (timeout, cancelled_with_its_future() if cancel is None else cancel, raise_on_signal)
-    return _core.party_members(path, min_nodes, blocking, settings, wait)
+    return wait_for(
+        lambda wait, _: _core.party_members(path, min_nodes, blocking, settings, wait), timeout, cancel, raise_on_signal
+    )

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from zkcoord import _core
-from zkcoord._awaited import cancelled_with_its_future
+from zkcoord._call import call, wait_for
 from zkcoord._documented import documented
 from zkcoord._hold import Hold, watch
 from zkcoord.connection import settings_for
-from zkcoord.errors import Cancelled, Error, TimedOut
+from zkcoord.errors import Cancelled, Error, OutOfResources, TimedOut
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeVar
 
     from typing_extensions import Unpack
     from zkcoord._types import Acl, ConnectionKeywords, Hosts, LimitChange, Scalar, Security, Status
     from zkcoord.connection import Connection
+
+    _T = TypeVar("_T")
 
 __all__ = ["hold", "lock", "lock_holders", "set_max", "status", "unlock"]
 
@@ -83,15 +86,22 @@ def lock(
     tell = security.pop(TELL_TAKEN, None)  # type: ignore[misc]
     named = {"scheme": scheme, "username": username, "password": password, "default_acl": default_acl}
     settings = settings_for(zk_hosts, connection, {"profile": profile, **named, **security})
-    wait = (timeout, cancelled_with_its_future() if cancel is None else cancel, raise_on_signal)
-    taken = _core.acquire(path, identifier, max_concurrency, ephemeral_lease, force, False, on_position, settings, wait)
+    taken = wait_for(
+        lambda wait, listener: _core.acquire(
+            path, identifier, max_concurrency, ephemeral_lease, force, False, listener, settings, wait
+        ),
+        timeout,
+        cancel,
+        raise_on_signal,
+        on_position,
+    )
     if isinstance(taken, bool):
         return taken
     if tell is not None:
         tell(taken)
     if on_lost is not None:
         taken.expect_unlock()
-        watch(taken, on_lost)
+        _watch_or_release(taken, lambda: watch(taken, on_lost))
     return True
 
 
@@ -139,8 +149,12 @@ def unlock(
     """
     named = {"scheme": scheme, "username": username, "password": password, "default_acl": default_acl}
     settings = settings_for(zk_hosts, connection, {"profile": profile, **named, **security})
-    wait = (timeout, cancel, raise_on_signal)
-    return _core.unlock(path, identifier, max_concurrency, ephemeral_lease, settings, wait)
+    return call(
+        lambda wait: _core.unlock(path, identifier, max_concurrency, ephemeral_lease, settings, wait),
+        timeout,
+        cancel,
+        raise_on_signal,
+    )
 
 
 @documented
@@ -177,8 +191,12 @@ def lock_holders(
     """
     named = {"scheme": scheme, "username": username, "password": password, "default_acl": default_acl}
     settings = settings_for(zk_hosts, connection, {"profile": profile, **named, **security})
-    wait = (timeout, cancel, raise_on_signal)
-    return _core.lock_holders(path, identifier, max_concurrency, ephemeral_lease, settings, wait)
+    return call(
+        lambda wait: _core.lock_holders(path, identifier, max_concurrency, ephemeral_lease, settings, wait),
+        timeout,
+        cancel,
+        raise_on_signal,
+    )
 
 
 @documented
@@ -204,12 +222,13 @@ def status(
         (UTC, RFC 3339, by the servers' clock), ``age`` (seconds, by this host's clock), ``ephemeral``,
         ``fencing_token`` (the lease's czxid), ``session`` (hexadecimal, or None) and ``lease`` (the name of its znode).
         ``waiters``: a dict for each, in the order of the queue, with ``identifier``, ``position`` (1 is next),
-        ``since``, ``age``, ``session`` and ``place`` (the name of its znode). A missing path is a pool with neither.
+        ``since``, ``age``, ``session``, ``orphan`` (True: it belongs to no session, nobody waits by it, and all behind
+        it wait until somebody deletes it) and ``place`` (the name of its znode). A missing path is a pool with neither.
 
     It takes two round trips.
     """
     settings = settings_for(zk_hosts, connection, keywords)
-    return _core.status(path, settings, (timeout, cancel, raise_on_signal))
+    return call(lambda wait: _core.status(path, settings, wait), timeout, cancel, raise_on_signal)
 
 
 @documented
@@ -241,7 +260,7 @@ def set_max(
             it since: it is not changed again over that.
     """
     settings = settings_for(zk_hosts, connection, keywords)
-    return _core.set_max(path, max_concurrency, settings, (timeout, cancel, raise_on_signal))
+    return call(lambda wait: _core.set_max(path, max_concurrency, settings, wait), timeout, cancel, raise_on_signal)
 
 
 @documented
@@ -293,16 +312,54 @@ def hold(
     of Curator's semaphore.
     """
     settings = settings_for(zk_hosts, connection, keywords)
-    wait = (timeout, cancelled_with_its_future() if cancel is None else cancel, raise_on_signal)
-    taken = _core.acquire(path, identifier, max_concurrency, ephemeral_lease, force, True, on_position, settings, wait)
+    taken = wait_for(
+        lambda wait, listener: _core.acquire(
+            path, identifier, max_concurrency, ephemeral_lease, force, True, listener, settings, wait
+        ),
+        timeout,
+        cancel,
+        raise_on_signal,
+        on_position,
+    )
     if isinstance(taken, bool):
         raise _no_slot(path, timeout, settings, raise_on_signal)
-    return Hold(taken, on_lost)
+    return _watch_or_release(taken, lambda: Hold(taken, on_lost))
+
+
+def _watch_or_release(taken: _core.Hold, watching: Callable[[], _T]) -> _T:
+    """Run what begins to watch a lease. Where no thread can be started for that, the lease is given back."""
+    try:
+        return watching()
+    except OutOfResources:
+        call(taken.release, _A_MOMENT, None, False)
+        raise
+
+
+def obstacles(
+    path: str, zk_hosts: Hosts | None = None, *, raise_on_signal: bool = False, **keywords: Unpack[ConnectionKeywords]
+) -> tuple[list[str], str | None]:
+    """Tell, within two seconds, what keeps a waiter from a slot: who holds one, and what blocks the queue.
+
+    Returns:
+        The identifiers that hold a slot, in order. And the path of the first queue node where that belongs to no
+        session: nobody waits by it, it never goes by itself, and all others wait until somebody deletes it.
+
+    Raises:
+        The errors of `lock_holders`.
+
+    It takes two round trips, and changes nothing.
+    """
+    return _obstacles(path, settings_for(zk_hosts, None, keywords), raise_on_signal)
+
+
+def _obstacles(path: str, settings: _core.Settings, raise_on_signal: bool) -> tuple[list[str], str | None]:
+    holders, orphan = call(lambda wait: _core.obstacles(path, settings, wait), _A_MOMENT, None, raise_on_signal)
+    return sorted({*holders}), orphan
 
 
 def _no_slot(path: str, timeout: float | None, settings: _core.Settings, raise_on_signal: bool) -> TimedOut:
     try:
-        holders = sorted({*_core.lock_holders(path, None, 1, False, settings, (_A_MOMENT, None, raise_on_signal))})
+        holders, orphan = _obstacles(path, settings, raise_on_signal)
     except Cancelled as error:  # a signal
         error.answer = None  # it would be the holders
         raise error from TimedOut(f"no slot at {path} within {timeout} s", path)
@@ -310,4 +367,6 @@ def _no_slot(path: str, timeout: float | None, settings: _core.Settings, raise_o
         who = "and who holds one cannot be told"
     else:
         who = f"held by {', '.join(map(repr, holders))}" if holders else "though nobody holds one now"
+        if orphan is not None:
+            who += f"; the queue node {orphan} belongs to no session and blocks all others until somebody deletes it"
     return TimedOut(f"no slot at {path} within {timeout} s, {who}", path)

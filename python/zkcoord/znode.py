@@ -7,6 +7,7 @@ is `ConnectionLost`.
 from __future__ import annotations
 
 from zkcoord import _core
+from zkcoord._call import call
 from zkcoord._documented import documented
 from zkcoord.connection import settings_for
 
@@ -57,8 +58,12 @@ def create(
             session.
     """
     settings = settings_for(zk_hosts, connection, keywords)
-    wait = (timeout, cancel, raise_on_signal)
-    return _core.znode_create(path, value, acls, ephemeral, sequence, makepath, settings, wait)
+    return call(
+        lambda wait: _core.znode_create(path, value, acls, ephemeral, sequence, makepath, settings, wait),
+        timeout,
+        cancel,
+        raise_on_signal,
+    )
 
 
 @documented
@@ -79,7 +84,7 @@ def exists(
         timeout: Seconds for the whole call. At most, and by default, ``connect_timeout``.
     """
     settings = settings_for(zk_hosts, connection, keywords)
-    return _core.znode_exists(path, settings, (timeout, cancel, raise_on_signal))
+    return call(lambda wait: _core.znode_exists(path, settings, wait), timeout, cancel, raise_on_signal)
 
 
 @documented
@@ -103,7 +108,7 @@ def get(
         NoNode: There is none.
     """
     settings = settings_for(zk_hosts, connection, keywords)
-    return _core.znode_get(path, settings, (timeout, cancel, raise_on_signal))
+    return call(lambda wait: _core.znode_get(path, settings, wait), timeout, cancel, raise_on_signal)
 
 
 @documented
@@ -127,7 +132,7 @@ def children(
         NoNode: There is none.
     """
     settings = settings_for(zk_hosts, connection, keywords)
-    return _core.znode_children(path, settings, (timeout, cancel, raise_on_signal))
+    return call(lambda wait: _core.znode_children(path, settings, wait), timeout, cancel, raise_on_signal)
 
 
 @documented
@@ -160,7 +165,7 @@ def set(
         ConnectionLost: The reply was lost, and the znode does not hold the data: somebody may have written since.
     """
     settings = settings_for(zk_hosts, connection, keywords)
-    return _core.znode_set(path, value, version, settings, (timeout, cancel, raise_on_signal))
+    return call(lambda wait: _core.znode_set(path, value, version, settings, wait), timeout, cancel, raise_on_signal)
 
 
 @documented
@@ -187,7 +192,7 @@ def get_acls(
         NoNode: There is none.
     """
     settings = settings_for(zk_hosts, connection, keywords)
-    return _core.znode_get_acls(path, settings, (timeout, cancel, raise_on_signal))
+    return call(lambda wait: _core.znode_get_acls(path, settings, wait), timeout, cancel, raise_on_signal)
 
 
 @documented
@@ -218,7 +223,9 @@ def set_acls(
         NoNode, BadVersion, ConnectionLost: As for `set`.
     """
     settings = settings_for(zk_hosts, connection, keywords)
-    return _core.znode_set_acls(path, acls, version, settings, (timeout, cancel, raise_on_signal))
+    return call(
+        lambda wait: _core.znode_set_acls(path, acls, version, settings, wait), timeout, cancel, raise_on_signal
+    )
 
 
 @documented
@@ -250,7 +257,7 @@ def delete(
             that fails may have removed a part.
     """
     settings = settings_for(zk_hosts, connection, keywords)
-    _core.znode_delete(path, version, recursive, settings, (timeout, cancel, raise_on_signal))
+    call(lambda wait: _core.znode_delete(path, version, recursive, settings, wait), timeout, cancel, raise_on_signal)
 
 
 def digest_acl(keywords: Acl) -> AclEntry:

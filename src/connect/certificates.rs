@@ -82,13 +82,23 @@ impl Material {
     }
 
     /// The same certificates and key, for the protocol client.
-    pub(crate) fn options(&self) -> Result<zk::TlsOptions> {
+    pub(crate) fn certs(&self) -> Result<zk::TlsCerts> {
         let refused = |error: zk::Error| Error::argument("ca_certs", error.to_string());
-        let mut options = zk::TlsOptions::new().with_pem_ca(&self.authorities).map_err(refused)?;
+        let mut certs = zk::TlsCerts::builder().with_ca(zk::TlsCa::from_pem(&self.authorities).map_err(refused)?);
         if let Some((chain, key)) = &self.client {
-            options = options.with_pem_identity(chain, key).map_err(refused)?;
+            certs = certs.with_identity(zk::TlsIdentity::from_pem(chain, key).map_err(refused)?);
         }
-        Ok(if self.verify_names { options } else { without_names(options) })
+        certs.build().map_err(refused)
+    }
+
+    /// How the protocol client speaks TLS, with certificates that may change.
+    pub(crate) fn options(&self, certs: zk::TlsDynamicCerts) -> zk::TlsOptions {
+        let options = zk::TlsOptions::new().with_certs(certs);
+        if self.verify_names {
+            options
+        } else {
+            without_names(options)
+        }
     }
 }
 

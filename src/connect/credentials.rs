@@ -1,7 +1,7 @@
 //! Who a caller is: anonymous, a user of the digest scheme, or one of SASL. Pure.
 
-use crate::connect::secret::Secret;
 use crate::error::{Error, Result};
+use crate::secret::Secret;
 
 /// What one source gives of the caller's user. `None` is not given.
 #[derive(Clone, Debug, Default)]

@@ -37,7 +37,11 @@ pub(super) fn parse_hosts(items: &[String]) -> Result<(Vec<String>, String, Opti
         }
         let is_chroot_item = address.is_empty() && !suffix.is_empty() && index > 0 && index + 1 == pieces.len();
         if !is_chroot_item || scheme.is_some() {
-            servers.push(parse_server(address)?);
+            let server = parse_server(address)?;
+            // A server that is named twice is one server all the same.
+            if !servers.contains(&server) {
+                servers.push(server);
+            }
             schemes.push(scheme);
         }
     }

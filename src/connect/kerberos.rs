@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -15,8 +14,9 @@ use libgssapi::name::Name;
 use libgssapi::oid::{OidSet, GSS_MECH_KRB5, GSS_NT_HOSTBASED_SERVICE};
 use tokio::time::sleep;
 
+use crate::connect::apart::apart;
+use crate::connect::findings::{grouped, Findings};
 use crate::connect::hosts::host;
-use crate::connect::probe::{grouped, Findings};
 use crate::connect::settings::Identity;
 use crate::error::{Error, Result};
 
@@ -67,23 +67,23 @@ pub(crate) async fn note_missing_tickets(identity: &Identity, findings: &Finding
 /// Whether there is a ticket for a server, whether it is certain that there will be none for any, and why. The findings
 /// say why as well.
 async fn ask(identity: &Identity, findings: &Findings) -> (bool, bool, String) {
-    let note = |finding: Option<String>| *findings.lock().unwrap_or_else(PoisonError::into_inner) = finding;
     let hosts: BTreeSet<&str> = identity.servers.iter().map(|server| host(server)).collect();
     let named = hosts.iter().map(|host| format!("zookeeper@{host}")).collect::<Vec<_>>().join(", ");
-    note(Some(format!("no answer from Kerberos yet about tickets for {named}; check that the realm's KDC runs")));
+    findings.note_tickets(Some(format!(
+        "no answer from Kerberos yet about tickets for {named}; check that the realm's KDC runs"
+    )));
     let asking = hosts.iter().map(|host| {
         let host = (*host).to_owned();
         // Asking reads files, and waits for the KDC.
-        tokio::task::spawn_blocking(move || missing(&host))
+        apart(host, |host: &String| missing(host))
     });
-    // A question that has panicked is left to the protocol client.
-    let missing: Vec<Option<Missing>> = join_all(asking).await.into_iter().map(|it| it.unwrap_or(None)).collect();
+    let missing: Vec<Option<Missing>> = join_all(asking).await;
     let is_enough = missing.iter().any(Option::is_none);
     let is_certain = missing.iter().flatten().all(|missing| !missing.may_pass);
     let reasons =
         hosts.iter().zip(missing).filter_map(|(host, missing)| Some((format!("zookeeper@{host}"), missing?.reason)));
     let reason = grouped(reasons);
-    note(Some(format!("no Kerberos ticket for {reason}")).filter(|_| !reason.is_empty()));
+    findings.note_tickets(Some(format!("no Kerberos ticket for {reason}")).filter(|_| !reason.is_empty()));
     (is_enough, is_certain, reason)
 }
 

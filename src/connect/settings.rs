@@ -4,9 +4,11 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use crate::connect::credentials::{Credentials, UserSource};
+use crate::connect::credentials::Credentials;
+use crate::connect::disclosure;
 use crate::connect::hosts::{parse_hosts, DEFAULT_HOSTS, TLS};
-use crate::connect::tls::{server_name, Tls, TlsSource};
+use crate::connect::source::Source;
+use crate::connect::tls::{server_name, Tls};
 use crate::error::{Error, Result};
 use crate::{acl, path};
 
@@ -21,33 +23,13 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// A session that is shorter expires with every pause of a server or a network.
 const MIN_SESSION_TIMEOUT: Duration = Duration::from_secs(1);
 const MIN_CONNECT_TIMEOUT: Duration = Duration::from_millis(1);
+/// Bytes of a request, which are the servers' own `jute.maxbuffer` unless they were told otherwise. On a longer one they
+/// hang up, and do not say why.
+pub(crate) const DEFAULT_BUFFER: u32 = 0xf_ffff;
+/// A path and its znode's stat take that much.
+const LEAST_BUFFER: u32 = 1024;
 /// Calls that come one after the other shall share a session.
 const MIN_IDLE_TIMEOUT: Duration = Duration::from_millis(100);
-
-/// The settings that one source gives: the arguments of a call, or a profile. `None` is not given.
-#[derive(Clone, Default)]
-pub struct Source {
-    /// The connect string, whole or in pieces.
-    pub hosts: Option<Vec<String>>,
-    /// The caller.
-    pub user: UserSource,
-    /// How the caller makes sure of the servers.
-    pub tls: TlsSource,
-    /// The ACL of every znode that is created.
-    pub default_acl: Option<Vec<acl::Entry>>,
-    /// How long the servers keep a silent session.
-    pub session_timeout: Option<Duration>,
-    /// How long an ensemble is looked for.
-    pub connect_timeout: Option<Duration>,
-    /// How long a session stays open that nobody uses.
-    pub idle_timeout: Option<Duration>,
-}
-
-impl fmt::Debug for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source").field("hosts", &self.hosts).field("scheme", &self.user.scheme).finish_non_exhaustive()
-    }
-}
 
 /// The settings that decide whether two callers share a session: they do where all of these are equal.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -57,6 +39,7 @@ pub struct Identity {
     pub(crate) tls: Option<Tls>,
     pub(crate) session_timeout: Duration,
     pub(crate) idle_timeout: Duration,
+    pub(crate) max_buffer: Option<u32>,
 }
 
 impl Identity {
@@ -65,6 +48,12 @@ impl Identity {
     pub fn hosts(&self) -> String {
         let scheme = if self.tls.is_some() { TLS } else { "" };
         self.servers.iter().map(|server| format!("{scheme}{server}")).collect::<Vec<_>>().join(",")
+    }
+
+    /// Bytes of the longest request that is sent without asking the servers whether they take it.
+    #[must_use]
+    pub fn longest_request(&self) -> usize {
+        self.max_buffer.unwrap_or(DEFAULT_BUFFER) as usize
     }
 
     /// Whether any host with a certificate of the authority may pass for a server.
@@ -98,7 +87,7 @@ impl fmt::Debug for Identity {
 }
 
 /// Everything a call needs to know about its ensemble.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// The settings that decide who shares a session.
     pub identity: Identity,
@@ -108,7 +97,18 @@ pub struct Settings {
     pub acl: acl::List,
     /// How long an ensemble is looked for.
     pub connect_timeout: Duration,
+    /// Where the hosts come from, for people. Settings that differ in nothing else are equal.
+    pub(crate) origin: String,
 }
+
+impl PartialEq for Settings {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.identity, &self.chroot, &self.acl, self.connect_timeout)
+            == (&other.identity, &other.chroot, &other.acl, other.connect_timeout)
+    }
+}
+
+impl Eq for Settings {}
 
 impl Hash for Settings {
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -122,12 +122,16 @@ impl Settings {
     ///
     /// # Errors
     /// [`Error::Argument`]: hosts that do not parse, an unknown scheme, a user without a password
-    /// or the reverse, settings of TLS that contradict each other, a bad ACL, a timeout out of range.
+    /// or the reverse, settings of TLS that contradict each other, a bad ACL, a timeout out of range, a secret of the
+    /// profile's for servers that are not the profile's.
     pub fn resolve(explicit: Source, profile: Source) -> Result<Self> {
-        let hosts = explicit.hosts.or(profile.hosts).unwrap_or_else(|| vec![DEFAULT_HOSTS.to_owned()]);
+        let origin = origin(&explicit, &profile);
+        let hosts = explicit.hosts.as_ref().or(profile.hosts.as_ref());
+        let hosts = hosts.cloned().unwrap_or_else(|| vec![DEFAULT_HOSTS.to_owned()]);
         let (servers, chroot, by_hosts) = parse_hosts(&hosts)?;
+        let tls = Tls::resolve(explicit.tls.clone().or(profile.tls.clone()), by_hosts)?;
+        disclosure::check(&explicit, &profile, &servers, tls.as_ref())?;
         let credentials = Credentials::resolve(explicit.user.or(profile.user))?;
-        let tls = Tls::resolve(explicit.tls.or(profile.tls), by_hosts)?;
         if tls.is_some() {
             servers.iter().try_for_each(|server| server_name(server).map(drop))?;
         }
@@ -138,8 +142,12 @@ impl Settings {
         let idle_timeout = explicit.idle_timeout.or(profile.idle_timeout).unwrap_or(DEFAULT_IDLE_TIMEOUT);
         in_range("connect_timeout", connect_timeout, MIN_CONNECT_TIMEOUT)?;
         in_range("idle_timeout", idle_timeout, MIN_IDLE_TIMEOUT)?;
-        let identity = Identity { servers, credentials, tls, session_timeout, idle_timeout };
-        let settings = Self { identity, chroot, acl, connect_timeout };
+        let max_buffer = explicit.max_buffer.or(profile.max_buffer);
+        if max_buffer.is_some_and(|bytes| bytes < LEAST_BUFFER) {
+            return Err(Error::argument("max_buffer", format!("must be at least {LEAST_BUFFER} bytes")));
+        }
+        let identity = Identity { servers, credentials, tls, session_timeout, idle_timeout, max_buffer };
+        let settings = Self { identity, chroot, acl, connect_timeout, origin };
         settings.check_creator("default_acl", &settings.acl)?;
         Ok(settings)
     }
@@ -179,6 +187,20 @@ impl Settings {
     #[must_use]
     pub fn shown(&self, full: &str) -> String {
         full.strip_prefix(&self.chroot).filter(|rest| !rest.is_empty()).unwrap_or("/").to_owned()
+    }
+}
+
+/// Where the hosts come from, for people.
+fn origin(explicit: &Source, configured: &Source) -> String {
+    let is_configured = configured.profile.is_some() || configured.section.is_some();
+    match (&explicit.hosts, &configured.hosts) {
+        (Some(_), _) if configured.profile.is_some() => {
+            format!("the hosts that were given, with {}", configured.name())
+        }
+        (Some(_), _) => "the hosts that were given".to_owned(),
+        (None, Some(_)) => format!("the hosts of {}", configured.name()),
+        (None, None) if is_configured => format!("the default, as {} names no hosts", configured.name()),
+        (None, None) => "the default".to_owned(),
     }
 }
 

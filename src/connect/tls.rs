@@ -5,8 +5,8 @@
 use rustls::pki_types::ServerName;
 
 use crate::connect::hosts::host;
-use crate::connect::secret::Secret;
 use crate::error::{Error, Result};
+use crate::secret::Secret;
 
 /// What one source gives of TLS. `None` is not given.
 #[derive(Clone, Debug, Default)]

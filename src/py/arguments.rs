@@ -163,7 +163,7 @@ pub(super) fn acls(argument: &'static str, value: &Bound<'_, PyAny>) -> Result<V
 
 fn entry(value: &Bound<'_, PyAny>) -> Option<acl::Entry> {
     if let Some(word) = text_of(value) {
-        return Some(acl::Entry::Word(word));
+        return Some(acl::Entry::Word(word.into()));
     }
     let pairs = value.cast::<PyMapping>().ok()?.items().ok()?;
     let mut keywords = acl::Keywords::new();
@@ -180,9 +180,9 @@ fn field(value: &Bound<'_, PyAny>) -> acl::Field {
     } else if let Ok(flag) = value.cast::<PyBool>() {
         acl::Field::Flag(flag.is_true())
     } else if value.is_instance_of::<PyInt>() {
-        value.extract().map_or(acl::Field::Other, acl::Field::Number)
+        value.extract::<i64>().map_or(acl::Field::Other, |number| acl::Field::Text(number.to_string().into()))
     } else {
-        text_of(value).map_or(acl::Field::Other, acl::Field::Text)
+        text_of(value).map_or(acl::Field::Other, |text| acl::Field::Text(text.into()))
     }
 }
 

@@ -20,6 +20,7 @@ use super::arguments::{self, flag, refused};
 use super::cancel::Cancel;
 use super::connection::settings_of;
 use super::errors;
+use super::outage::{self, Outage};
 use super::runtime::Process;
 use super::signals::Signals;
 use crate::client::Client;
@@ -96,11 +97,6 @@ impl Call {
         })
     }
 
-    /// A call that waits until it is cancelled, or its process ends.
-    pub(super) fn for_ever(settings: Arc<Settings>, handle: CancellationToken) -> Self {
-        Self { settings, timeout: Timeout::Forever, handle: Some(handle), raise_on_signal: true }
-    }
-
     fn budget(&self, purpose: Purpose, cancel: wait::Cancel) -> Budget {
         match purpose {
             Purpose::Waits => Budget::waiting(self.timeout, self.settings.connect_timeout, cancel),
@@ -156,8 +152,13 @@ impl Call {
         let client = Client::new(process.sessions.clone(), self.settings.clone());
         let mut task = process.spawn(work(client.clone(), self.budget(purpose, cancel.clone())));
         let mut raised = None;
-        // Off the main thread, and with nobody to tell, there is nothing to wake up for.
-        let tick = (signals.is_some() || listener.is_some()).then_some(TICK);
+        let mut outage = matches!(purpose, Purpose::Waits).then(Outage::default);
+        // Off the main thread, and with nobody to tell, there is little to wake up for, or nothing.
+        let tick = match (signals.is_some() || listener.is_some(), &outage) {
+            (true, _) => Some(TICK),
+            (false, Some(_)) => Some(outage::TICK),
+            (false, None) => None,
+        };
         let mut result = loop {
             if let Some(result) = py.detach(|| task.wait(tick)) {
                 break result;
@@ -175,6 +176,9 @@ impl Call {
             if let Some(name) = signals.as_ref().and_then(|signals| signals.names().next()) {
                 cancel.cancel(name);
             }
+            if let Some(outage) = &mut outage {
+                outage.observe(py, &client, about);
+            }
         };
         // A caller that has cancelled the call does not take its answer any more.
         let is_given_up = self.handle.as_ref().is_some_and(CancellationToken::is_cancelled);
@@ -182,10 +186,19 @@ impl Call {
         if let Some(error) = signals.as_ref().and_then(|signals| signals.hand_back(py)) {
             raised.get_or_insert(error);
         }
-        // A child that a handler or the listener has forked off: it must not even drop what is its parent's.
+        // A child that a handler or the listener has forked off must not even drop what is its parent's; nor must anybody
+        // whose runtime was abandoned.
         if !process.is_own() {
             forget((cancel, task, listener, client, self.handle.take()));
-            return Err(raised.unwrap_or_else(|| Error::Forked.into()));
+            return Err(match (raised, result, signals) {
+                (Some(raised), ..) => raised,
+                (None, Err(error @ Error::DescriptorsClosed { .. }), Some(signals)) => {
+                    signals.deliver(py)?;
+                    error.into()
+                }
+                (None, Err(error @ Error::DescriptorsClosed { .. }), None) => error.into(),
+                _ => Error::Forked.into(),
+            });
         }
         // Before a handler runs that may fork.
         drop((cancel, task, listener));
@@ -193,7 +206,8 @@ impl Call {
         if came.is_some() || raised.is_some() || is_given_up {
             let by = came.unwrap_or(if raised.is_some() { "an exception" } else { "the caller" });
             if let Some(undoing) = result.as_ref().ok().and_then(|value| undo(value, client.clone(), by)) {
-                result = Err(py.detach(|| process.driver.block_on(undoing)));
+                let undone = py.detach(|| process.driver.block_on(undoing));
+                result = Err(undone.unwrap_or_else(|dead| process.abandoned(dead)));
             }
         }
         drop(client);

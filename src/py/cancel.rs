@@ -42,6 +42,11 @@ impl Cancel {
         self.token().cancel();
     }
 
+    /// One that is cancelled with this, or alone.
+    fn child(&self) -> Self {
+        Self { token: Mutex::new((id(), self.token().child_token())) }
+    }
+
     /// Whether it was cancelled.
     #[getter]
     fn cancelled(&self) -> bool {

@@ -8,16 +8,17 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::arguments::{acls, flag, hosts, is_given, refused, scalar, seconds, text};
+use super::arguments::{acls, count, flag, hosts, is_given, refused, scalar, seconds, text};
 use super::runtime;
 use crate::connect::credentials::UserSource;
-use crate::connect::secret::Secret;
-use crate::connect::settings::{self, Source};
+use crate::connect::settings;
+use crate::connect::source::Source;
 use crate::connect::tls::TlsSource;
 use crate::error::{Error, Result};
+use crate::secret::Secret;
 
 /// The settings of a connection, by name.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "hosts",
     "scheme",
     "mechanism",
@@ -33,7 +34,12 @@ const NAMES: [&str; 15] = [
     "session_timeout",
     "connect_timeout",
     "idle_timeout",
+    "max_buffer",
 ];
+
+/// What only a configuration may say: see [`Source`].
+const ANY_HOST: &str = "send_credentials_to_any_host";
+const HOSTS_ABOVE: &str = "hosts_above";
 
 /// The settings of a connection, checked: what is given, and under that what is configured.
 #[pyclass(frozen, eq, hash, skip_from_py_object, module = "zkcoord._core")]
@@ -51,8 +57,25 @@ impl Hash for Settings {
 #[pymethods]
 impl Settings {
     #[new]
-    fn new(py: Python<'_>, given: &Bound<'_, PyDict>, configured: &Bound<'_, PyDict>) -> PyResult<Self> {
-        let settings = settings::Settings::resolve(source(given)?, source(configured)?)?;
+    fn new(
+        py: Python<'_>,
+        given: &Bound<'_, PyDict>,
+        configured: &Bound<'_, PyDict>,
+        profile: Option<String>,
+        section: Option<String>,
+    ) -> PyResult<Self> {
+        let named = Source { profile, section, ..Source::default() };
+        let in_configuration = |error| with_name(error, given, configured, &named);
+        let any_host = configured.get_item(ANY_HOST)?.filter(is_given);
+        let hosts_above = configured.get_item(HOSTS_ABOVE)?.filter(is_given);
+        let profile = Source {
+            // What cannot be read names nobody to whom a secret may go.
+            hosts_above: hosts_above.map(|it| hosts(&it).unwrap_or_default()),
+            send_credentials_to_any_host: any_host.map(|it| flag(ANY_HOST, Some(&it))).transpose()?,
+            ..source(configured, named.clone()).map_err(in_configuration)?
+        };
+        let explicit = source(given, Source::default())?;
+        let settings = settings::Settings::resolve(explicit, profile).map_err(in_configuration)?;
         warn(py, &settings)?;
         Ok(Self(Arc::new(settings)))
     }
@@ -87,6 +110,12 @@ impl Settings {
         self.0.identity.idle_timeout.as_secs_f64()
     }
 
+    /// Bytes.
+    #[getter]
+    fn max_buffer(&self) -> usize {
+        self.0.identity.longest_request()
+    }
+
     /// Ends the sessions of this process with these settings.
     fn close(&self, py: Python<'_>) {
         runtime::close_one(py, &self.0.identity);
@@ -106,19 +135,34 @@ pub(super) fn profile_name(profile: &Bound<'_, PyAny>) -> PyResult<String> {
     Ok(scalar("profile", profile)?)
 }
 
-/// The settings that one source gives. Keys that are no setting of a connection are left aside.
-fn source(given: &Bound<'_, PyDict>) -> PyResult<Source> {
-    let mut values = [const { None }; NAMES.len()];
-    for (name, value) in NAMES.into_iter().zip(&mut values) {
-        *value = given.get_item(name)?.filter(is_given);
+/// An error about a setting that only the configuration has, with the configuration's name.
+fn with_name(error: Error, given: &Bound<'_, PyDict>, configured: &Bound<'_, PyDict>, named: &Source) -> Error {
+    let has = |source: &Bound<'_, PyDict>, name| source.get_item(name).ok().flatten().is_some_and(|it| is_given(&it));
+    match error {
+        Error::Argument { argument, reason } => {
+            let name = if argument == "zk_hosts" { "hosts" } else { argument };
+            let is_configured = has(configured, name) && !has(given, name);
+            let reason = if is_configured { format!("{reason} (in {})", named.name()) } else { reason };
+            Error::Argument { argument, reason }
+        }
+        other => other,
     }
-    Ok(read(&values)?)
 }
 
-fn read(values: &[Option<Bound<'_, PyAny>>; NAMES.len()]) -> Result<Source> {
+/// The settings that one source gives, beside what is known of it. Keys that are no setting of a connection are left aside.
+fn source(given: &Bound<'_, PyDict>, known: Source) -> Result<Source> {
+    let mut values = [const { None }; NAMES.len()];
+    for (name, value) in NAMES.into_iter().zip(&mut values) {
+        let found = given.get_item(name).map_err(|error| Error::Internal(error.to_string()))?;
+        *value = found.filter(is_given);
+    }
+    read(&values, known)
+}
+
+fn read(values: &[Option<Bound<'_, PyAny>>; NAMES.len()], known: Source) -> Result<Source> {
     let [addresses, scheme, mechanism, username, password, default_acl, use_ssl, ca_certs, certfile, keyfile, rest @ ..] =
         values;
-    let [keyfile_password, verify_certs, session_timeout, connect_timeout, idle_timeout] = rest;
+    let [keyfile_password, verify_certs, session_timeout, connect_timeout, idle_timeout, max_buffer] = rest;
     let timeout = |name, value: &Option<Bound<'_, PyAny>>| value.as_ref().map(|it| seconds(name, it)).transpose();
     let secret = |name, value: &Option<Bound<'_, PyAny>>| {
         value.as_ref().map(|it| scalar(name, it).map(Secret::from)).transpose()
@@ -145,6 +189,8 @@ fn read(values: &[Option<Bound<'_, PyAny>>; NAMES.len()]) -> Result<Source> {
         session_timeout: timeout("session_timeout", session_timeout)?,
         connect_timeout: timeout("connect_timeout", connect_timeout)?,
         idle_timeout: timeout("idle_timeout", idle_timeout)?,
+        max_buffer: max_buffer.as_ref().map(|it| count("max_buffer", Some(it), 0, 1)).transpose()?,
+        ..known
     })
 }
 

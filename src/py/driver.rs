@@ -8,13 +8,18 @@
 //!
 //! Python may keep a thread busy between two visits to its call. The stand-in runs the tasks then as well.
 //!
+//! Where the descriptors of the process were closed, nobody runs anything any more: see [`canary`](super::canary).
+//!
 //! A build with Kerberos is different. Its library blocks the thread that it is called on, and that must not be a
 //! thread which looks for signals. So the runtime has one thread that runs all tasks always.
 
+use std::cell::Cell;
 use std::convert::Infallible;
-use std::future::{pending, Future};
+use std::future::{pending, poll_fn, Future};
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::panic;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,6 +27,9 @@ use futures::future::lazy;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 use tokio::task::{yield_now, JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use super::canary::{Canary, Dead};
 
 const NAME: &str = "zkcoord";
 const HAS_ITS_OWN_THREAD: bool = cfg!(feature = "gssapi");
@@ -35,9 +43,19 @@ const STAY_AFTER: Duration = Duration::from_secs(1);
 /// so that the request of the call is on its way by then.
 const ROUNDS: usize = 2;
 
+thread_local! {
+    /// Whether this thread runs a call of its own.
+    static CALLS: Cell<bool> = const { Cell::new(false) };
+    /// Lets the answer that this thread waits for be polled before the runtime's tasks.
+    static ROOT: Cell<Option<Waker>> = const { Cell::new(None) };
+}
+
 /// A runtime, and the threads that drive it.
 pub(super) struct Driver {
     runtime: Runtime,
+    canary: Arc<Canary>,
+    /// Tells those who wait beside a thread that runs all tasks.
+    dead: CancellationToken,
     turns: Mutex<Turns>,
     called: Notify,
 }
@@ -66,9 +84,16 @@ impl Driver {
         } else {
             Builder::new_current_thread()
         };
-        let runtime = builder.enable_io().enable_time().build()?;
+        let (canary, dead) = (Canary::new()?, CancellationToken::new());
+        let check = {
+            let (canary, dead) = (canary.clone(), dead.clone());
+            move |is_over: bool| leave_if_dead(&canary, &dead, is_over)
+        };
+        let after = check.clone();
+        let runtime = builder.on_thread_park(move || check(false)).on_thread_unpark(move || after(true));
+        let runtime = runtime.enable_io().enable_time().build()?;
         let turns = Turns { callers: 0, idle_since: Instant::now(), stand_in: StandIn::Unborn };
-        Ok(Self { runtime, turns: Mutex::new(turns), called: Notify::new() })
+        Ok(Self { runtime, canary, dead, turns: Mutex::new(turns), called: Notify::new() })
     }
 
     /// Makes sure that tasks go on while nobody waits.
@@ -81,15 +106,58 @@ impl Driver {
         Ok(())
     }
 
+    /// Whether the descriptors were closed that the runtime needs.
+    pub(super) fn is_dead(&self) -> bool {
+        self.canary.is_dead()
+    }
+
+    /// Runs the runtime until `work` ends: the only way to do so.
+    fn drive<T>(&self, work: impl Future<Output = T>) -> Result<T, Dead> {
+        if self.is_dead() {
+            return Err(Dead);
+        }
+        let dead = poll_fn(|cx| {
+            ROOT.set(Some(cx.waker().clone()));
+            if self.is_dead() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        });
+        let driven = self.canary.watched(|| {
+            self.runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    () = dead => Err(Dead),
+                    done = work => Ok(done),
+                    () = self.dead.cancelled() => Err(Dead),
+                }
+            })
+        });
+        ROOT.set(None);
+        driven.and_then(|done| done)
+    }
+
+    /// As [`Driver::drive`], for a call.
+    fn drive_call<T>(&self, work: impl Future<Output = T>) -> Result<T, Dead> {
+        CALLS.set(true);
+        let done = self.drive(work);
+        CALLS.set(false);
+        done
+    }
+
     /// Begins a task. From within the runtime, so that nobody is woken for what the caller is about to run itself.
-    pub(super) fn spawn<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
-        self.runtime.block_on(lazy(|_| tokio::spawn(task)))
+    pub(super) fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> Result<JoinHandle<T>, Dead> {
+        self.drive_call(lazy(|_| tokio::spawn(task)))
     }
 
     /// Waits for `work`, and runs the tasks meanwhile.
-    pub(super) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+    pub(super) fn block_on<T>(&self, work: impl Future<Output = T>) -> Result<T, Dead> {
         let turn = Turn::begin(self);
-        self.runtime.block_on(async {
+        self.drive_call(async {
             tokio::select! {
                 biased;
                 done = work => done,
@@ -99,7 +167,7 @@ impl Driver {
     }
 
     /// As [`Driver::block_on`], for at most `limit`.
-    pub(super) fn block_on_for<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    pub(super) fn block_on_for<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Result<Option<T>, Dead> {
         self.block_on(async { tokio::time::timeout(limit, work).await.ok() })
     }
 
@@ -116,7 +184,7 @@ impl Driver {
                 continue;
             };
             rest = VISIT_EVERY;
-            self.runtime.block_on(async {
+            let stayed = self.drive(async {
                 if stays {
                     self.called.notified().await;
                 }
@@ -124,6 +192,9 @@ impl Driver {
                     yield_now().await;
                 }
             });
+            if stayed.is_err() {
+                return;
+            }
             self.turns().stand_in = StandIn::Away;
         }
     }
@@ -139,6 +210,28 @@ impl Driver {
             turns.stand_in = StandIn::Stays;
         }
         Some(stays)
+    }
+}
+
+/// Called by the runtime before and after each wait for its descriptors. Where they were closed, nothing of the runtime is
+/// run any more: what it would write, or close, may be the program's by now. `is_over`: the wait is over.
+fn leave_if_dead(canary: &Canary, dead: &CancellationToken, is_over: bool) {
+    if !canary.is_dead() {
+        return;
+    }
+    match ROOT.take() {
+        // It is looked at before any task, and ends.
+        Some(root) if is_over => root.wake(),
+        // They were closed a moment ago, and the runtime would panic now. This is the same without a report.
+        Some(_) if CALLS.get() => panic::resume_unwind(Box::new(Dead)),
+        _ => {
+            if HAS_ITS_OWN_THREAD {
+                dead.cancel();
+            }
+            loop {
+                thread::park();
+            }
+        }
     }
 }
 

@@ -15,6 +15,7 @@ import_exception!(zkcoord.errors, LimitMismatch);
 import_exception!(zkcoord.errors, NoAuth);
 import_exception!(zkcoord.errors, NoNode);
 import_exception!(zkcoord.errors, NodeExists);
+import_exception!(zkcoord.errors, OutOfResources);
 import_exception!(zkcoord.errors, ServerError);
 import_exception!(zkcoord.errors, TlsFailed);
 import_exception!(zkcoord.errors, Unreachable);
@@ -29,7 +30,8 @@ impl From<Error> for PyErr {
             Error::AuthFailed { .. } | Error::NoTicket { .. } => AuthFailed::new_err(arguments),
             Error::Tls { .. } => TlsFailed::new_err(arguments),
             Error::Unreachable { .. } => Unreachable::new_err(arguments),
-            Error::ConnectionLost { .. } => ConnectionLost::new_err(arguments),
+            Error::ConnectionLost { .. } | Error::DescriptorsClosed { .. } => ConnectionLost::new_err(arguments),
+            Error::Resources { .. } => OutOfResources::new_err(arguments),
             Error::Cancelled { .. } | Error::Forked => Cancelled::new_err(arguments),
             Error::NoNode { .. } => NoNode::new_err(arguments),
             Error::NodeExists { .. } => NodeExists::new_err(arguments),

@@ -10,6 +10,7 @@ use super::call::{plain, Call, Purpose};
 use super::connection::Settings as Connection;
 use super::runtime::{expect_removal, id, Id};
 use crate::connect::settings::Settings;
+use crate::error::Error;
 use crate::recipe::semaphore;
 
 /// A lease, in the process that has taken it.
@@ -34,6 +35,14 @@ impl Hold {
             released_before: AtomicBool::new(false),
             watching: CancellationToken::new(),
         }
+    }
+
+    /// The lease. One whose runtime was abandoned stays until the servers end its session, which this process does not
+    /// have any more: until then it goes by its name, as a persistent one does.
+    fn hold(&self) -> semaphore::Hold {
+        let mut hold = self.hold.clone();
+        hold.ephemeral &= self.process == id();
+        hold
     }
 }
 
@@ -76,7 +85,7 @@ impl Hold {
     /// Whether this process has taken it: not so in a child that was forked off since.
     #[getter]
     fn is_own(&self) -> bool {
-        self.process == id()
+        self.process.is_of_this_process()
     }
 
     /// Whether it was given back.
@@ -96,7 +105,7 @@ impl Hold {
         self.watching.cancel();
         // A release that has failed goes on in the background. A lease that is gone by now was deleted by that.
         let may_be_done = self.released_before.swap(true, Ordering::AcqRel);
-        let hold = self.hold.clone();
+        let hold = self.hold();
         let work = |client, budget| async move { semaphore::release(&client, &hold, &budget).await };
         let answer = |py, was_there: bool| {
             self.released.store(true, Ordering::Release);
@@ -108,7 +117,7 @@ impl Hold {
     /// Asks the servers whether the lease is there.
     fn is_held<'py>(&self, py: Python<'py>, wait: &Bound<'py, PyAny>) -> PyResult<Py<PyAny>> {
         let call = Call::new(Connection(self.settings.clone()).into_pyobject(py)?.as_any(), wait)?;
-        let hold = self.hold.clone();
+        let hold = self.hold();
         let work = |client, budget| async move { semaphore::is_held(&client, &hold, &budget).await };
         call.run(py, &self.hold.pool, Purpose::Asks, work, plain)
     }
@@ -120,10 +129,19 @@ impl Hold {
     }
 
     /// Waits until the lease is gone, without having been given back. Raises `Cancelled` when it is given back.
-    fn wait_until_lost(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let call = Call::for_ever(self.settings.clone(), self.watching.clone());
-        let hold = self.hold.clone();
-        let work = |client, budget| async move { semaphore::lost(&client, &hold, &budget).await };
+    fn wait_until_lost<'py>(&self, py: Python<'py>, wait: &Bound<'py, PyAny>) -> PyResult<Py<PyAny>> {
+        let call = Call::new(Connection(self.settings.clone()).into_pyobject(py)?.as_any(), wait)?;
+        let (hold, watching) = (self.hold.clone(), self.watching.clone());
+        let work = |client, budget| async move {
+            tokio::select! {
+                lost = semaphore::lost(&client, &hold, &budget) => lost,
+                () = watching.cancelled() => Err(Error::Cancelled {
+                    path: hold.pool.clone(),
+                    by: "its release",
+                    consequence: "the hold is watched no more",
+                }),
+            }
+        };
         call.run(py, &self.hold.pool, Purpose::Waits, work, |py, ()| Ok(py.None()))
     }
 }

@@ -2,12 +2,14 @@
 
 mod arguments;
 mod call;
+mod canary;
 mod cancel;
 mod connection;
 mod driver;
 mod errors;
 mod hold;
 mod imported;
+mod outage;
 mod party;
 mod runtime;
 mod semaphore;
@@ -32,7 +34,7 @@ mod _core {
     #[pymodule_export]
     use super::semaphore::{acquire, lock_holders, unlock};
     #[pymodule_export]
-    use super::status::{pool_status, set_max};
+    use super::status::{obstacles, pool_status, set_max};
     #[pymodule_export]
     use super::znode::{
         digest_acl, znode_children, znode_create, znode_delete, znode_exists, znode_get, znode_get_acls, znode_set,

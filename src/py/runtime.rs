@@ -4,9 +4,11 @@
 //! carries the identity of its process, and a child makes its own. What a child has inherited is neither used nor
 //! dropped: dropping it would end the parent's sessions. The runtimes are in a chain of lock-free cells, one link for
 //! each generation of forks, so that a fork at any moment leaves nothing locked.
+//!
+//! A runtime whose descriptors were closed by somebody in the process is passed over in the same way.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU32, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +17,9 @@ use once_cell::race::OnceBox;
 use pyo3::prelude::*;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
+use super::canary::Dead;
 use super::driver::Driver;
 use super::imported::Imported;
 use crate::connect::settings::Identity;
@@ -39,19 +43,41 @@ const WAITS_END: u8 = 1;
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
 /// Notes that this is a child. Python calls it after a fork.
+///
+/// The child has inherited its parent's dice, and so have all its siblings: they would choose the same servers, pause for as
+/// long, and send the same nonce to log in. From here on each has dice of its own.
 #[pyfunction]
 #[pyo3(name = "_forked")]
 pub(super) fn forked() {
     GENERATION.fetch_add(1, Ordering::AcqRel);
+    // Of the two halves of a random UUID different bits are fixed.
+    let (high, low) = Uuid::new_v4().as_u64_pair();
+    fastrand::seed(high ^ low.rotate_left(32));
 }
 
 static ENTER: Imported = Imported::new("zkcoord._exit", "enter");
 
-/// Process id and generation.
-pub(super) type Id = (u32, u32);
+/// Counts the runtimes that had to be abandoned, over all generations.
+static ABANDONED: AtomicU32 = AtomicU32::new(0);
+
+/// Which runtime of which process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Id {
+    /// Process id and generation.
+    process: (u32, u32),
+    abandoned: u32,
+}
+
+impl Id {
+    /// Whether it is of this process, be the runtime abandoned or not.
+    pub(super) fn is_of_this_process(self) -> bool {
+        self.process == id().process
+    }
+}
 
 pub(super) fn id() -> Id {
-    (std::process::id(), GENERATION.load(Ordering::Acquire))
+    let process = (std::process::id(), GENERATION.load(Ordering::Acquire));
+    Id { process, abandoned: ABANDONED.load(Ordering::Acquire) }
 }
 
 pub(super) struct Process {
@@ -61,6 +87,8 @@ pub(super) struct Process {
     cancel: Mutex<Cancel>,
     calls: watch::Sender<usize>,
     ending: AtomicU8,
+    /// Somebody was told that the runtime was abandoned.
+    is_reported: AtomicBool,
 }
 
 #[derive(Default)]
@@ -84,6 +112,7 @@ impl Process {
             cancel: Mutex::default(),
             calls: watch::Sender::default(),
             ending: AtomicU8::new(ALIVE),
+            is_reported: AtomicBool::new(false),
         })
     }
 
@@ -93,11 +122,39 @@ impl Process {
         self.id == id()
     }
 
+    /// Whether the runtime must not be used any more, because its descriptors were closed. It is not this process's own
+    /// then.
+    fn is_abandoned(&self) -> bool {
+        if !self.driver.is_dead() {
+            return false;
+        }
+        let next = self.id.abandoned.wrapping_add(1);
+        let _ = ABANDONED.compare_exchange(self.id.abandoned, next, Ordering::AcqRel, Ordering::Acquire);
+        true
+    }
+
+    /// Tells of what was lost with the runtime, if anything was, and nobody was told.
+    fn tell_once(&self) -> Result<()> {
+        let is_reported = self.is_reported.swap(true, Ordering::AcqRel);
+        let left = self.sessions.relied_on();
+        if is_reported || left.is_empty() {
+            return Ok(());
+        }
+        Err(Error::DescriptorsClosed { left })
+    }
+
+    /// What a call is told whose runtime was abandoned.
+    pub(super) fn abandoned(&self, _: Dead) -> Error {
+        self.is_abandoned();
+        self.is_reported.store(true, Ordering::Release);
+        Error::DescriptorsClosed { left: self.sessions.relied_on() }
+    }
+
     /// This process's own, if it has one.
     fn existing() -> Option<&'static Self> {
         let mut chain = &PROCESSES;
         while let Some(link) = chain.cell.get() {
-            if link.process.is_own() {
+            if link.process.is_own() && !link.process.is_abandoned() {
                 return Some(&link.process);
             }
             chain = &link.next;
@@ -109,13 +166,15 @@ impl Process {
     pub(super) fn enter(py: Python<'_>) -> PyResult<(&'static Self, bool)> {
         let mut chain = &PROCESSES;
         loop {
-            let unable = |error| Error::Internal(format!("cannot start a thread: {error}"));
             let link = chain.cell.get_or_try_init(|| {
-                let process = Process::new().map_err(unable)?;
+                let process = Process::new().map_err(|error| Error::resources("open a connection", &error))?;
                 Ok::<_, Error>(Box::new(Link { process, next: Chain::default() }))
             })?;
+            if link.process.id.is_of_this_process() && link.process.is_abandoned() {
+                link.process.tell_once()?;
+            }
             if link.process.is_own() {
-                link.process.driver.start().map_err(unable)?;
+                link.process.driver.start().map_err(|error| Error::resources("start a thread", &error))?;
                 let on_main_thread = ENTER.get(py)?.call0()?.extract()?;
                 if link.process.is_own() {
                     return Ok((&link.process, on_main_thread));
@@ -135,7 +194,7 @@ impl Process {
         }
         if ending == WAITS_END {
             let late = cancel.clone();
-            self.driver.spawn(async move {
+            let _ = self.driver.spawn(async move {
                 tokio::time::sleep(LATE_LIMIT).await;
                 late.cancel(ENDING);
             });
@@ -167,12 +226,12 @@ impl Process {
         std::mem::take(&mut *cancel).cancel(by);
         drop(cancel);
         let mut calls = self.calls.subscribe();
-        self.driver.block_on_for(CALLS_LIMIT, async { drop(calls.wait_for(|calls| *calls == 0).await) });
+        let _ = self.driver.block_on_for(CALLS_LIMIT, async { drop(calls.wait_for(|calls| *calls == 0).await) });
     }
 
     /// Ends the sessions, at the end of the process.
     fn finish(&self) {
-        self.driver.block_on(self.sessions.finish(CLOSE_LIMIT));
+        let _ = self.driver.block_on(self.sessions.finish(CLOSE_LIMIT));
     }
 
     /// Leaves nothing open.
@@ -185,18 +244,21 @@ impl Process {
 /// The answer of a call that is under way.
 pub(super) struct Answer<T> {
     process: &'static Process,
-    task: JoinHandle<Result<T>>,
+    task: std::result::Result<JoinHandle<Result<T>>, Dead>,
 }
 
 impl<T> Answer<T> {
     /// Waits until it is there, within `limit` if there is one. It comes once.
     pub(super) fn wait(&mut self, limit: Option<Duration>) -> Option<Result<T>> {
-        let (driver, task) = (&self.process.driver, &mut self.task);
-        let ended = match limit {
-            Some(limit) => driver.block_on_for(limit, task)?,
-            None => driver.block_on(task),
-        };
-        Some(ended.unwrap_or_else(|panic| Err(Error::Internal(panic.to_string()))))
+        let driver = &self.process.driver;
+        let ended = self.task.as_mut().map_err(|dead| *dead).and_then(|task| match limit {
+            Some(limit) => driver.block_on_for(limit, task),
+            None => driver.block_on(task).map(Some),
+        });
+        match ended {
+            Ok(ended) => Some(ended?.unwrap_or_else(|panic| Err(Error::Internal(panic.to_string())))),
+            Err(dead) => Some(Err(self.process.abandoned(dead))),
+        }
     }
 }
 
@@ -219,7 +281,7 @@ pub(super) fn close(py: Python<'_>) {
     if let Some(process) = Process::existing() {
         py.detach(|| {
             process.end_calls("close()");
-            process.driver.block_on(process.sessions.close(CLOSE_LIMIT));
+            let _ = process.driver.block_on(process.sessions.close(CLOSE_LIMIT));
         });
     }
 }
@@ -227,7 +289,7 @@ pub(super) fn close(py: Python<'_>) {
 /// Ends the sessions with an identity, if this process has any.
 pub(super) fn close_one(py: Python<'_>, identity: &Identity) {
     if let Some(process) = Process::existing() {
-        py.detach(|| process.driver.block_on(process.sessions.close_one(identity, CLOSE_LIMIT)));
+        let _ = py.detach(|| process.driver.block_on(process.sessions.close_one(identity, CLOSE_LIMIT)));
     }
 }
 

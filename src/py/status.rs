@@ -5,7 +5,7 @@ use pythonize::pythonize;
 use serde::Serialize;
 
 use super::arguments::{count, text};
-use super::call::{Call, Purpose};
+use super::call::{plain, Call, Purpose};
 use crate::error::Error;
 use crate::recipe::semaphore::{self, Claim};
 
@@ -23,6 +23,24 @@ pub(super) fn pool_status<'py>(
     let about = pool.clone();
     let work = |client, budget| async move { semaphore::status(&client, &pool, &budget).await };
     call.run(py, &about, Purpose::Asks, work, to_python)
+}
+
+/// Who holds a slot, and the path, below the chroot, of a queue node of no session that blocks the queue.
+#[pyfunction]
+pub(super) fn obstacles<'py>(
+    py: Python<'py>,
+    path: &Bound<'py, PyAny>,
+    connection: &Bound<'py, PyAny>,
+    wait: &Bound<'py, PyAny>,
+) -> PyResult<Py<PyAny>> {
+    let call = Call::new(connection, wait)?;
+    let settings = call.settings.clone();
+    let pool = settings.path(&text("path", path)?)?;
+    let about = pool.clone();
+    let work = |client, budget| async move { semaphore::obstacles(&client, &pool, &budget).await };
+    call.run(py, &about, Purpose::Asks, work, |py, found| {
+        plain(py, (found.holders, found.orphan.map(|orphan| settings.shown(&orphan))))
+    })
 }
 
 /// Changes the limit that a pool stores.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use zookeeper_client as zk;
 
-use crate::connect::probe::why_refused;
+use crate::connect::findings::why_refused;
 use crate::connect::settings::Identity;
 use crate::error::Error;
 
@@ -31,6 +31,12 @@ pub(crate) enum Failure {
     /// Trying again will not help.
     Final(Error),
 }
+
+/// What servers answer that keep a session to themselves, and do not tell the others of it either.
+const EPHEMERAL_ON_LOCAL_SESSION: i32 = -120;
+const LOCAL_SESSION: &str =
+    "the servers keep local sessions, which have no ephemeral znodes and so no place in a queue: set \
+    localSessionsUpgradingEnabled on them, or localSessionsEnabled no more";
 
 /// Whether an error is a server's answer, which says that it changed nothing.
 pub(super) fn is_refusal(error: &zk::Error) -> bool {
@@ -66,7 +72,11 @@ pub(super) fn of(error: &zk::Error, action: &'static str, path: &str, identity: 
             Failure::Final(Error::Server { action, path: path.to_owned(), reason: reason.to_owned() })
         }
         error if is_refusal(error) => {
-            Failure::Final(Error::Server { action, path: path.to_owned(), reason: error.to_string() })
+            let reason = match error {
+                E::UnexpectedErrorCode(EPHEMERAL_ON_LOCAL_SESSION) => LOCAL_SESSION.to_owned(),
+                error => error.to_string(),
+            };
+            Failure::Final(Error::Server { action, path: path.to_owned(), reason })
         }
         _ if is_over => Failure::Gone,
         _ => Failure::Lost,

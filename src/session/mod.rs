@@ -5,19 +5,22 @@
 //! [`client`](crate::client). Which callers share one is in [`shared`].
 
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::{join_all, BoxFuture};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 use zookeeper_client as zk;
 
-use crate::connect::certificates::Material;
+use crate::connect::apart::apart;
 use crate::connect::credentials::Credentials;
+use crate::connect::dialer::{dialed, Dialer};
+use crate::connect::findings::{certain_failure, why_refused, Findings};
 #[cfg(feature = "gssapi")]
 use crate::connect::kerberos::tickets;
-use crate::connect::probe::{certain_failure, why_refused, Findings};
+use crate::connect::renewal::Certificates;
 use crate::connect::settings::Identity;
 use crate::error::{Error, Result};
 
@@ -27,13 +30,20 @@ pub mod shared;
 mod silence;
 mod writes;
 
+use failure::is_refusal;
 pub(crate) use failure::{auth_failed, Attempt, Failure, Reply, PAUSE, UNCHANGED};
 use owned::Owned;
 use silence::Silence;
 pub(crate) use writes::{Transaction, Unacknowledged, Writes};
 
-/// How many addresses the client is given, by naming each as often as it takes.
-const TRIES_A_PASS: usize = 12;
+/// How often each server is named to the protocol client, and how many names there are at most. It goes through its list
+/// without a pause once, and pauses ever longer after that. The dialer has pauses of its own, and refuses those servers
+/// that are not next; so the list has to last for as long as a session may be looked for.
+const NAMED: usize = 32;
+const MOST_NAMES: usize = 640;
+
+/// Bytes that a request whether a znode exists has beside its path.
+const EXISTS: usize = 13;
 
 /// Why the servers may not know the user although they did not refuse the credentials.
 pub(crate) const UNKNOWN: &str = "it knows no such user: SASL is off there, or lets in those who fail";
@@ -49,33 +59,50 @@ pub(crate) struct Session {
     /// open.
     closing: CancellationToken,
     silence: Arc<Silence>,
+    /// Bytes of the longest request of one attempt.
+    longest: Arc<AtomicUsize>,
 }
 
 impl Session {
-    /// Opens a session, however long it takes, unless it is certain that none of the servers can be used.
-    pub(crate) async fn open(identity: &Arc<Identity>, path: &str, findings: &Findings) -> Result<Self> {
-        let material = match identity.tls.clone() {
+    /// Opens a session, however long it takes, unless it is certain that none of the servers can be used. `in_vain`: it is
+    /// given up also where it is certain that none can be used now, though that may change.
+    pub(crate) async fn open(identity: &Arc<Identity>, path: &str, findings: &Findings, in_vain: bool) -> Result<Self> {
+        let dialer = Dialer::new(identity);
+        findings.begin(dialer.clone());
+        let started = Instant::now();
+        let certificates = match identity.tls.clone() {
             None => None,
             Some(tls) => {
-                let loading = tokio::task::spawn_blocking(move || Material::load(&tls));
-                Some(loading.await.map_err(|error| Error::Internal(error.to_string()))??)
+                // It takes long to decrypt a key.
+                Some(Arc::new(apart(tls, |tls| Certificates::load(tls.clone())).await?))
             }
         };
+        if let Some(certificates) = &certificates {
+            dialer.renews(certificates.clone());
+        }
+        let certificates = certificates.as_deref();
         #[cfg(feature = "gssapi")]
         if identity.has_ticket() {
             tickets(identity, path, findings).await?;
         }
         tokio::select! {
-            opened = Self::connect(identity, material.as_ref(), path) => opened,
-            failure = certain_failure(identity, material.as_ref(), findings) => failure.map(|never| match never {}),
+            opened = Self::connect(identity, certificates, path, &dialer) => opened,
+            failure = certain_failure(identity, certificates, findings) => failure.map(|never| match never {}),
+            () = dialer.in_vain(), if in_vain => {
+                let (hosts, waited) = (identity.hosts(), started.elapsed());
+                Err(Error::Unreachable { hosts, waited, advice: findings.text(identity) })
+            }
         }
     }
 
-    async fn connect(identity: &Arc<Identity>, material: Option<&Material>, path: &str) -> Result<Self> {
-        // The client pauses ever longer between two passes through its list, so that a short list
-        // leaves gaps of seconds, in which a session of ten seconds can expire although all servers
-        // are back. A longer list has shorter ones.
-        let servers = identity.servers.iter().cycle().take(identity.servers.len().max(TRIES_A_PASS));
+    async fn connect(
+        identity: &Arc<Identity>,
+        certificates: Option<&Certificates>,
+        path: &str,
+        dialer: &Arc<Dialer>,
+    ) -> Result<Self> {
+        let times = NAMED.min(MOST_NAMES / identity.servers.len()).max(2);
+        let servers = identity.servers.iter().cycle().take(identity.servers.len() * times);
         let servers = servers.map(String::as_str).collect::<Vec<_>>().join(",");
         loop {
             let mut connector = zk::Client::connector().with_session_timeout(identity.session_timeout);
@@ -92,12 +119,16 @@ impl Session {
                 #[cfg(feature = "gssapi")]
                 Some(Credentials::Gssapi) => connector = connector.with_sasl(zk::SaslOptions::gssapi()),
             }
-            let opened = match material {
-                Some(material) => connector.with_tls(material.options()?).secure_connect(&servers).await,
-                None => connector.connect(&servers).await,
+            dialer.opens();
+            let connecting: BoxFuture<'_, Reply<zk::Client>> = match certificates {
+                Some(certificates) => Box::pin(connector.with_tls(certificates.options()).secure_connect(&servers)),
+                None => Box::pin(connector.connect(&servers)),
             };
-            let checked = match opened {
-                Ok(client) => Self::new(client, identity.clone()).checked().await,
+            let checked = match dialed(dialer, connecting).await {
+                Ok(client) => {
+                    dialer.opened(client.state_watcher());
+                    Self::new(client, identity.clone()).checked().await
+                }
                 Err(error) => Err(error),
             };
             let refused = |reason| Err(auth_failed(identity, path, reason));
@@ -124,7 +155,14 @@ impl Session {
     }
 
     fn new(client: zk::Client, identity: Arc<Identity>) -> Self {
-        Self { client, identity, owned: Arc::default(), closing: CancellationToken::new(), silence: Arc::default() }
+        Self {
+            client,
+            identity,
+            owned: Arc::default(),
+            closing: CancellationToken::new(),
+            silence: Arc::default(),
+            longest: Arc::default(),
+        }
     }
 
     /// A token that is cancelled when the session is about to be closed.
@@ -170,6 +208,12 @@ impl Session {
     /// Whether somebody relies on an ephemeral znode, which the servers remove when the session ends.
     pub(crate) fn is_relied_on(&self) -> bool {
         self.owned().is_relied_on()
+    }
+
+    /// The ephemeral znodes that somebody relies on, in order.
+    #[cfg(feature = "python")]
+    pub(crate) fn relied_on(&self) -> Vec<String> {
+        self.owned().relied_on()
     }
 
     /// Waits until the servers may have ended the session, because they have heard nothing of it for too long. The
@@ -220,6 +264,38 @@ impl Session {
         self.client.get_acl(path)
     }
 
+    /// The same session for one attempt, which keeps account of the length of its requests.
+    pub(crate) fn for_attempt(&self) -> Self {
+        Self { longest: Arc::default(), ..self.clone() }
+    }
+
+    /// Notes that a request of about so many bytes is about to be sent.
+    pub(crate) fn sends(&self, bytes: usize) {
+        self.longest.fetch_max(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of the longest request that was sent in this attempt.
+    pub(crate) fn longest_sent(&self) -> usize {
+        self.longest.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the longest request that the servers are known, or said, to take.
+    pub(crate) fn longest_request(&self) -> usize {
+        self.identity.longest_request()
+    }
+
+    /// Asks for a znode that is not there, with a request of so many bytes: whether the server takes it. `None`: it has not
+    /// answered anything.
+    pub(crate) async fn takes(&self, bytes: usize) -> Option<bool> {
+        let path = format!("/{}", "x".repeat(bytes.saturating_sub(EXISTS + 1)));
+        match self.check_stat(&path).await {
+            Ok(_) => Some(true),
+            Err(error) if is_refusal(&error) => Some(true),
+            Err(_) if self.connected().await && self.check_stat("/").await.is_ok() => Some(false),
+            Err(_) => None,
+        }
+    }
+
     /// Several reads in one request.
     pub(crate) fn multi_reader(&self) -> zk::MultiReader<'_> {
         self.client.new_multi_reader()
@@ -227,7 +303,7 @@ impl Session {
 
     /// The writes of the session, each sent at once. A write is unacknowledged until a server says what became of it.
     pub(crate) fn writes<'a>(&'a self, unacknowledged: &'a Unacknowledged) -> Writes<'a> {
-        Writes { client: &self.client, unacknowledged }
+        Writes { client: &self.client, longest: &self.longest, unacknowledged }
     }
 
     pub(crate) fn id(&self) -> i64 {

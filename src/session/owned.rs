@@ -48,6 +48,14 @@ impl Owned {
         self.ephemerals.remove(path);
     }
 
+    /// The ephemeral znodes of the session that somebody relies on, in order.
+    #[cfg(feature = "python")]
+    pub(super) fn relied_on(&self) -> Vec<String> {
+        let mut paths: Vec<_> = self.ephemerals.iter().cloned().collect();
+        paths.sort_unstable();
+        paths
+    }
+
     /// Whether somebody relies on an ephemeral znode of the session.
     pub(super) fn is_relied_on(&self) -> bool {
         !self.ephemerals.is_empty()

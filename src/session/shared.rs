@@ -13,6 +13,7 @@ use futures::future::join_all;
 use tokio::sync::watch;
 
 use super::Session;
+use crate::connect::findings::Findings;
 use crate::connect::settings::Identity;
 use crate::wait::Cancel;
 
@@ -40,21 +41,56 @@ pub struct Sessions {
 #[derive(Debug)]
 pub(crate) struct SharedSession {
     pub(crate) session: tokio::sync::Mutex<Option<Session>>,
+    /// What is known against the servers, while a session is looked for.
+    pub(crate) findings: Findings,
     /// Whether a caller opens a session, and holds the lock on `session`: the one before is over.
     opening: watch::Sender<bool>,
     watched: AtomicUsize,
     users: AtomicUsize,
     last_used: Mutex<Instant>,
+    /// What the servers have been asked about the length of requests.
+    pub(crate) lengths: Lengths,
+}
+
+/// How long a request may be, as far as the servers were asked.
+#[derive(Debug, Default)]
+pub(crate) struct Lengths {
+    /// Bytes of the longest that they take.
+    taken: AtomicUsize,
+    /// Bytes of the shortest that they do not take; zero for none.
+    refused: AtomicUsize,
+}
+
+impl Lengths {
+    /// Whether the servers take a request of so many bytes, if that is known.
+    pub(crate) fn known(&self, bytes: usize) -> Option<bool> {
+        let refused = self.refused.load(Ordering::Relaxed);
+        if refused > 0 && bytes >= refused {
+            return Some(false);
+        }
+        (bytes <= self.taken.load(Ordering::Relaxed)).then_some(true)
+    }
+
+    /// Notes what the servers have said.
+    pub(crate) fn note(&self, bytes: usize, is_taken: bool) {
+        if is_taken {
+            self.taken.fetch_max(bytes, Ordering::Relaxed);
+        } else {
+            self.refused.store(bytes, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Default for SharedSession {
     fn default() -> Self {
         Self {
             session: tokio::sync::Mutex::default(),
+            findings: Findings::default(),
             opening: watch::Sender::default(),
             watched: AtomicUsize::default(),
             users: AtomicUsize::default(),
             last_used: Mutex::new(Instant::now()),
+            lengths: Lengths::default(),
         }
     }
 }
@@ -165,6 +201,22 @@ impl Sessions {
     fn of(&self, identity: &Identity) -> Vec<Arc<SharedSession>> {
         let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         shared.get(identity).cloned().unwrap_or_default()
+    }
+
+    /// The ephemeral znodes of all sessions that somebody relies on, and how long the servers keep the session of each.
+    /// Nothing is waited for, nor woken: the runtime may be one that must not be used any more.
+    #[cfg(feature = "python")]
+    pub(crate) fn relied_on(&self) -> Vec<(String, Duration)> {
+        let mut found = Vec::new();
+        for shared in self.all() {
+            if let Some(session) = shared.session.try_lock().ok().and_then(|held| held.clone()) {
+                let timeout = session.timeout();
+                found.extend(session.relied_on().into_iter().map(|path| (path, timeout)));
+                // Its end would be a request.
+                std::mem::forget(session);
+            }
+        }
+        found
     }
 
     /// From now on the process notes when it removes a znode itself, until it is asked about that.

@@ -68,6 +68,7 @@ impl WriteError for zk::MultiWriteError {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Writes<'a> {
     pub(super) client: &'a zk::Client,
+    pub(super) longest: &'a AtomicUsize,
     pub(super) unacknowledged: &'a Unacknowledged,
 }
 
@@ -81,6 +82,7 @@ impl<'a> Writes<'a> {
     where
         'a: 'f,
     {
+        self.sends(path.len() + data.len());
         acknowledged(self.unacknowledged, self.client.create(path, data, options))
     }
 
@@ -94,6 +96,7 @@ impl<'a> Writes<'a> {
         data: &[u8],
         version: Option<i32>,
     ) -> impl Future<Output = Reply<zk::Stat>> + Send + 'a {
+        self.sends(path.len() + data.len());
         acknowledged(self.unacknowledged, self.client.set_data(path, data, version))
     }
 
@@ -104,6 +107,10 @@ impl<'a> Writes<'a> {
         version: Option<i32>,
     ) -> impl Future<Output = Reply<zk::Stat>> + Send + 'a {
         acknowledged(self.unacknowledged, self.client.set_acl(path, acl, version))
+    }
+
+    fn sends(self, bytes: usize) {
+        self.longest.fetch_max(bytes, Ordering::Relaxed);
     }
 
     /// Several writes that are carried out together or not at all.

@@ -29,6 +29,8 @@ pub struct Budget {
     started: Instant,
     deadline: Deadline,
     reach: Duration,
+    /// The caller has named a time that is to be obeyed through an outage.
+    is_patient: bool,
     cancel: Cancel,
 }
 
@@ -43,7 +45,7 @@ impl Budget {
             Timeout::Once => Deadline::after(started, connect_timeout),
             Timeout::For(duration) => Deadline::after(started, duration),
         };
-        Self { timeout, started, deadline, reach: connect_timeout, cancel }
+        Self { timeout, started, deadline, reach: connect_timeout, is_patient: false, cancel }
     }
 
     /// For a call that only wants an answer: as long as the servers may take to be reached, or less.
@@ -53,7 +55,7 @@ impl Budget {
             Timeout::For(duration) => Timeout::For(duration.min(connect_timeout)),
             timeout => timeout,
         };
-        Self { timeout, ..Self::change(shorter, connect_timeout, cancel) }
+        Self { timeout, is_patient: false, ..Self::change(shorter, connect_timeout, cancel) }
     }
 
     /// For a call that changes something. Where the caller names a time it is obeyed, through an outage as well.
@@ -65,13 +67,20 @@ impl Budget {
             Timeout::Forever | Timeout::Once => connect_timeout,
             Timeout::For(duration) => duration,
         };
-        Self { timeout, started, deadline: Deadline::after(started, most), reach: most, cancel }
+        let is_patient = matches!(timeout, Timeout::For(_));
+        Self { timeout, started, deadline: Deadline::after(started, most), reach: most, is_patient, cancel }
     }
 
     /// How long the servers may take to be reached, before the ensemble counts as out of reach.
     #[must_use]
     pub fn reach(&self) -> Duration {
         self.reach
+    }
+
+    /// Whether the call goes on looking for a server though none can be used now.
+    #[must_use]
+    pub fn is_patient(&self) -> bool {
+        self.is_patient
     }
 
     /// Whether to wait for others at all.

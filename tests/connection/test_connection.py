@@ -58,7 +58,6 @@ def test_what_it_leaves_open_is_in_a_mapping(hosts, root, profile):
     assert lock(root, profile=profile, config=config)
     assert Connection("b:1", profile=profile, config=config).hosts == "b:1"
     assert Connection(config=config).hosts == "127.0.0.1:1"
-    assert Connection(profile="nowhere", config=config).hosts == "127.0.0.1:2181"
 
 
 @pytest.mark.parametrize("wrong", ["text", 5, ["a"]])

@@ -18,7 +18,16 @@ class TestSettings:
 
         assert lock(root, identifier="a", profile="blue", config_get=config_get)
         keys = {"hosts", "scheme", "username", "password", "default_acl", "session_timeout", "connect_timeout"}
-        more = {"idle_timeout", "mechanism", "use_ssl", "ca_certs", "certfile", "keyfile", "keyfile_password"}
+        more = {
+            "idle_timeout",
+            "max_buffer",
+            "mechanism",
+            "use_ssl",
+            "ca_certs",
+            "certfile",
+            "keyfile",
+            "keyfile_password",
+        }
         assert sorted(asked) == sorted(f"zookeeper:blue:{key}" for key in keys | more | {"verify_certs"})
 
     def test_without_a_profile_the_keys_are_below_zookeeper(self, hosts, root):

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "examples/rolling-restart/README.md", *sorted((ROOT / "docs").glob("*.rst"))]
 SETTINGS = {
     *("hosts", "scheme", "username", "password", "default_acl", "session_timeout", "connect_timeout", "events"),
-    "idle_timeout",
+    *("idle_timeout", "max_buffer"),
     *("mechanism", "use_ssl", "ca_certs", "certfile", "keyfile", "keyfile_password", "verify_certs"),
 }
 # They are in the example's own test, with a master and four minions.

@@ -12,6 +12,7 @@ OF_PYTHON = {
     "ConnectionLost": ConnectionError,
     "LimitMismatch": ValueError,
     "NoAuth": PermissionError,
+    "OutOfResources": OSError,
     "TimedOut": TimeoutError,
     "TlsFailed": ConnectionError,
     "Unreachable": ConnectionError,

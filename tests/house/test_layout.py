@@ -48,9 +48,10 @@ def test_the_package_exports_what_it_names():
 ALLOWED = {
     "error": set(),
     "path": {"error"},
-    "acl": {"error"},
+    "secret": set(),
+    "acl": {"error", "secret"},
     "wait": set(),
-    "connect": {"acl", "error", "path"},
+    "connect": {"acl", "error", "path", "secret"},
     "session": {"connect", "error", "wait"},
     "client": {"connect", "error", "session", "wait"},
     "children": {"session"},
@@ -61,10 +62,21 @@ ALLOWED = {
     "recipe::semaphore": {"acl", "children", "client", "connect", "error", "path", "record", "session", "wait"}
     | {"recipe::identifier", "recipe::queue"},
     "recipe::party": {"children", "client", "error", "recipe::identifier", "session", "wait"},
-    "py": {"acl", "client", "connect", "error", "recipe::party", "recipe::semaphore", "session", "wait", "znode"},
+    "py": {
+        "acl",
+        "client",
+        "connect",
+        "error",
+        "recipe::party",
+        "recipe::semaphore",
+        "secret",
+        "session",
+        "wait",
+        "znode",
+    },
 }
-PURE = ["acl", "path", "recipe::identifier", "recipe::party::names", "wait::deadline"]
-PURE += [f"connect::{name}" for name in ("credentials", "hosts", "secret", "settings", "tls")]
+PURE = ["acl", "path", "recipe::identifier", "recipe::party::names", "secret", "wait::deadline"]
+PURE += [f"connect::{name}" for name in ("choice", "credentials", "disclosure", "hosts", "settings", "source", "tls")]
 PURE += [f"recipe::queue::{name}" for name in ("names", "order")]
 PURE += [f"recipe::semaphore::{name}" for name in ("claim", "limit", "names")]
 

@@ -161,13 +161,13 @@ def test_a_signal_while_the_holders_are_looked_up_is_not_lost(slow, pool, proxie
         say("connected")
         wait_for_word()
         signal.signal(signal.SIGTERM, lambda *_: say("handler"))
-        look = zkcoord._core.lock_holders
+        look = zkcoord._core.obstacles
 
         def slow(*arguments):
             hit(signal.SIGTERM, 0.1)
             return look(*arguments)
 
-        zkcoord._core.lock_holders = slow
+        zkcoord._core.obstacles = slow
         try:
             zkcoord.hold(root, identifier="a", timeout=0, raise_on_signal=raises, **at)
         except zkcoord.errors.Error as error:

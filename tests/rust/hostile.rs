@@ -6,14 +6,15 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use zkcoord::connect::credentials::UserSource;
-use zkcoord::connect::secret::Secret;
-use zkcoord::connect::settings::{Settings, Source};
+use zkcoord::connect::settings::Settings;
+use zkcoord::connect::source::Source;
 use zkcoord::path;
 use zkcoord::recipe::identifier;
 use zkcoord::recipe::party::names::{member, Member};
 use zkcoord::recipe::queue::{names as queue_names, order};
 use zkcoord::recipe::semaphore::limit::{has_room, Limit};
 use zkcoord::recipe::semaphore::names as lease_names;
+use zkcoord::secret::Secret;
 use zkcoord::Error;
 
 /// What looks like a connect string: its parts, in any order.

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, unused_crate_dependencies)]
 
 mod acl;
+mod choice;
 mod deadline;
+mod disclosure;
 mod hostile;
 mod order;
 mod path;

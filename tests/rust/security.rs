@@ -1,8 +1,9 @@
 use proptest::prelude::*;
 use zkcoord::connect::credentials::UserSource;
-use zkcoord::connect::secret::Secret;
-use zkcoord::connect::settings::{Settings, Source};
+use zkcoord::connect::settings::Settings;
+use zkcoord::connect::source::Source;
 use zkcoord::connect::tls::TlsSource;
+use zkcoord::secret::Secret;
 use zkcoord::Error;
 
 fn at(hosts: &str, tls: TlsSource) -> Source {

@@ -3,7 +3,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use zkcoord::connect::credentials::UserSource;
 use zkcoord::connect::hosts::DEFAULT_HOSTS;
-use zkcoord::connect::settings::{Settings, Source};
+use zkcoord::connect::settings::Settings;
+use zkcoord::connect::source::Source;
 use zkcoord::Error;
 
 fn hosts(items: &[&str]) -> Source {
@@ -106,6 +107,7 @@ fn an_argument_wins_over_the_profile_key_by_key() {
     let profile = Source { session_timeout: Some(Duration::from_secs(4)), ..user("u", "p") };
     let profile =
         Source { hosts: Some(vec!["b:2".to_owned()]), connect_timeout: Some(Duration::from_secs(5)), ..profile };
+    let profile = Source { send_credentials_to_any_host: Some(true), ..profile };
     let settings = Settings::resolve(explicit, profile).unwrap();
     assert_eq!((settings.hosts().as_str(), settings.identity.user().as_str()), ("a:1", "digest:u"));
     assert_eq!(settings.connect_timeout, Duration::from_secs(3));

@@ -101,7 +101,7 @@ class TestOfCalls:
         [
             ({"events": False}, None, False),
             ({"events": "false"}, None, False),
-            ({"events": False}, "blue", False),
+            ({"events": False, "blue:connect_timeout": 10}, "blue", False),
             ({"blue:events": False}, "blue", False),
             ({"blue:events": False}, None, True),
             ({"blue:events": True, "events": False}, "blue", True),

@@ -155,7 +155,7 @@ CONNECTION = [
     "use_ssl",
 ]
 CONNECTION += ["ca_certs", "certfile", "keyfile", "keyfile_password", "verify_certs"]
-CONNECTION += ["session_timeout", "connect_timeout", "idle_timeout"]
+CONNECTION += ["session_timeout", "connect_timeout", "idle_timeout", "max_buffer"]
 SETTINGS = ["hosts", "scheme", "username", "password", "default_acl", "session_timeout", "connect_timeout"]
 NAMES = ("lock", "unlock", "lock_holders", "party_members", "status", "set_max", "hold", "Connection")
 FUNCTIONS: dict[str, Callable[..., Any]] = {name: getattr(zkcoord, name) for name in NAMES}

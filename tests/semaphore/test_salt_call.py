@@ -142,7 +142,11 @@ class TestSecrets:
         other = {**profile, "username": "other", "password": f"not {SECRET}"}
         return minionless(
             log_level_logfile="all",
-            zookeeper={"blue": {**profile, "default_acl": acl}, "other": other},
+            zookeeper={
+                "blue": {**profile, "default_acl": acl},
+                "other": other,
+                "far": {**profile, "default_acl": acl, "send_credentials_to_any_host": True},
+            },
         )
 
     def check(self, salt, answer) -> None:
@@ -168,6 +172,6 @@ class TestSecrets:
 
     def test_not_with_servers_out_of_reach(self, salt, root):
         with closed_port() as address:
-            answer = salt.salt_call(LOCK, root, zk_hosts=address, profile="blue", timeout=0.5, options=("-l", "all"))
+            answer = salt.salt_call(LOCK, root, zk_hosts=address, profile="far", timeout=0.5, options=("-l", "all"))
         assert answer.outcome == (1, None)
         self.check(salt, answer)

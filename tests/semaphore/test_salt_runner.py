@@ -154,8 +154,8 @@ class TestDoctor:
         assert f"{root} identifier='not; a minion' reason=" in foreign[1], "the command is safe to paste"
         assert zk.get_children(root) == before
 
-    def test_the_commands_name_the_ensemble_but_no_secret(self, findings, shim, config, hosts, root):
-        config["zookeeper:blue:hosts"] = hosts
+    def test_the_commands_name_the_ensemble_but_no_secret(self, runner, findings, shim, hosts, root):
+        runner.__opts__["zookeeper"]["blue"] = {"hosts": hosts}
         shim.lock(root, hosts, identifier="x")
         given = {"profile": "blue", "zk_hosts": hosts.split(","), "username": "u", "password": "s3cret"}
         ((_, do),) = findings(**given, use_ssl=False)

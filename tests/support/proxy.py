@@ -57,6 +57,11 @@ class Op(enum.IntEnum):
     SET_WATCHES2 = 105
 
 
+_MOST_FILLERS = 20
+_ANSWER_LIMIT = 0.3
+"""Seconds within which the kernel of this machine answers a connection."""
+
+
 class Proxy:
     """A proxy to one server on 127.0.0.1, on a port of its own. Starts at once; must be closed.
 
@@ -80,6 +85,9 @@ class Proxy:
         self._doomed_replies: Counter[int] = Counter()
         self._delay = 0.0
         self._stalled = False
+        self._hangs_up = False
+        self._trickles = False
+        self._fillers: list[socket.socket] = []
         self._connections: set[_Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener: socket.socket | None = None
@@ -128,6 +136,18 @@ class Proxy:
     def resume(self) -> None:
         """Forward what `stall` has held back, and everything that comes."""
         self._run(self._set(stalled=False))
+
+    def hang_up(self) -> None:
+        """Reset all present connections, and close new ones as soon as they are there, until `heal`."""
+        self._run(self._hang_up())
+
+    def trickle(self) -> None:
+        """Send clients one byte a second of what the server says, until `heal`."""
+        self._run(self._trickle())
+
+    def filter(self) -> None:
+        """Keep connections and forward nothing, and answer no new one, as where packets are dropped, until `heal`."""
+        self._run(self._filter())
 
     def delay(self, seconds: float) -> None:
         """Forward what arrives from now on `seconds` after it arrived, each way, in order; 0 ends that."""
@@ -188,11 +208,15 @@ class Proxy:
     def _accept_one(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):  # it may be gone again
             client, _ = listener.accept()
+            if self._hangs_up:
+                client.close()
+                return
             task = self._loop.create_task(_Connection(self).forward(client))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _refuse(self) -> None:
+        await self._unfilter()
         if self._listener is not None:
             self._loop.remove_reader(self._listener)
             self._listener.close()
@@ -210,6 +234,40 @@ class Proxy:
         for connection in list(self._connections):
             connection.run()
 
+    async def _hang_up(self) -> None:
+        self._hangs_up = True
+        await self._cut()
+
+    async def _trickle(self) -> None:
+        self._trickles = True
+
+    async def _filter(self) -> None:
+        await self._set(stalled=True)
+        if self._listener is None or self._fillers:
+            return
+        # The kernel drops what comes when the queue of those that nobody has accepted is full.
+        self._loop.remove_reader(self._listener)
+        self._listener.listen(0)
+        while len(self._fillers) < _MOST_FILLERS:
+            filler = socket.socket()
+            filler.setblocking(False)
+            self._fillers.append(filler)
+            try:
+                await asyncio.wait_for(self._loop.sock_connect(filler, (_HOST, self.port)), _ANSWER_LIMIT)
+            except TimeoutError:
+                return
+        raise AssertionError("the queue of the listener is never full")
+
+    async def _unfilter(self) -> None:
+        if not self._fillers:
+            return
+        for filler in self._fillers:
+            filler.close()
+        self._fillers.clear()
+        assert self._listener is not None
+        self._listener.listen()
+        self._loop.add_reader(self._listener, self._accept_one, self._listener)
+
     async def _doom(self, doomed: Counter[int], opcode: int, count: int) -> None:
         doomed[opcode] += count
 
@@ -225,6 +283,8 @@ class Proxy:
         self._to_hold.clear()
         self._release_before = None
         self._doomed_replies.clear()
+        self._hangs_up = self._trickles = False
+        await self._unfilter()
         await self._set(stalled=False, delay=0.0)
         await self._accept()
 
@@ -247,6 +307,8 @@ class _Connection:
         self._requests, self._replies = _DelayLine(proxy), _DelayLine(proxy)
         self._doomed: dict[int | None, int] = {}  # opcodes of requests whose reply is to be lost, by xid
         self._injected = 0
+        self._untold = bytearray()
+        self._telling: asyncio.TimerHandle | None = None
         self._closed = False
         proxy._connections.add(self)
 
@@ -339,8 +401,22 @@ class _Connection:
         if xid in self._doomed:
             self._drop(self._doomed[xid])
         elif xid is None or xid <= _INJECTED:
-            assert self._client is not None
-            self._client.write(frame)
+            self._tell(frame)
+
+    def _tell(self, frame: bytes) -> None:
+        """Send the client a reply, as slowly as the proxy is told to, and in order."""
+        self._untold += frame
+        if self._telling is None:
+            self._go_on_telling()
+
+    def _go_on_telling(self) -> None:
+        assert self._client is not None
+        self._telling = None
+        size = 1 if self._proxy._trickles else len(self._untold)
+        self._client.write(bytes(self._untold[:size]))
+        del self._untold[:size]
+        if self._untold and not self._closed:
+            self._telling = self._proxy._loop.call_later(1, self._go_on_telling)
 
     def _drop(self, opcode: int) -> None:
         self._proxy.dropped[opcode] += 1

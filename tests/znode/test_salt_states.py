@@ -321,6 +321,7 @@ class TestErrors:
     @pytest.mark.parametrize("function", CALLS)
     def test_servers_out_of_reach_are_named(self, states, config, root, function):
         config["zookeeper:connect_timeout"] = 0.1
+        config["zookeeper:send_credentials_to_any_host"] = True
         with closed_port() as address:
             result, comment, changes = said(getattr(states, function)(root, hosts=address, **CALLS[function]))
         assert (result, changes) == (False, {})

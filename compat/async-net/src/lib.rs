@@ -2,30 +2,65 @@
 //!
 //! The real crate registers its sockets with the process-wide reactor of `async-io`, which does not
 //! survive `fork()`; see the sibling crate `async-io` for the story and for when to delete both.
+//!
+//! It has one thing more: a [`Dial`], which a caller names for the connections of a task. The protocol client goes through
+//! its list of servers in an order of its own, and learns nothing from the connections that have failed. A `Dial` does.
 
+use std::fmt;
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_io::{AsyncRead, AsyncWrite};
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
-use tokio::net::ToSocketAddrs;
+use tokio::io::{AsyncRead as TokioRead, AsyncWrite as TokioWrite, ReadBuf};
+
+tokio::task_local! {
+    static DIALER: Arc<dyn Dial>;
+}
+
+/// What a connection is made of.
+pub trait Stream: TokioRead + TokioWrite + Send + Unpin {}
+
+impl<T: TokioRead + TokioWrite + Send + Unpin> Stream for T {}
+
+/// A connection, or why there is none.
+pub type Dialed<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + 'a>>;
+
+/// Makes the connections of a task.
+pub trait Dial: Send + Sync {
+    /// Connects to a server of the client's list. An error at once makes the client go on to the next server.
+    fn dial<'a>(&'a self, host: &'a str, port: u16) -> Dialed<'a>;
+}
+
+/// Runs `work`, whose connections are made by `dialer`. A task that `work` spawns has to be told so as well.
+pub async fn dialed_by<F: Future>(dialer: Arc<dyn Dial>, work: F) -> F::Output {
+    DIALER.scope(dialer, work).await
+}
 
 /// A TCP connection with the traits of `futures`, on tokio's reactor.
-#[derive(Debug)]
-pub struct TcpStream(tokio::net::TcpStream);
+pub struct TcpStream(Box<dyn Stream>);
+
+impl fmt::Debug for TcpStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpStream").finish_non_exhaustive()
+    }
+}
 
 impl TcpStream {
-    /// Connects to the first of `addr`'s addresses that answers, without Nagle's delay.
+    /// Connects as the task's [`Dial`] does it; where the task has none, to the first of the server's addresses that
+    /// answers.
     ///
     /// # Errors
-    /// Those of name resolution and of `connect(2)`.
-    pub async fn connect<A: ToSocketAddrs>(addr: A) -> io::Result<Self> {
-        let stream = tokio::net::TcpStream::connect(addr).await?;
-        // A request is one small segment and waits for its reply: Nagle's algorithm would hold the
-        // second request of a pipeline back until the first is acknowledged.
+    /// Those of name resolution and of `connect(2)`, and those of the `Dial`.
+    pub async fn connect((host, port): (&str, u16)) -> io::Result<Self> {
+        if let Ok(dialer) = DIALER.try_with(Arc::clone) {
+            return dialer.dial(host, port).await.map(Self);
+        }
+        let stream = tokio::net::TcpStream::connect((host, port)).await?;
         stream.set_nodelay(true)?;
-        Ok(Self(stream))
+        Ok(Self(Box::new(stream)))
     }
 }
 
@@ -64,14 +99,24 @@ mod tests {
 
     use super::*;
 
+    struct To(u16);
+
+    impl Dial for To {
+        fn dial<'a>(&'a self, host: &'a str, _: u16) -> Dialed<'a> {
+            Box::pin(async move {
+                let stream = tokio::net::TcpStream::connect((host, self.0)).await?;
+                Ok(Box::new(stream) as Box<dyn Stream>)
+            })
+        }
+    }
+
     #[tokio::test]
     async fn carries_bytes_both_ways_and_closes() -> io::Result<()> {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
         let port = listener.local_addr()?.port();
         let (client, server) = tokio::join!(TcpStream::connect(("127.0.0.1", port)), listener.accept());
         let (mut client, server) = (client?, server?.0);
-        assert!(client.0.nodelay()?);
-        let mut server = TcpStream(server);
+        let mut server = TcpStream(Box::new(server));
         let sent = client.write_vectored(&[IoSlice::new(b"ping"), IoSlice::new(b"ed")]).await?;
         assert_eq!(sent, 6, "a vectored write takes all slices in one call");
         let mut got = [0; 6];
@@ -79,6 +124,16 @@ mod tests {
         assert_eq!(&got, b"pinged");
         client.close().await?;
         assert_eq!(server.read(&mut got).await?, 0);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_task_has_its_connections_made_by_its_dialer() -> io::Result<()> {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
+        let dialer = Arc::new(To(listener.local_addr()?.port()));
+        let connecting = dialed_by(dialer, TcpStream::connect(("127.0.0.1", 1)));
+        let (client, server) = tokio::join!(connecting, listener.accept());
+        assert!(client.is_ok() && server.is_ok());
         Ok(())
     }
 }

@@ -235,6 +235,7 @@ class Ensemble:
         tls: Tls | None = None,
         sasl: Mapping[str, str] | Kerberos | None = None,
         config: Mapping[str, object] | None = None,
+        properties: Mapping[str, object] | None = None,
         base_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         """Describe an ensemble, without starting anything.
@@ -251,6 +252,8 @@ class Ensemble:
             a Kerberos realm, for GSSAPI. Who does not do it is let in all the same, unless `config` has
             ``enforce.auth.enabled`` and ``enforce.auth.schemes``.
         :param config: more settings for ``zoo.cfg``, which win over those made here
+        :param properties: system properties of the servers' Java, for what ``zoo.cfg`` cannot set, such as
+            ``{"jute.maxbuffer": 8388608}``
         :param base_dir: where the ensemble's temporary directory is made, instead of the system's default
         :raises ValueError: `size` is less than 1
         """
@@ -276,6 +279,7 @@ class Ensemble:
             **(SASL_SETTINGS if sasl else {}),
             **(config or {}),
         }
+        self._properties = dict(properties or {})
         self._fast_start = fast_start
         self._tls = tls
         self._sasl = sasl
@@ -321,7 +325,7 @@ class Ensemble:
         """
         if self._spawner:
             return
-        java = java_command(bool(self._tls), self._fast_start)
+        java = (*java_command(bool(self._tls), self._fast_start), *(f"-D{k}={v}" for k, v in self._properties.items()))
         for attempt in range(1, _START_ATTEMPTS + 1):
             try:
                 self._start(java)

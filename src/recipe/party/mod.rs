@@ -27,6 +27,7 @@
 
 pub mod names;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use zookeeper_client as zk;
@@ -81,8 +82,9 @@ pub async fn members(client: &Client, party: &str, budget: &Budget) -> Result<Ve
 pub async fn gather(client: &Client, party: &str, enough: usize, budget: &Budget) -> Result<Vec<String>> {
     let client = &client.watching(party.len());
     let seen: Mutex<Option<(Session, Vec<String>)>> = Mutex::new(None);
+    let waits = AtomicBool::new(false);
     let attempt = |session: Session| {
-        let seen = &seen;
+        let (seen, waits) = (&seen, &waits);
         async move {
             children::watch_until(&session, party, |present| {
                 let session = &session;
@@ -90,6 +92,7 @@ pub async fn gather(client: &Client, party: &str, enough: usize, budget: &Budget
                     let present = present.unwrap_or_default();
                     let members = identifiers(session, party, present).await?;
                     let is_enough = members.len() >= enough || budget.timeout() == Timeout::Once;
+                    waits.store(true, Ordering::Relaxed);
                     *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((session.clone(), members));
                     Ok(is_enough.then_some(()))
                 }
@@ -97,7 +100,7 @@ pub async fn gather(client: &Client, party: &str, enough: usize, budget: &Budget
             .await
         }
     };
-    let end = client.attempts(budget, party, Outage::IsOutlasted, attempt).await;
+    let end = client.attempts(budget, party, Outage::OutlastedFrom(&waits), attempt).await;
     let seen = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
     let present = seen.filter(|(session, _)| session.is_connected()).map(|(_, members)| members);
     match end {

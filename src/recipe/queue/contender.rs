@@ -8,6 +8,7 @@ use zookeeper_client as zk;
 
 use super::names;
 use super::order::{self, Standing};
+use super::own_watch::OwnWatch;
 use super::sweep::sweep;
 use crate::acl;
 use crate::error::Error;
@@ -44,6 +45,8 @@ pub(crate) struct Contender {
     /// A reply was lost: what a server shows may be older than what was done.
     pub(super) is_stale: bool,
     pub(super) positions: Option<Positions>,
+    /// The watch on the queue node itself, from the first wait on.
+    pub(super) own_watch: OwnWatch,
     /// The data of the queue node: the identifier.
     data: Arc<str>,
     acl: acl::List,
@@ -68,6 +71,7 @@ impl Contender {
             stage: Stage::Outside,
             is_stale: false,
             positions,
+            own_watch: OwnWatch::default(),
             data,
             acl,
             unacknowledged: Unacknowledged::new(""),
@@ -199,6 +203,7 @@ impl Contender {
     pub(crate) fn ahead(&self, queue: &[String]) -> usize {
         self.node().and_then(|mine| order::position(queue, mine)).map_or(0, |position| position - 1)
     }
+
     /// A contender for the same queue node, whichever name it got: the unique prefix finds it.
     pub(super) fn remaining(&self) -> Self {
         let (session, queue, data) = (self.session.clone(), self.queue.clone(), self.data.clone());

@@ -42,12 +42,14 @@
 //! | [`order`] | who is next (pure) |
 //! | [`contender`] | entering, and where the queue node stands |
 //! | `watch` | waiting for the queue node before, and telling the position |
+//! | `own_watch` | noticing that an operator has deleted the queue node |
 //! | `withdraw` | giving the queue node up |
 //! | `sweep` | removing a queue node that comes late |
 
 pub mod contender;
 pub mod names;
 pub mod order;
+mod own_watch;
 mod sweep;
 mod watch;
 mod withdraw;

@@ -1,5 +1,9 @@
 //! Waiting in a queue for the queue node right before to go, and telling the position meanwhile.
+//!
+//! A contender watches its own queue node as well. An operator may delete that, or the whole queue: without the watch the
+//! contender would wait on where nobody sees it, and enter again only when the queue node before it is gone.
 
+use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -14,8 +18,36 @@ use crate::session::{Attempt, Failure};
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
 impl Contender {
-    /// Waits until the queue node `predecessor` is gone. It returns early where the queue itself is gone.
+    /// Waits until the queue node `predecessor` is gone. It returns early where the contender's own queue node is gone.
     pub(crate) async fn watch(&self, predecessor: &str) -> Attempt<()> {
+        self.while_queued(self.watch_predecessor(predecessor)).await
+    }
+
+    /// Runs `waiting` until it ends, or the contender's own queue node is gone. The watch on that is set together with
+    /// the first request of `waiting`, and once for the whole wait: whoever takes a slot deletes the queue node, and the
+    /// watch with it.
+    pub(crate) async fn while_queued(&self, waiting: impl Future<Output = Attempt<()>>) -> Attempt<()> {
+        let Some(node) = self.node() else { return Ok(()) };
+        match select(pin!(waiting), pin!(self.own_node_gone(node))).await {
+            Either::Left((ended, _)) | Either::Right((ended, _)) => ended,
+        }
+    }
+
+    async fn own_node_gone(&self, node: &str) -> Attempt<()> {
+        if !self.own_watch.is_on(node) {
+            let path = self.path(node);
+            match self.session.check_and_watch_stat(&path).await {
+                Ok((Some(_), watcher)) => self.own_watch.set(node, Box::pin(watcher.changed())),
+                Ok((None, _)) => return Ok(()),
+                // The ACL forbids to look. The contender then learns of it when the queue node before it is gone.
+                Err(zk::Error::NoAuth) => return std::future::pending().await,
+                Err(error) => return Err(self.session.failure(&error, "read", &path)),
+            }
+        }
+        fired(&self.own_watch.event().await)
+    }
+
+    async fn watch_predecessor(&self, predecessor: &str) -> Attempt<()> {
         let path = &self.path(predecessor);
         match self.session.get_and_watch_data(path).await {
             Ok((_, _, watcher)) => {

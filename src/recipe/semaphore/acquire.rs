@@ -1,5 +1,6 @@
 //! Acquiring a slot, and what a caller is told: `lock`, and taking a hold.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,12 +93,12 @@ async fn contend(
     positions: Option<Positions>,
     force: bool,
 ) -> Result<Acquired> {
-    // A claimant watches the queue node before its own, or, as the first, the pool and its children.
-    let client = &client.watching(2 * claim.pool.len() + queue::names::NODE_SUFFIX);
+    let client = &client.watching(watched_bytes(&claim.pool));
     let claim = Arc::new(claim);
     let kept: Mutex<Option<Claimant>> = Mutex::new(None);
+    let waits = AtomicBool::new(false);
     let attempt = |session: Session| {
-        let (kept, claim, positions) = (&kept, &claim, &positions);
+        let (kept, claim, positions, waits) = (&kept, &claim, &positions, &waits);
         async move {
             let mut kept = kept.lock().await;
             let claimant = match kept.take() {
@@ -107,10 +108,10 @@ async fn contend(
                     kept.insert(Claimant::new(session, claim.clone(), progress, positions.clone(), force))
                 }
             };
-            claimant.contend(budget.timeout()).await
+            claimant.contend(budget.timeout(), waits).await
         }
     };
-    let end = client.attempts(budget, &claim.pool, Outage::IsOutlasted, attempt).await;
+    let end = client.attempts(budget, &claim.pool, Outage::OutlastedFrom(&waits), attempt).await;
     let Some(claimant) = kept.into_inner() else {
         return match end {
             Ok(Err(error)) => Err(error),
@@ -128,6 +129,13 @@ async fn contend(
         return Ok(Acquired::Taken(taken));
     }
     settle(client, claimant, budget, &claim.pool, end).await
+}
+
+/// Bytes of what a claimant watches at one time: its own queue node, and the one before it or, as the first, the pool and
+/// its children.
+fn watched_bytes(pool: &str) -> usize {
+    let node = pool.len() + queue::names::NODE_SUFFIX;
+    node + node.max(2 * pool.len())
 }
 
 /// The answer for a caller whose wait has ended otherwise than with a lease: withdraws the claimant first, and gives a

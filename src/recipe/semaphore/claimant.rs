@@ -3,6 +3,7 @@
 //! The steps, and what becomes of each when something goes wrong, are in the table of [`semaphore`](super).
 
 use std::any::Any;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use futures::future::{join, select, BoxFuture, Either};
@@ -155,9 +156,10 @@ impl Claimant {
 
     /// Contends until the lease is there, or the caller does not wait any more. It may be dropped at any point;
     /// [`Claimant::withdraw`] then tells what has become of it. After [`Failure::Lost`] it is called again.
-    pub(super) async fn contend(&mut self, timeout: Timeout) -> Attempt<Outcome> {
+    /// `waits` becomes true when it waits for others.
+    pub(super) async fn contend(&mut self, timeout: Timeout, waits: &AtomicBool) -> Attempt<Outcome> {
         loop {
-            match self.round(timeout).await {
+            match self.round(timeout, waits).await {
                 Ok(Some(outcome)) => return Ok(outcome),
                 Ok(None) => {}
                 Err(failure) => {
@@ -171,7 +173,7 @@ impl Claimant {
     }
 
     /// Reads the queue and the pool once, and acts on that. `None`: they have to be read again.
-    async fn round(&mut self, timeout: Timeout) -> Attempt<Option<Outcome>> {
+    async fn round(&mut self, timeout: Timeout, waits: &AtomicBool) -> Attempt<Option<Outcome>> {
         let read = || pool::read(&self.session, &self.claim, &self.queue);
         let Some(snapshot) = self.contender.observe(read).await? else {
             return self.create_pool().await;
@@ -218,6 +220,7 @@ impl Claimant {
         };
         // Else each of all waiters would keep the names of all waiters while it waits.
         drop(snapshot);
+        waits.store(true, Ordering::Relaxed);
         match predecessor {
             Some(predecessor) => self.contender.watch(&predecessor).await,
             None => self.watch_pool().await,
@@ -293,28 +296,32 @@ impl Claimant {
         }
     }
 
-    /// Waits, as the first in the queue, for a slot: until a lease is gone, or the limit has changed.
+    /// Waits, as the first in the queue, for a slot: until a lease is gone, or the limit has changed. It returns early where
+    /// the queue node is gone.
     async fn watch_pool(&mut self) -> Attempt<()> {
-        let pool = &self.claim.pool;
-        let (data, leases) =
-            join(self.session.get_and_watch_data(pool), self.session.list_and_watch_children(pool)).await;
-        let refused = |error| self.session.failure(&error, "read", &self.claim.pool);
-        let (Some((data, stat, limit_changed)), Some((leases, lease_gone))) =
-            (or_missing(data).map_err(refused)?, or_missing(leases).map_err(refused)?)
-        else {
-            return Ok(());
+        let Self { contender, session, claim, unfired, .. } = self;
+        let pool = &claim.pool;
+        let waiting = async {
+            let (data, leases) = join(session.get_and_watch_data(pool), session.list_and_watch_children(pool)).await;
+            let refused = |error| session.failure(&error, "read", pool);
+            let (Some((data, stat, limit_changed)), Some((leases, lease_gone))) =
+                (or_missing(data).map_err(refused)?, or_missing(leases).map_err(refused)?)
+            else {
+                return Ok(());
+            };
+            let snapshot = Snapshot { pool: Some((data, stat)), leases, ..Snapshot::default() };
+            if snapshot.has_room(0, claim.limit) {
+                return Ok(());
+            }
+            let (Either::Left((event, other)) | Either::Right((event, other))) =
+                select(Box::pin(limit_changed.changed()), Box::pin(lease_gone.changed())).await;
+            *unfired = Some(Box::new(other));
+            match event.event_type {
+                zk::EventType::Session => Err(Failure::Gone),
+                _ => Ok(()),
+            }
         };
-        let snapshot = Snapshot { pool: Some((data, stat)), leases, ..Snapshot::default() };
-        if snapshot.has_room(0, self.claim.limit) {
-            return Ok(());
-        }
-        let (Either::Left((event, other)) | Either::Right((event, other))) =
-            select(Box::pin(limit_changed.changed()), Box::pin(lease_gone.changed())).await;
-        self.unfired = Some(Box::new(other));
-        match event.event_type {
-            zk::EventType::Session => Err(Failure::Gone),
-            _ => Ok(()),
-        }
+        contender.while_queued(waiting).await
     }
 
     /// Notes the lease before it is asked for: whoever sees it in the pool from then on knows whose it is.

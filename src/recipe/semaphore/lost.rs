@@ -3,6 +3,7 @@
 use zookeeper_client as zk;
 
 use super::hold::Hold;
+use super::release::give_back;
 use crate::client::{Client, Outage};
 use crate::error::Result;
 use crate::session::{Attempt, Failure, Session, PAUSE, UNCHANGED};
@@ -40,7 +41,11 @@ async fn gone(client: &Client, hold: &Hold, budget: &Budget) -> Result<()> {
                 let (closing, asking) = (session.closing(), session.clone());
                 tokio::select! {
                     () = closing.cancelled() => return Ok(()),
-                    () = asking.silent_for_too_long(lease) => return Ok(()),
+                    () = asking.silent_for_too_long(lease) => {
+                        // Should the servers hear of the session in time after all, the lease would stay for nobody.
+                        give_back(client, hold.clone());
+                        return Ok(());
+                    }
                     ended = watch(session, hold) => match ended {
                         Ok(()) | Err(Failure::Gone) => return Ok(()),
                         Err(Failure::Final(error)) => return Err(error),
@@ -60,7 +65,7 @@ async fn gone(client: &Client, hold: &Hold, budget: &Budget) -> Result<()> {
             ended = watch(session, hold) => ended,
         }
     };
-    let outcome = client.attempts(budget, pool, Outage::IsOutlasted, attempt).await;
+    let outcome = client.attempts(budget, pool, Outage::Outlasted, attempt).await;
     outcome.unwrap_or_else(|_| Err(client.cancelled(budget, pool, UNCHANGED)))
 }
 

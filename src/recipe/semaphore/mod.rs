@@ -89,5 +89,5 @@ pub use hold::{is_held, Hold};
 pub use lost::lost;
 pub use release::release;
 pub use set_max::{set_max, Change};
-pub use status::{holders, status, Holder, Status, Waiter};
+pub use status::{holders, obstacles, status, Holder, Obstacles, Status, Waiter};
 pub use unlock::unlock;

@@ -100,7 +100,7 @@ async fn keep_deleting(client: &Client, hold: &Hold, budget: &Budget) {
         };
         let latest = own.as_ref().map_or(Duration::ZERO, |session| session.timeout() * TIMEOUTS);
         drop(own);
-        match client.attempts(budget, &hold.pool, Outage::IsOutlasted, attempt).await {
+        match client.attempts(budget, &hold.pool, Outage::Outlasted, attempt).await {
             Ok(Ok(false)) if started.elapsed() < latest => {}
             _ => return,
         }

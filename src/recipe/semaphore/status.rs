@@ -15,6 +15,10 @@ use crate::recipe::queue::names;
 use crate::session::{Attempt, Session};
 use crate::wait::Budget;
 
+/// What the servers write as the owner of a znode with a time to live: that time in milliseconds is in the last five bytes.
+#[allow(clippy::cast_possible_wrap)]
+const TIME_TO_LIVE: i64 = 0xff00_0000_0000_0000_u64 as i64;
+
 /// A pool and its queue at one moment.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
@@ -62,6 +66,8 @@ pub struct Waiter {
     pub age: f64,
     /// Its session, in hexadecimal.
     pub session: Option<String>,
+    /// Whether it belongs to no session: nobody waits by it, it never goes by itself, and all behind it wait for ever.
+    pub orphan: bool,
     /// The name of its znode.
     #[serde(rename = "place")]
     pub queue_node: String,
@@ -107,15 +113,18 @@ async fn read(session: &Session, pool: &str) -> Attempt<Status> {
     for (name, data, stat) in present(session, pool, leases?)? {
         let (since, age) = time(stat.ctime, now);
         let identifier = identifier::decode(&data).into_owned();
-        let (ephemeral, fencing_token) = (stat.ephemeral_owner != 0, stat.czxid);
-        holders.push(Holder { identifier, since, age, ephemeral, fencing_token, session: owner(&stat), lease: name });
+        let (session, fencing_token) = (owner(&stat), stat.czxid);
+        let ephemeral = session.is_some();
+        holders.push(Holder { identifier, since, age, ephemeral, fencing_token, session, lease: name });
     }
     holders.sort_by_key(|holder| holder.fencing_token);
     let mut waiters = Vec::new();
     for (index, (name, data, stat)) in present(session, &queue, nodes?)?.into_iter().enumerate() {
         let (since, age) = time(stat.ctime, now);
         let identifier = identifier::of_waiter(&data).into_owned();
-        waiters.push(Waiter { identifier, position: index + 1, since, age, session: owner(&stat), queue_node: name });
+        let (position, session) = (index + 1, owner(&stat));
+        let orphan = session.is_none();
+        waiters.push(Waiter { identifier, position, since, age, session, orphan, queue_node: name });
     }
     let free = max_concurrency.map(|limit| limit.saturating_sub(taken).max(0));
     Ok(Status { path: pool.to_owned(), max_concurrency, free, holders, waiters })
@@ -138,8 +147,12 @@ fn present(
     Ok(present)
 }
 
+/// The session that an ephemeral znode belongs to. The servers mark containers, and znodes with a time to live, in the
+/// same field; those belong to none.
 fn owner(stat: &zk::Stat) -> Option<String> {
-    (stat.ephemeral_owner != 0).then(|| format!("{:#x}", stat.ephemeral_owner))
+    let owner = stat.ephemeral_owner;
+    let is_of_no_session = owner == 0 || owner == i64::MIN || owner >> 40 == TIME_TO_LIVE >> 40;
+    (!is_of_no_session).then(|| format!("{owner:#x}"))
 }
 
 /// When, as text, and how long ago; a clock that is behind the servers' makes that zero.
@@ -160,18 +173,49 @@ fn time(milliseconds: i64, now: SystemTime) -> (String, f64) {
 /// # Lost connection
 /// The pool is read again while the time in `budget` lasts.
 pub async fn holders(client: &Client, pool: &str, budget: &Budget) -> Result<Vec<String>> {
-    client
-        .answer(budget, pool, |session| async move {
-            let leases = children::list(&session, pool).await?;
-            let mut holders = Vec::with_capacity(leases.len());
-            for (name, read) in children::read(&session, pool, leases).await? {
-                match read {
-                    Ok((data, _)) => holders.push(identifier::decode(&data).into_owned()),
-                    Err(zk::Error::NoNode) => {}
-                    Err(error) => return Err(session.failure(&error, "read", &format!("{pool}/{name}"))),
-                }
-            }
-            Ok(holders)
-        })
-        .await
+    client.answer(budget, pool, |session| async move { read_holders(&session, pool).await }).await
+}
+
+async fn read_holders(session: &Session, pool: &str) -> Attempt<Vec<String>> {
+    let leases = children::list(session, pool).await?;
+    let mut holders = Vec::with_capacity(leases.len());
+    for (name, read) in children::read(session, pool, leases).await? {
+        match read {
+            Ok((data, _)) => holders.push(identifier::decode(&data).into_owned()),
+            Err(zk::Error::NoNode) => {}
+            Err(error) => return Err(session.failure(&error, "read", &format!("{pool}/{name}"))),
+        }
+    }
+    Ok(holders)
+}
+
+/// What keeps a waiter from a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacles {
+    /// As [`holders`].
+    pub holders: Vec<String>,
+    /// The first queue node, if it belongs to no session: all others wait until somebody deletes it.
+    pub orphan: Option<String>,
+}
+
+/// Who holds a slot, and whether the queue is blocked, in two round trips.
+///
+/// # Errors
+/// As [`holders`].
+pub async fn obstacles(client: &Client, pool: &str, budget: &Budget) -> Result<Obstacles> {
+    let attempt = |session: Session| async move {
+        let (holders, orphan) = join(read_holders(&session, pool), first_if_orphan(&session, pool)).await;
+        Ok(Obstacles { holders: holders?, orphan })
+    };
+    client.answer(budget, pool, attempt).await
+}
+
+/// The first queue node, if it belongs to no session. What cannot be read is not told.
+async fn first_if_orphan(session: &Session, pool: &str) -> Option<String> {
+    let queue = names::queue(pool);
+    let nodes = session.list_children(&queue).await.ok()?;
+    let first = nodes.iter().filter(|name| names::sequence(name).is_some()).min_by_key(|name| names::sequence(name))?;
+    let path = format!("{queue}/{first}");
+    let stat = session.check_stat(&path).await.ok()??;
+    owner(&stat).is_none().then_some(path)
 }

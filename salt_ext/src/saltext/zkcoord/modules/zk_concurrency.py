@@ -28,6 +28,7 @@ znodes, so minions with either module share one limit.
             session_timeout: 10               # seconds, default 10
             connect_timeout: 10               # seconds, default 10
             idle_timeout: 60                  # seconds, default 60
+            max_buffer: 1048575               # bytes of a request, the servers' jute.maxbuffer; default 1048575
 
 A *pool* is a znode with ``max_concurrency`` slots. Whoever holds a slot has a *lease* in it, and is known
 by an *identifier*. Waiters are served in the order in which they came.

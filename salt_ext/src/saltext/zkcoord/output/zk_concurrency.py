@@ -11,6 +11,7 @@ runner's answers look like that unless ``--out`` says otherwise. For minions:
 """
 
 import salt.output
+from saltext.zkcoord.utils.terminal import shown
 
 __virtualname__ = "zk_concurrency"
 
@@ -53,7 +54,7 @@ def _is_known(value):
 def _status(pool):
     limit = pool["max_concurrency"]
     slots = "no limit is stored" if limit is None else f"{limit} slot{'' if limit == 1 else 's'}, {pool['free']} free"
-    lines = [f"{pool['path']}: {slots}, {len(pool['holders'])} held, {len(pool['waiters'])} waiting"]
+    lines = [f"{shown(pool['path'])}: {slots}, {len(pool['holders'])} held, {len(pool['waiters'])} waiting"]
     if pool["holders"]:
         rows = [
             [
@@ -66,22 +67,32 @@ def _status(pool):
         ]
         lines.append(_table(["Holder", "For", "Since", "Lease"], rows))
     if pool["waiters"]:
+        labels = ["Position", "Waiter", "For", "Since"]
         rows = [
             [waiter["position"], waiter["identifier"], _time(waiter["age"]), waiter["since"]]
             for waiter in pool["waiters"]
         ]
-        lines.append(_table(["Position", "Waiter", "For", "Since"], rows))
+        if any(map(_is_orphan, pool["waiters"])):
+            labels.append("Session")
+            for row, waiter in zip(rows, pool["waiters"], strict=True):
+                row.append("none: blocks all behind it" if _is_orphan(waiter) else waiter["session"])
+        lines.append(_table(labels, rows))
     return "\n".join(lines)
 
 
 def _findings(report):
     findings = report["findings"]
     if not findings:
-        return f"{report['path']}: nothing to complain about"
-    lines = [f"{report['path']}: {len(findings)} finding{'' if len(findings) == 1 else 's'}"]
+        return f"{shown(report['path'])}: nothing to complain about"
+    lines = [f"{shown(report['path'])}: {len(findings)} finding{'' if len(findings) == 1 else 's'}"]
     for number, finding in enumerate(findings, 1):
-        lines += [f"{number:>4}. {finding['what']}", f"      {finding['do']}"]
+        lines += [f"{number:>4}. {shown(finding['what'])}", f"      {shown(finding['do'])}"]
     return "\n".join(lines)
+
+
+def _is_orphan(waiter):
+    # A minion may have an older version.
+    return waiter.get("orphan", False)
 
 
 def _time(seconds):
@@ -97,7 +108,7 @@ def _time(seconds):
 
 
 def _table(labels, rows):
-    data = {"labels": labels, "rows": [[str(cell) for cell in row] for row in rows]}
+    data = {"labels": labels, "rows": [[shown(cell) for cell in row] for row in rows]}
     return _with("table", data, rows_key="rows", labels_key="labels", justify="left")
 
 

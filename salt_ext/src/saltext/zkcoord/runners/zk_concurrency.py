@@ -101,10 +101,11 @@ def doctor(
         Seconds to wait for the ensemble, as for ``status``.
 
     Returns a dict: ``path``, and ``findings``, each with ``what`` and ``do``: holders that are no accepted minion of
-    this master, that do not answer, or that hold two slots; waiters that wait for too long; children that are no lease
-    of anybody; more holders than slots, another number of slots than expected, none, or no such pool. ``salt-run``
-    shows it as text, unless there is an ``--out``. The masters' own leases are holders like any other: only this
-    one's is known here.
+    this master, that do not answer, or that hold two slots; waiters that wait for too long; queue nodes that belong to
+    no session, and block all behind them; children that are no lease of anybody; more holders than slots, another
+    number of slots than expected, none, or no such pool. What others have written into znodes is shown without what a
+    terminal would obey, and quoted in commands. ``salt-run`` shows it as text, unless there is an ``--out``. The
+    masters' own leases are holders like any other: only this one's is known here.
 
     CLI Example:
 
@@ -126,6 +127,7 @@ def doctor(
     findings += examination.holders_without_a_minion(known, lambda who: who not in accepted or who in here)
     findings += examination.slots_held_twice()
     findings += examination.foreign_children()
+    findings += examination.queue_nodes_of_nobody()
     findings += examination.patient_waiters(patience)
     findings += examination.limit(data, limit)
     return shown(__opts__, "doctor", {"path": pool["path"], "findings": findings})

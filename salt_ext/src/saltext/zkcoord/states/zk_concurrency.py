@@ -30,7 +30,8 @@ from saltext.zkcoord.utils.documented import documented
 
 try:
     from saltext.zkcoord.utils import runs
-    from saltext.zkcoord.utils.client import Client
+    from saltext.zkcoord.utils.client import Client, blocked_by
+    from saltext.zkcoord.utils.terminal import shown
     from saltext.zkcoord.utils.terminated import Guard
     from zkcoord.errors import Cancelled, ConnectionLost
 except ImportError as err:
@@ -221,7 +222,7 @@ def held(
     except (CommandExecutionError, SaltInvocationError) as err:
         return _failed(name, err)
     if slot is None:
-        return _no_slot(name, timeout, connection)
+        return _no_slot(name, max_concurrency, timeout, connection)
     Guard()  # to the end of the process
     runs.at_end(key, _Held(f"{identifier} at {name}", run, slot))
     return _result(name, True, "lock acquired")
@@ -320,20 +321,33 @@ def _take(name, claim, connection):
             return _result(name, True, "lock acquired")
     except (CommandExecutionError, SaltInvocationError) as err:
         return _failed(name, err)
-    return _no_slot(name, claim["timeout"], connection)
+    return _no_slot(name, claim["max_concurrency"], claim["timeout"], connection)
 
 
-def _no_slot(name, timeout, connection):
+def _no_slot(name, limit, timeout, connection):
     failed = f"Unable to acquire lock within {timeout} s"
     try:
         holders = sorted({*__salt__["zk_concurrency.lock_holders"](name, timeout=_AT_END, **connection)})
     except (CommandExecutionError, SaltInvocationError) as err:
         return _result(name, False, f"{failed}, and who holds one cannot be told: {err}")
-    return _result(name, False, f"{failed}, {_held_by(holders)}")
+    blocked = "" if str(len(holders)) == str(limit).strip() else _blocked(name, connection)
+    return _result(name, False, f"{failed}, {_held_by(holders)}{blocked}")
 
 
 def _held_by(holders):
-    return f"held by {', '.join(holders)}" if holders else "though nobody holds one now"
+    return f"held by {', '.join(map(shown, holders))}" if holders else "though nobody holds one now"
+
+
+def _blocked(name, connection):
+    """
+    The queue node that belongs to no session, where those who hold a slot do not explain why there is none to be had.
+    """
+    try:
+        waiters = __salt__["zk_concurrency.status"](name, timeout=_AT_END, **connection)["waiters"]
+    except (CommandExecutionError, SaltInvocationError):
+        return ""
+    orphan = next((f"{name.rstrip('/')}-__lock__/{it['place']}" for it in waiters[:1] if it.get("orphan")), None)
+    return "" if orphan is None else f", and {blocked_by(orphan)}"
 
 
 def _foretell(name, claim, connection):

@@ -11,7 +11,8 @@ from salt.utils.args import clean_kwargs
 from saltext.zkcoord.utils.config import Configuration
 from saltext.zkcoord.utils.errors import salt_errors
 from saltext.zkcoord.utils.events import Events, text_of
-from zkcoord import znode
+from saltext.zkcoord.utils.terminal import shown
+from zkcoord import semaphore, znode
 from zkcoord.errors import NoNode, TimedOut
 
 log = logging.getLogger(__name__)
@@ -127,10 +128,12 @@ class Client:
     def held_by(self, path: str) -> str:
         """Who stands in the way, for the end of a sentence."""
         try:
-            holders = self.call("lock_holders", path)
+            with self.errors():
+                holders, orphan = semaphore.obstacles(path, **self._keywords)
         except SaltException:
             return "and who holds one cannot be told"
-        return f"held by {', '.join(sorted(set(holders)))}" if holders else "though nobody holds one now"
+        held = f"held by {', '.join(map(shown, holders))}" if holders else "though nobody holds one now"
+        return held if orphan is None else f"{held}, and {blocked_by(orphan)}"
 
     def status(self, path: str, timeout: object) -> dict[str, Any]:
         """Tell who holds and who waits."""
@@ -149,8 +152,8 @@ class Client:
     @property
     def _keywords(self) -> dict[str, Any]:
         """The connection's arguments, and what is configured of it."""
-        given = {"hosts": self._connection["zk_hosts"], **self._connection}
-        names = [name for name, value in given.items() if value not in (None, "", [])]
+        # The configured hosts are needed also where others are given: what is secret goes to no others.
+        names = [name for name, value in self._connection.items() if value not in (None, "", [])]
         section = self._configuration.section(self._profile, names)
         return {**self._connection, "config": section, "raise_on_signal": True}
 
@@ -187,6 +190,11 @@ class Slot:
         except SaltException as err:
             return f"{during} was called, but whether it kept the slot at {path} cannot be told: {err}"
         return f"{who} lost the slot at {path} while {during} ran: somebody else may have held it too"
+
+
+def blocked_by(orphan: str) -> str:
+    """Tell of a queue node that belongs to no session, for the end of a sentence."""
+    return f"the queue node {shown(orphan)} belongs to no session and blocks all others until somebody deletes it"
 
 
 def _about(path: object, identifier: object, reason: object) -> str:

@@ -10,6 +10,12 @@ from salt.utils.data import traverse_dict_and_list
 _NOWHERE = object()
 
 
+class Section(dict[str, object]):
+    """The section as one mapping, and where it was read, for errors."""
+
+    where: str
+
+
 class Configuration:
     """
     What ``config.get`` says of ``zookeeper:NAME`` and ``zookeeper:PROFILE:NAME``.
@@ -23,9 +29,10 @@ class Configuration:
         """Take the sources, in the order in which ``config.get`` asks them."""
         self._opts = opts
         self._sources = (opts, *others)
+        self._where = "the minion's configuration, grains and pillar" if others else "the master's configuration"
         self._levels: dict[str, list[object]] = {}
 
-    def section(self, profile: object = None, given: Collection[str] = ()) -> dict[str, object]:
+    def section(self, profile: object = None, given: Collection[str] = ()) -> Section:
         """
         Return the section as one mapping: ``{"hosts": ..., "username": ..., "prod": {"hosts": ...}}``.
 
@@ -34,11 +41,13 @@ class Configuration:
         in the profile if there is one, and not for those names that the call was `given`.
         """
         if profile in (None, ""):
-            return self._resolved(self._level(profile), given)
-        section = _merged(self._level(None))
-        section.pop(str(profile), None)
-        if level := [node for node in self._level(profile) if isinstance(node, Mapping | list)]:
-            section[str(profile)] = self._resolved(level, given)
+            section = Section(self._resolved(self._level(profile), given))
+        else:
+            section = Section(_merged(self._level(None)))
+            section.pop(str(profile), None)
+            if level := [node for node in self._level(profile) if isinstance(node, Mapping | list)]:
+                section[str(profile)] = self._resolved(level, given)
+        section.where = self._where
         return section
 
     def get(self, name: str, default: object = None, profile: object = None) -> object:

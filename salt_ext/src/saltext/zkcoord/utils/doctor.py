@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
+from saltext.zkcoord.utils.terminal import can_be_named, quoted, shown
+
 _LEASE = re.compile(r"[0-9a-f]{32}")
 _SECRET = {"password", "keyfile_password"}
 _Pool = Mapping[str, Any]
@@ -35,8 +37,8 @@ class Examination:
             why = "does not answer" if who in known else "is no accepted minion of this master"
             end = f" It also ends with its session {holder['session']}." if holder["ephemeral"] else ""
             yield {
-                "what": f"{who} holds a slot since {holder['since']}, and {why}.{end}",
-                "do": f"Once you are sure that it is not acting any more: {self._unlock(who)}",
+                "what": f"{shown(who)} holds a slot since {holder['since']}, and {why}.{end}",
+                "do": f"Once you are sure that it is not acting any more: {self._free(who)}",
             }
 
     def slots_held_twice(self) -> Iterator[_Finding]:
@@ -44,8 +46,8 @@ class Examination:
         for who, count in Counter(self.holders).items():
             if count > 1:
                 yield {
-                    "what": f"{who} holds {count} slots.",
-                    "do": f"Find out whether two hosts call themselves that. All are freed by: {self._unlock(who)}",
+                    "what": f"{shown(who)} holds {count} slots.",
+                    "do": f"Find out whether two hosts call themselves that. All are freed by: {self._free(who)}",
                 }
 
     def foreign_children(self) -> Iterator[_Finding]:
@@ -53,19 +55,32 @@ class Examination:
         for holder in self._pool["holders"]:
             if not _is_foreign(holder):
                 continue
-            child = f"{self._path.rstrip('/')}/{holder['lease']}"
             nameless = "" if holder["identifier"] else ", and has no identifier"
             yield {
-                "what": f"The child {holder['lease']} takes a slot since {holder['since']}{nameless}.",
-                "do": f"Find out who made it. If nobody needs it: {self._znode('delete', child)}",
+                "what": f"The child {shown(holder['lease'])} takes a slot since {holder['since']}{nameless}.",
+                "do": f"Find out who made it. If nobody needs it: {self._delete(holder['lease'])}",
+            }
+
+    def queue_nodes_of_nobody(self) -> Iterator[_Finding]:
+        """Find queue nodes that no session owns: all behind them wait for ever."""
+        for waiter in self._pool["waiters"]:
+            if not waiter["orphan"]:
+                continue
+            behind = sum(not it["orphan"] for it in self._pool["waiters"] if it["position"] > waiter["position"])
+            yield {
+                "what": f"The queue node {shown(waiter['place'])} of {shown(waiter['identifier'])} belongs to no "
+                "session. It is persistent, as a backup that was restored leaves it: nobody waits by it, and it never "
+                f"goes by itself. Whoever is behind it waits for ever, which is {behind} now.",
+                "do": f"Delete it, and the next has its turn: {self._delete(waiter['place'], '-__lock__')}",
             }
 
     def patient_waiters(self, most: float | None) -> Iterator[_Finding]:
         """Find those who wait for more than so many seconds."""
         for waiter in self._pool["waiters"]:
-            if most is not None and waiter["age"] > most:
+            if most is not None and waiter["age"] > most and not waiter["orphan"]:
                 yield {
-                    "what": f"{waiter['identifier']} waits since {waiter['since']}, in position {waiter['position']}.",
+                    "what": f"{shown(waiter['identifier'])} waits since {waiter['since']}, "
+                    f"in position {waiter['position']}.",
                     "do": "Look at the holders: one of them may be done and not know. If the waiter itself is gone, "
                     f"its place goes with its session {waiter['session']}.",
                 }
@@ -98,26 +113,33 @@ class Examination:
                 "locks with another limit, or with another module.",
             }
 
-    def _unlock(self, who: str) -> str:
+    def _free(self, who: str) -> str:
+        if not can_be_named(who):
+            leases = [holder["lease"] for holder in self._pool["holders"] if holder["identifier"] == who]
+            return "; ".join(map(self._delete, leases))
         return (
-            f"salt-run zk_concurrency.unlock {shlex.quote(self._path)} identifier={shlex.quote(who)}"
+            f"salt-run zk_concurrency.unlock {quoted(self._path)} identifier={quoted(who)}"
             f" reason='...'{self._options()}"
         )
 
     def _set_max(self, number: object) -> str:
-        return f"salt-run zk_concurrency.set_max {shlex.quote(self._path)} {number}{self._options()}"
+        return f"salt-run zk_concurrency.set_max {quoted(self._path)} {number}{self._options()}"
+
+    def _delete(self, child: str, of: str = "") -> str:
+        return self._znode("delete", f"{self._path.rstrip('/')}{of}/{child}")
 
     def _znode(self, function: str, path: str, more: str = "") -> str:
-        return f"salt-call zookeeper.{function} {shlex.quote(path)}{more}{self._options('hosts')}"
+        return f"salt-call zookeeper.{function} {quoted(path)}{more}{self._options('hosts')}"
 
     def _options(self, hosts: str = "zk_hosts") -> str:
         """What a command needs besides, but for what nobody should read; `hosts` is the name of these there."""
         named = {hosts if name == "zk_hosts" else name: value for name, value in self._connection.items()}
-        return "".join(f" {name}={'...' if name in _SECRET else _quoted(value)}" for name, value in named.items())
+        return "".join(f" {name}={'...' if name in _SECRET else _joined(value)}" for name, value in named.items())
 
 
-def _quoted(value: object) -> str:
-    return shlex.quote(",".join(value) if isinstance(value, list) else str(value))
+def _joined(value: object) -> str:
+    text = ",".join(value) if isinstance(value, list) else value
+    return quoted(text) if isinstance(text, str) else shlex.quote(str(text))
 
 
 def _is_foreign(holder: Mapping[str, Any]) -> bool:

@@ -13,10 +13,12 @@ _PARAMETERS = {
     "connection": """
         $hosts
             Servers as ``host:port,host:port`` or a list. A chroot may follow (``host:port,host:port/chroot``).
-            Default: the configuration's ``hosts``, then ``127.0.0.1:2181``.
+            Default: the configuration's ``hosts``, then ``127.0.0.1:2181``. Other hosts than the configuration's are
+            not sent the configuration's password: see *Security* in the manual.
 
         profile
-            Read the settings from ``zookeeper:PROFILE`` in the configuration, instead of from ``zookeeper``.
+            Read the settings from ``zookeeper:PROFILE`` in the configuration, instead of from ``zookeeper``. One that
+            configures nothing is an error.
 
         scheme
             Authentication scheme: ``digest``, the default when there are a username and a password, or ``sasl``.

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from salt.exceptions import CommandExecutionError, NotImplemented, SaltInvocationError
+from saltext.zkcoord.utils.terminal import shown
 from zkcoord.errors import ArgumentError, Error
 
 
@@ -24,7 +25,7 @@ def salt_errors() -> Iterator[None]:
 
 
 def _one_line(err: Error) -> str:
-    return " ".join(str(err).split())
+    return shown(" ".join(str(err).split()))
 
 
 class RunnerError(NotImplemented, CommandExecutionError):

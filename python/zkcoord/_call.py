@@ -1,0 +1,61 @@
+"""The one way by which the public functions call the core."""
+
+from __future__ import annotations
+
+import sys
+
+from zkcoord import _core, _gevent
+from zkcoord._awaited import cancelled_with_its_future
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    from zkcoord._gevent import Listener, Wait, Work
+
+    _T = TypeVar("_T")
+
+
+def call(work: Callable[[Wait], _T], timeout: float | None, cancel: _core.Cancel | None, raise_on_signal: bool) -> _T:
+    """Call the core, and wait for its answer. `work` is called with ``(timeout, cancel, raise_on_signal)``.
+
+    In a program on gevent the greenlet waits that calls, and all others run on.
+    """
+    return _called(lambda wait, _: work(wait), timeout, cancel, raise_on_signal, None)
+
+
+def wait_for(
+    work: Work[_T],
+    timeout: float | None,
+    cancel: _core.Cancel | None,
+    raise_on_signal: bool,
+    on_position: Listener | None = None,
+) -> _T:
+    """As `call`, for a call that waits for others: it ends with the task of asyncio that awaits it.
+
+    `work` is called with `on_position` as well, or with what stands for that.
+    """
+    cancel = cancelled_with_its_future() if cancel is None else cancel
+    return _called(work, timeout, cancel, raise_on_signal, on_position)
+
+
+def close() -> None:
+    """End the sessions of this process now, and with them its ephemeral leases. Later calls open new ones.
+
+    Calls under way in other threads are cancelled: what they would get would be gone.
+    """
+    call(lambda _: _core.close(), None, None, False)
+
+
+def _called(
+    work: Work[_T],
+    timeout: float | None,
+    cancel: _core.Cancel | None,
+    raise_on_signal: bool,
+    on_position: Listener | None,
+) -> _T:
+    if "gevent" in sys.modules and (hub := _gevent.hub_of_this_greenlet()) is not None:
+        answer: _T = _gevent.Call(hub, work, timeout, cancel, raise_on_signal, on_position).answer()
+        return answer
+    return work((timeout, cancel, raise_on_signal), on_position)
