@@ -48,6 +48,11 @@ impl Canary {
         true
     }
 
+    /// Whether a check saw the descriptors closed, or somebody killed the runtime. The kernel is not asked.
+    pub(super) fn is_known_dead(&self) -> bool {
+        self.is_dead.load(Ordering::Acquire)
+    }
+
     /// Notes that the runtime must not be used any more.
     pub(super) fn kill(&self) {
         self.is_dead.store(true, Ordering::Release);
