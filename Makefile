@@ -26,16 +26,18 @@ setup: .make/installed ## install what is missing, build, and make .venv with bo
 demo: .make/installed ## the main job through real salt-call, on a real ZooKeeper ensemble
 	@$(VENV)/bin/python examples/demo.py
 
+# Most of a test's time is a wait: for a session's end, for a server that starts. Each worker has an ensemble of its own.
+WORKERS := --numprocesses 2 --dist loadfile
 .PHONY: test
 test: .make/installed .make/installed-3006 ## every test; ARGS="-k fork" goes to pytest
 	cargo test --no-default-features --workspace
-	PATH="$(VENV)/bin:$$PATH" ZKCOORD_SALT_3006="$(VENV_3006)/bin" $(VENV)/bin/python -m pytest $(ARGS)
+	PATH="$(VENV)/bin:$$PATH" ZKCOORD_SALT_3006="$(VENV_3006)/bin" $(VENV)/bin/python -m pytest $(WORKERS) $(ARGS)
 
 VERSION := 3.9
 .PHONY: test-zookeeper
 test-zookeeper: .make/installed .make/installed-3006 ## the same on another ZooKeeper, VERSION=3.6 or 3.9, of which 400 MB are fetched once
 	class_path=$$(tools/zookeeper-jars $(VERSION)) && PATH="$(VENV)/bin:$$PATH" \
-	  ZKCOORD_ZOOKEEPER_CLASSPATH=$$class_path ZKCOORD_SALT_3006="$(VENV_3006)/bin" $(VENV)/bin/python -m pytest $(ARGS)
+	  ZKCOORD_ZOOKEEPER_CLASSPATH=$$class_path ZKCOORD_SALT_3006="$(VENV_3006)/bin" $(VENV)/bin/python -m pytest $(WORKERS) $(ARGS)
 
 # Its tests have a conftest.py of their own, and `make test` does not collect them: tests/conftest.py says so.
 .PHONY: gssapi

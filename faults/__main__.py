@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import signal
 import sys
@@ -35,13 +36,9 @@ def main() -> int:
     if options.stock_seconds:
         outcomes["stock"] = run(Plan(seeds[0], options.stock_seconds, {"stock": sum(OURS.values())}))
         _show("stock", outcomes["stock"])
-    minorities = [
-        minority(seed, options.minority_seconds, servers)
-        for seed in seeds
-        for servers in (3, 5)
-        if options.minority_seconds
-    ]
-    for found in minorities:
+    minorities: list[Minority] = []
+    for seed, servers in itertools.product(seeds if options.minority_seconds else [], (3, 5)):
+        minorities.append(found := minority(seed, options.minority_seconds, servers))
         print(f"{found.lost[:SHOWN]} lost and {found.failed[:SHOWN]} failed of {found.servers} servers", flush=True)
     text = _figures(outcomes, soaked, minorities)
     print(text, flush=True)

@@ -305,7 +305,9 @@ def in_order(world: World, asked: _Asked) -> Iterator[Violation]:
         # A contender that has its lease but no answer may queue to find out; one that holds a lease may want another.
         own = taken[node.identifier, node.pool]
         if before and not any(before.created <= it.created <= node.created or it.alive(node.created) for it in own):
-            what = f"queued again in one session, after {before.created:#x}"
+            what = (
+                f"queued again in one session: {_life(node)}, after {_life(before)}; its call began at {call.begin:#x}"
+            )
             yield Violation(ORDER, node.identifier, node.pool, node.created, what)
 
 
@@ -347,6 +349,11 @@ def everybody_served(calls: Iterable[Call]) -> Iterator[Violation]:
         if call.last and call.op == "lock" and call.answer != TRUE:
             what = f"was answered {call.answer}" if call.answer else "was not answered"
             yield Violation(TURN, call.identifier, call.pool, call.end or call.begin, f"{what} after the last fault")
+
+
+def _life(node: Znode) -> str:
+    ended = "" if node.deleted is None else f" to {node.deleted:#x}"
+    return f"{node.path.rpartition('/')[2]} of {node.session:#x} from {node.created:#x}{ended}"
 
 
 def _parent(path: str) -> str:

@@ -209,8 +209,8 @@ class Holder(Ours):
         try:
             second = self.zkcoord.hold(pool, timeout=1, **keywords, **self.at)
         except self.zkcoord.errors.Error:
-            # Whatever was taken is given back in the background: until then more is held than is known.
-            while any(it["lease"] != self.held.lease for it in self._own_leases(pool)):
+            # The background gives back what was taken, and the queue node: until then there is more than is known.
+            while self._has_more(pool):
                 time.sleep(0.05)
             return
         if self.random.random() < 0.5:
@@ -218,11 +218,12 @@ class Holder(Ours):
         while not second_is_over(second, self.zkcoord.errors.Error):
             pass
 
-    def _own_leases(self, pool):
+    def _has_more(self, pool):
         while True:
             with contextlib.suppress(self.zkcoord.errors.Error):
-                holders = self.zkcoord.status(pool, timeout=10, **self.at)["holders"]
-                return [it for it in holders if it["identifier"] == self.spec.name]
+                status = self.zkcoord.status(pool, timeout=10, **self.at)
+                own = [it for it in status["holders"] + status["waiters"] if it["identifier"] == self.spec.name]
+                return any(it.get("lease") != self.held.lease for it in own)
 
     def _unlock(self, pool, ephemeral):
         return self.held.release(timeout=10)

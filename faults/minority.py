@@ -20,8 +20,10 @@ from zkcoord.testing import Ensemble
 
 from tests.support.proxy import Proxies, proxied
 
-TIMEOUTS = (2, 4, 10)
+TIMEOUTS = (2, 4, 10, 30)
 """Seconds of the sessions, in turn."""
+MOST_OF_KAZOO = 20
+"""Each of its sessions has threads of its own."""
 SHORTEST, LONGEST = 0.5, 12.0
 FORMS = ("pause", "kill", "refuse", "stall", "filter", "hang_up", "trickle")
 """What becomes of a server (the first two), or of the connections to it."""
@@ -34,7 +36,9 @@ class Minority:
     seed: str
     servers: int
     sessions: int
-    """How many sessions of ours; kazoo has a third as many."""
+    """How many sessions of ours."""
+    kazoo_sessions: int = 0
+    """How many of kazoo's: a third as many, and no more than `MOST_OF_KAZOO`."""
     faults: Counter[str] = field(default_factory=Counter)
     lost: list[str] = field(default_factory=list)
     """Our leases that were lost, and by which fault."""
@@ -62,7 +66,7 @@ class _Kazoo:
         return True
 
 
-def minority(seed: str, seconds: float, servers: int = 3, sessions: int = 60) -> Minority:
+def minority(seed: str, seconds: float, servers: int = 3, sessions: int = 200) -> Minority:
     """Let a minority of the servers fail in one way after the other, for so many seconds."""
     rng = random.Random(f"{seed}/minority")
     found = Minority(seed, servers, sessions)
@@ -74,7 +78,10 @@ def minority(seed: str, seconds: float, servers: int = 3, sessions: int = 60) ->
         stack.callback(observer.stop)
         hosts = [ensemble.hosts, proxies.hosts]
         ours = [_hold(hosts[at % 2], at) for at in range(sessions)]
-        theirs = [_Kazoo(hosts[at % 2], f"/kazoo/{at}", TIMEOUTS[at % 3]) for at in range(sessions // 3)]
+        found.kazoo_sessions = min(sessions // 3, MOST_OF_KAZOO)
+        theirs = [
+            _Kazoo(hosts[at % 2], f"/kazoo/{at}", TIMEOUTS[at % len(TIMEOUTS)]) for at in range(found.kazoo_sessions)
+        ]
         for each in theirs:
             stack.callback(each.client.close)
             stack.callback(each.client.stop)
@@ -86,7 +93,7 @@ def minority(seed: str, seconds: float, servers: int = 3, sessions: int = 60) ->
             found.faults[form] += 1
             for at, held in enumerate(ours):
                 if held.lost.is_set() or not _is_there(observer, held):
-                    found.lost.append(f"{held.path} of {TIMEOUTS[at % 3]} s, {form}")
+                    found.lost.append(f"{held.path} of {TIMEOUTS[at % len(TIMEOUTS)]} s, {form}")
                     held.release(timeout=30)
                     ours[at] = _hold(hosts[at % 2], at)
             found.kazoo_lost += sum(each.is_lost(observer) for each in theirs)
@@ -96,7 +103,9 @@ def minority(seed: str, seconds: float, servers: int = 3, sessions: int = 60) ->
 
 
 def _hold(hosts: str, at: int) -> zkcoord.Hold:
-    connection = zkcoord.Connection(hosts, username=f"u{at}", password="p", session_timeout=TIMEOUTS[at % 3])
+    connection = zkcoord.Connection(
+        hosts, username=f"u{at}", password="p", session_timeout=TIMEOUTS[at % len(TIMEOUTS)]
+    )
     return zkcoord.hold(f"/minority/{at}", connection=connection, identifier="me", timeout=60)
 
 

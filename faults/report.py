@@ -118,7 +118,7 @@ def of_minorities(found: Sequence[Minority]) -> str:
         ["faults", *(it.faults.total() for it in found)],
         ["sessions, zkcoord", *(it.sessions for it in found)],
         ["leases lost, zkcoord", *(len(it.lost) for it in found)],
-        ["sessions, kazoo", *(it.sessions // 3 for it in found)],
+        ["sessions, kazoo", *(it.kazoo_sessions for it in found)],
         ["ephemeral znodes lost, kazoo", *(it.kazoo_lost for it in found)],
         ["fresh calls", *(it.calls for it in found)],
         ["fresh calls that failed", *(len(it.failed) for it in found)],

@@ -188,7 +188,7 @@ fn verb(permission: &'static str) -> &'static str {
 }
 
 /// To create and to delete are permissions of the parent. What could not be created may be a parent of the path, or
-/// a place in the queue that the path is.
+/// a queue node below it.
 fn whose(permission: &'static str) -> &'static str {
     match permission {
         "create" => "its ACL, or one above it,",

@@ -56,7 +56,7 @@ class Span:
     end: float
     open: bool = False
     positions: tuple[tuple[float, int], ...] = ()
-    """When the place in the queue became which."""
+    """When the position in the queue became which."""
 
 
 @dataclass

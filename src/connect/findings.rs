@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,9 +19,10 @@ use tokio_rustls::TlsConnector;
 
 use crate::connect::certificates::Material;
 use crate::connect::dialer::Dialer;
-use crate::connect::probe::QUESTION;
+use crate::connect::probe::{ask, Probed, QUESTION};
 use crate::connect::renewal::Certificates;
 use crate::connect::resolver::resolve;
+use crate::connect::seen::Seen;
 use crate::connect::settings::Identity;
 use crate::connect::tls::server_name;
 use crate::error::Error;
@@ -43,9 +45,27 @@ struct Known {
     /// What the session's connections have seen.
     dialer: Option<Arc<Dialer>>,
     /// What an examination has found, by server.
-    examined: Vec<Option<String>>,
+    examined: Vec<Option<Finding>>,
     /// Why there are no tickets for the servers.
     tickets: Option<String>,
+}
+
+/// What an examination has found against a server.
+#[derive(Clone, Debug)]
+enum Finding {
+    /// It stays as long as nobody changes the settings, ours or the server's.
+    Lasting(String),
+    /// It may pass by waiting.
+    Passing(Seen),
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lasting(reason) => f.write_str(reason),
+            Self::Passing(seen) => seen.fmt(f),
+        }
+    }
 }
 
 impl Findings {
@@ -102,9 +122,10 @@ impl Findings {
         let seen = known.dialer.as_ref().map_or_else(Vec::new, |dialer| dialer.seen());
         let examined = |index: usize| known.examined.get(index).cloned().flatten();
         let seen = |index: usize| seen.get(index).cloned().flatten().map(|seen| seen.to_string());
-        let is_explained = (0..identity.servers.len()).all(|index| examined(index).is_some());
+        let is_explained =
+            (0..identity.servers.len()).all(|index| matches!(examined(index), Some(Finding::Lasting(_))));
         let found = identity.servers.iter().enumerate().filter_map(|(index, server)| {
-            let finding = examined(index).or_else(|| seen(index))?;
+            let finding = examined(index).map(|finding| finding.to_string()).or_else(|| seen(index))?;
             Some((server.clone(), finding))
         });
         let refused = known.dialer.as_ref().and_then(|dialer| dialer.refused_certificates());
@@ -149,9 +170,13 @@ pub(crate) async fn certain_failure(
         let material = certificates.map(Certificates::material);
         let examinations = identity.servers.iter().map(|server| examine(server, material.as_deref()));
         let found: Vec<_> = join_all(examinations).await;
-        if found.iter().all(Option::is_some) {
-            let servers = identity.servers.iter().cloned().zip(found);
-            return Err(Error::Tls { reason: grouped(servers.filter_map(|(server, found)| Some((server, found?)))) });
+        let lasting = identity.servers.iter().zip(&found).filter_map(|(server, found)| match found {
+            Some(Finding::Lasting(reason)) => Some((server.clone(), reason.clone())),
+            _ => None,
+        });
+        let lasting: Vec<_> = lasting.collect();
+        if lasting.len() == identity.servers.len() {
+            return Err(Error::Tls { reason: grouped(lasting.into_iter()) });
         }
         findings.known().examined = found;
     }
@@ -167,14 +192,31 @@ pub(crate) fn grouped(findings: impl Iterator<Item = (String, String)>) -> Strin
     reasons.collect::<Vec<_>>().join("; ")
 }
 
-/// Why a server cannot be used, where that is certain.
-async fn examine(server: &str, material: Option<&Material>) -> Option<String> {
-    let Some(material) = material else {
-        let hello = ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
-        let speaks_tls = !answers_in_plain_text(server).await
-            && !matches!(handshake(server, Arc::new(hello)).await?, Handshake::NoTls);
-        return speaks_tls.then(|| "speaks nothing but TLS; set use_ssl, or name another port".to_owned());
-    };
+/// Why a server cannot be used, where it shows that.
+async fn examine(server: &str, material: Option<&Material>) -> Option<Finding> {
+    match material {
+        Some(material) => examine_tls(server, material).await.map(Finding::Lasting),
+        None => examine_plain(server).await,
+    }
+}
+
+async fn examine_plain(server: &str) -> Option<Finding> {
+    let asking = async { ask(connect(server).await?).await };
+    match timeout(LIMIT, asking).await.ok().flatten() {
+        Some(Probed::NoQuorum) => Some(Finding::Passing(Seen::NoQuorum)),
+        Some(Probed::ReadOnly) => Some(Finding::Passing(Seen::ReadOnly)),
+        Some(Probed::Serves) => None,
+        _ => {
+            let hello = ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+            let speaks_tls = !answers_in_plain_text(server).await
+                && !matches!(handshake(server, Arc::new(hello)).await?, Handshake::NoTls);
+            let reason = "speaks nothing but TLS; set use_ssl, or name another port";
+            speaks_tls.then(|| Finding::Lasting(reason.to_owned()))
+        }
+    }
+}
+
+async fn examine_tls(server: &str, material: &Material) -> Option<String> {
     let (explaining, asked) = material.explaining();
     let refusal = match handshake(server, explaining).await? {
         Handshake::Failed(rustls::Error::General(explained)) => return Some(explained),

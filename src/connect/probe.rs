@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// As long as the header of a TLS record, without which a server that wants TLS waits for more.
-pub(crate) const QUESTION: &[u8] = b"srvr\n";
+pub(super) const QUESTION: &[u8] = b"srvr\n";
 /// Bytes; the answer is shorter.
 const MOST: u64 = 4096;
 
@@ -24,8 +24,10 @@ pub(crate) enum Probed {
     Answers,
     /// Something that closes the connection without a word. A server that wants TLS may do so.
     Closes,
-    /// A server without a quorum; it may be one that serves reads.
-    DoesNotServe,
+    /// A server that serves nobody, since it has no quorum.
+    NoQuorum,
+    /// A server that has no quorum, and serves reads to those who say that they want no more.
+    ReadOnly,
     /// Nothing answers.
     Silent,
 }
@@ -39,23 +41,27 @@ impl Probed {
 
 /// Asks the server at an address, for `limit` at most.
 pub(crate) async fn probe(address: SocketAddr, limit: Duration) -> Probed {
-    let asking = async {
-        let mut stream = TcpStream::connect(address).await.ok()?;
-        stream.write_all(QUESTION).await.ok()?;
-        let mut answer = Vec::new();
-        // A server that resets the connection has answered as well.
-        let _ = stream.take(MOST).read_to_end(&mut answer).await;
-        Some(judge(&answer))
-    };
+    let asking = async { ask(TcpStream::connect(address).await.ok()?).await };
     timeout(limit, asking).await.ok().flatten().unwrap_or(Probed::Silent)
+}
+
+/// Asks the server at the other end of a new connection. `None`: the question cannot be sent.
+pub(crate) async fn ask(mut stream: TcpStream) -> Option<Probed> {
+    stream.write_all(QUESTION).await.ok()?;
+    let mut answer = Vec::new();
+    // A server that resets the connection has answered as well.
+    let _ = stream.take(MOST).read_to_end(&mut answer).await;
+    Some(judge(&answer))
 }
 
 fn judge(answer: &[u8]) -> Probed {
     let text = String::from_utf8_lossy(answer);
     if text.is_empty() {
         Probed::Closes
-    } else if text.contains("not currently serving requests") || text.contains("Mode: read-only") {
-        Probed::DoesNotServe
+    } else if text.contains("not currently serving requests") {
+        Probed::NoQuorum
+    } else if text.contains("Mode: read-only") {
+        Probed::ReadOnly
     } else if text.starts_with("Zookeeper version") {
         Probed::Serves
     } else {
@@ -70,8 +76,8 @@ mod tests {
     #[test]
     fn an_answer_tells_whether_the_server_serves() {
         assert_eq!(judge(b"Zookeeper version: 3.8.0\nMode: follower\n"), Probed::Serves);
-        assert_eq!(judge(b"Zookeeper version: 3.8.0\nMode: read-only\n"), Probed::DoesNotServe);
-        assert_eq!(judge(b"This ZooKeeper instance is not currently serving requests\n"), Probed::DoesNotServe);
+        assert_eq!(judge(b"Zookeeper version: 3.8.0\nMode: read-only\n"), Probed::ReadOnly);
+        assert_eq!(judge(b"This ZooKeeper instance is not currently serving requests\n"), Probed::NoQuorum);
         assert_eq!(judge(b"srvr is not executed because it is not in the whitelist.\n"), Probed::Answers);
         assert_eq!(judge(b"\x15\x03\x03\x00\x02\x02\x46"), Probed::Answers);
         assert_eq!(judge(b""), Probed::Closes);

@@ -29,6 +29,10 @@ pub(crate) enum Seen {
     Silent,
     /// It takes the connection, and closes it at once.
     ClosedAtOnce,
+    /// It says that it has no quorum.
+    NoQuorum,
+    /// It says that it serves reads alone.
+    ReadOnly,
     /// It has closed the connection, or the network has.
     Lost,
     /// Its reply does not get on.
@@ -97,6 +101,8 @@ impl fmt::Display for Seen {
             Self::ClosedAtOnce => f.write_str(
                 "closed the connection at once: the server has no quorum, or too many connections from this address",
             ),
+            Self::NoQuorum => f.write_str("serves nobody now: it says that it has no quorum"),
+            Self::ReadOnly => f.write_str("serves reads alone (read-only): it is cut off from the other servers"),
             Self::Lost => f.write_str("lost the connection"),
             Self::Stalling => f.write_str("sends its replies too slowly"),
         }

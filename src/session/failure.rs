@@ -35,7 +35,7 @@ pub(crate) enum Failure {
 /// What servers answer that keep a session to themselves, and do not tell the others of it either.
 const EPHEMERAL_ON_LOCAL_SESSION: i32 = -120;
 const LOCAL_SESSION: &str =
-    "the servers keep local sessions, which have no ephemeral znodes and so no place in a queue: set \
+    "the servers keep local sessions, which have no ephemeral znodes and so no queue node: set \
     localSessionsUpgradingEnabled on them, or localSessionsEnabled no more";
 
 /// Whether an error is a server's answer, which says that it changed nothing.

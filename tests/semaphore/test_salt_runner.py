@@ -187,7 +187,7 @@ class TestDoctor:
             ((what, do),) = findings(max_wait=0)
             assert what.startswith("web2 waits since 20")
             assert what.endswith(", in position 1.")
-            assert "its place goes with its session 0x" in do
+            assert "the servers remove its queue node when session 0x" in do
         finally:
             shim.unlock(root, hosts, identifier="web1")
             waiting.result()

@@ -82,7 +82,7 @@ class Examination:
                     "what": f"{shown(waiter['identifier'])} waits since {waiter['since']}, "
                     f"in position {waiter['position']}.",
                     "do": "Look at the holders: one of them may be done and not know. If the waiter itself is gone, "
-                    f"its place goes with its session {waiter['session']}.",
+                    f"the servers remove its queue node when session {waiter['session']} ends.",
                 }
 
     def limit(self, data: bytes | None, asked: int | None = None) -> Iterator[_Finding]:

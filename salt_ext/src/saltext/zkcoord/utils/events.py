@@ -67,7 +67,7 @@ class Events:
 
     @property
     def on_position(self) -> Callable[[int], None] | None:
-        """What the core is to call with the place in the queue; ``None`` spares it the looking."""
+        """What the core is to call with the position in the queue; ``None`` spares it the counting."""
         return None if self._send is None else self._waits
 
     def _waits(self, position: int) -> None:
