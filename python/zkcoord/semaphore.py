@@ -66,9 +66,9 @@ def lock(
             who are about to take a slot and leave one over, and for ``connect_timeout`` at most.
         ephemeral_lease: True: the lease ends with the session of this process. False: it stays until it is unlocked.
         force: Take a slot at once, whatever the count and whoever waits.
-        on_position: Called from this thread with the position in the queue, 1 being next, when that changes while the call
-            waits, at most once a second; and again every three seconds while nobody moves. What it raises ends the wait
-            and comes through.
+        on_position: Called from this thread with the position in the queue, 1 being next, when that changes while the
+            call waits, at most once a second; and again every three seconds while nobody moves. What it raises ends the
+            wait and comes through.
         on_lost: Called from a thread of its own when the lease that this call has taken is gone, and was not unlocked
             by this process: its session has ended, or somebody has removed it.
 
