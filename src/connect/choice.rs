@@ -157,7 +157,7 @@ impl<A: Clone + PartialEq> Choice<A> {
         self.preferred = Some((server, address));
     }
 
-    /// There is a session by way of an address: whatever has failed before may be tried when it is lost.
+    /// A session lasted by way of an address, and has lost it: whatever failed before may be tried again.
     pub fn connected(&mut self) {
         self.begin_round();
         (self.rounds, self.preferred, self.last) = (0, None, None);

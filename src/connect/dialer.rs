@@ -10,19 +10,20 @@
 //! | it takes the connection and closes it | by the end of the stream | at once |
 //! | it is stopped, or a filter drops its packets, while we connect | another server answers a probe, and this one does not | [`overdue`], twice |
 //! | the same, while there is a session | the protocol client hears nothing | 2/5 of the session's timeout |
-//! | it sends a byte a second | a reply does not get on | 2/5 of the session's timeout |
+//! | it sends a byte a second | a reply does not get on | [`STALLED`] |
 //!
 //! A slow server is not left: it answers a probe as well as the others do. Probes are sent only when an answer is overdue, so
-//! that servers that are well see none.
+//! that servers that are well see none. And when a session's connection was given up, and not closed by its server, much of
+//! the session's time is gone: all others are asked first, and the session goes to the one that answers soonest. A session
+//! of 4 seconds whose next server was in the same trouble was lost otherwise.
 
-use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_net::{Dial, Dialed, Stream};
-use futures::future::{join_all, BoxFuture};
+use async_net::Stream;
+use futures::future::join_all;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::net::TcpStream;
 use tokio::sync::{watch, Notify};
@@ -41,6 +42,11 @@ use crate::connect::wire::{Watch, Wire};
 const OVERDUE: u32 = 20;
 const LEAST_OVERDUE: Duration = Duration::from_millis(100);
 const MOST_OVERDUE: Duration = Duration::from_millis(500);
+/// How long a reply may take to get on: a part of the session's timeout.
+const STALLED: u32 = 5;
+/// How long a session lasts at a server that has not failed. One that takes a session and closes its connection at once
+/// has, and would else be tried again and again without a pause.
+const LASTING: Duration = Duration::from_secs(1);
 /// How long all servers have to serve others and to close the session's connections, before it counts as lost.
 const DISOWNED_AFTER: Duration = Duration::from_secs(3);
 /// Rounds in which no server can be used, before that is certain.
@@ -87,6 +93,8 @@ struct State {
     resolved: Vec<Vec<SocketAddr>>,
     /// Of the session, once it is open.
     session: Option<zk::StateWatcher>,
+    /// The session's connection was given up, and which server serves is to be asked first.
+    given_up: Option<SocketAddr>,
     /// Since when all servers close the session's connections at once, and serve others.
     disowned_since: Option<Instant>,
 }
@@ -120,6 +128,7 @@ impl Dialer {
             seen: vec![None; servers.len()],
             resolved: vec![Vec::new(); servers.len()],
             session: None,
+            given_up: None,
             disowned_since: None,
             round: Round::default(),
             rounds: 0,
@@ -166,7 +175,6 @@ impl Dialer {
 
     fn established(&self) {
         let mut state = self.state();
-        state.choice.connected();
         state.seen.iter_mut().for_each(|seen| *seen = None);
         (state.disowned_since, state.round) = (None, Round::default());
     }
@@ -266,7 +274,29 @@ impl Dialer {
         self.changes.send_replace(());
     }
 
-    async fn connect(self: Arc<Self>, server: usize) -> io::Result<Box<dyn Stream>> {
+    /// Notes that a try with an address is over.
+    fn over(&self, attempt: &Attempt) {
+        let mut state = self.state();
+        if let Some(established) = attempt.established {
+            if established.elapsed() >= LASTING {
+                state.choice.connected();
+            }
+            state.given_up = (!attempt.has_ended).then_some(attempt.address);
+        }
+        state.choice.failed(attempt.server, &attempt.address);
+    }
+
+    /// Which of the session's servers this is.
+    pub(crate) fn position(&self, host: &str, port: u16) -> Option<usize> {
+        self.servers.iter().position(|(name, number)| name == host && *number == port)
+    }
+
+    /// Connects to a server, if it is the one that is next.
+    pub(crate) async fn connect(self: Arc<Self>, server: usize) -> io::Result<Box<dyn Stream>> {
+        let given_up = self.state().given_up.take();
+        if let Some(address) = given_up {
+            self.find_another(address, self.session_timeout / 5).await;
+        }
         let turn = self.state().choice.turn(server, fastrand::f64());
         match turn {
             Turn::Now => {}
@@ -293,7 +323,14 @@ impl Dialer {
         let found = self.resolve(server).await?;
         let address = self.state().choice.address(server, &found, fastrand::f64());
         let Some(address) = address else { return Err(another_is_next().await) };
-        let mut attempt = Attempt { dialer: self.clone(), server, address, seen: Seen::NoConnection };
+        let mut attempt = Attempt {
+            dialer: self.clone(),
+            server,
+            address,
+            seen: Seen::NoConnection,
+            established: None,
+            has_ended: false,
+        };
         let stream = tokio::select! {
             biased;
             connected = TcpStream::connect(address) => connected,
@@ -309,7 +346,7 @@ impl Dialer {
         stream.set_nodelay(true)?;
         attempt.seen = Seen::Silent;
         let silence = Box::pin(self.clone().another_serves(address));
-        let reply_limit = (!self.speaks_tls).then_some(self.session_timeout * 2 / 5);
+        let reply_limit = (!self.speaks_tls).then_some(self.session_timeout / STALLED);
         Ok(Box::new(Wire::new(stream, attempt, silence, reply_limit)))
     }
 
@@ -374,18 +411,24 @@ impl Dialer {
                 // It is slow, as perhaps they all are, and needs no more work.
                 continue;
             }
-            let others = 0..self.servers.len();
-            let dialer = &self;
-            let mut others: FuturesUnordered<_> = others
-                .map(|other| async move { (other, dialer.one_that_serves(other, address, limit).await) })
-                .collect();
-            while let Some((other, found)) = others.next().await {
-                if let Some(found) = found {
-                    self.state().choice.prefer(other, found);
-                    return;
-                }
+            if self.find_another(address, limit).await {
+                return;
             }
         }
+    }
+
+    /// Asks all addresses but one, and lets the first that answers as a server that serves be next; whether there is one.
+    async fn find_another(&self, address: SocketAddr, limit: Duration) -> bool {
+        let others = 0..self.servers.len();
+        let mut others: FuturesUnordered<_> =
+            others.map(|other| async move { (other, self.one_that_serves(other, address, limit).await) }).collect();
+        while let Some((other, found)) = others.next().await {
+            if let Some(found) = found {
+                self.state().choice.prefer(other, found);
+                return true;
+            }
+        }
+        false
     }
 
     /// The first address of a server, other than `but`, that answers a probe as a server does that serves.
@@ -415,54 +458,23 @@ async fn another_is_next() -> io::Error {
     io::Error::new(ErrorKind::WouldBlock, "another server is next")
 }
 
-/// The dialer, as the protocol client has it.
-pub(crate) struct Dialing(pub(crate) Arc<Dialer>);
-
-impl Dial for Dialing {
-    fn dial<'a>(&'a self, host: &'a str, port: u16) -> Dialed<'a> {
-        let server = self.0.servers.iter().position(|(name, number)| name == host && *number == port);
-        Box::pin(async move {
-            let server = server.ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "no server of this session"))?;
-            self.0.clone().connect(server).await
-        })
-    }
-}
-
-/// Runs `connecting`, which is the protocol client's, so that its connections are made by the dialer: those that it makes
-/// now, and those of the task that it starts.
-pub(crate) async fn dialed<T>(dialer: &Arc<Dialer>, connecting: BoxFuture<'_, T>) -> T {
-    let dialing: Arc<dyn Dial> = Arc::new(Dialing(dialer.clone()));
-    let spawner = Spawner(dialing.clone());
-    let mut connecting = connecting;
-    let spawning = poll_fn(move |cx| {
-        let _scope = spawns_core::enter(&spawner);
-        connecting.as_mut().poll(cx)
-    });
-    async_net::dialed_by(dialing, spawning).await
-}
-
-/// Starts the tasks of the protocol client.
-struct Spawner(Arc<dyn Dial>);
-
-impl spawns_core::Spawn for Spawner {
-    fn spawn(&self, task: spawns_core::Task) {
-        tokio::spawn(async_net::dialed_by(self.0.clone(), Box::into_pin(task.future)));
-    }
-}
-
 /// A try with an address. When it ends, by whatever end, the address counts as failed.
 struct Attempt {
     dialer: Arc<Dialer>,
     server: usize,
     address: SocketAddr,
     seen: Seen,
+    /// Since when it is the session's connection.
+    established: Option<Instant>,
+    /// The server, or the network, has ended the connection.
+    has_ended: bool,
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
         let seen = std::mem::replace(&mut self.seen, Seen::Silent);
         self.dialer.note(self.server, seen);
-        self.dialer.state().choice.failed(self.server, &self.address);
+        self.dialer.over(self);
     }
 }
 
@@ -471,11 +483,16 @@ impl Watch for Attempt {
         self.dialer.is_established()
     }
 
-    fn established(&self) {
+    fn established(&mut self) {
+        self.established = Some(Instant::now());
         self.dialer.established();
     }
 
     fn saw(&mut self, seen: Seen) {
         self.seen = seen;
+    }
+
+    fn ended(&mut self) {
+        self.has_ended = true;
     }
 }

@@ -24,6 +24,7 @@ pub(crate) mod certificates;
 pub mod choice;
 pub mod credentials;
 pub(crate) mod dialer;
+pub(crate) mod dialing;
 mod disclosure;
 pub(crate) mod findings;
 pub mod hosts;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{sleep_until, Sleep};
 
 use crate::connect::seen::Seen;
 
@@ -19,9 +20,11 @@ pub(crate) trait Watch {
     /// Whether the session's connection is established: then it is this one.
     fn is_established(&self) -> bool;
     /// The connection has become the session's.
-    fn established(&self);
+    fn established(&mut self);
     /// Why the connection will be of no use.
     fn saw(&mut self, seen: Seen);
+    /// The server, or the network, has ended the connection. Without this, whoever drops it has given it up.
+    fn ended(&mut self);
 }
 
 /// A connection that is watched for silence until it is the session's, and for replies that do not get on.
@@ -33,6 +36,8 @@ pub(crate) struct Wire<W> {
     received: usize,
     /// `None`, where TLS has records of its own: the protocol client hears nothing of one that does not get on.
     reply: Option<Reply>,
+    /// When a reply that is not complete has to have got on.
+    due: Option<Pin<Box<Sleep>>>,
 }
 
 impl<W: Watch> Wire<W> {
@@ -43,7 +48,35 @@ impl<W: Watch> Wire<W> {
         silence: impl Future<Output = ()> + Send + 'static,
         limit: Option<Duration>,
     ) -> Self {
-        Self { stream, attempt, silence: Some(Box::pin(silence)), received: 0, reply: limit.map(Reply::new) }
+        Self { stream, attempt, silence: Some(Box::pin(silence)), received: 0, reply: limit.map(Reply::new), due: None }
+    }
+
+    /// Whether the reply that is being received has not got on for too long.
+    fn stalls(&mut self, cx: &mut Context<'_>) -> bool {
+        let (Some(reply), Some(due)) = (&self.reply, &mut self.due) else { return false };
+        while due.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            if reply.is_stalled(now) {
+                return true;
+            }
+            due.as_mut().reset((now + reply.limit).into());
+        }
+        false
+    }
+
+    /// Takes what was received.
+    fn receive(&mut self, got: &[u8]) {
+        self.received += got.len();
+        if let Some(reply) = &mut self.reply {
+            reply.receive(got, Instant::now());
+            match reply.began {
+                None => self.due = None,
+                Some(began) if self.due.is_none() => {
+                    self.due = Some(Box::pin(sleep_until((began + reply.limit).into())))
+                }
+                Some(_) => {}
+            }
+        }
     }
 
     /// Whether the server is silent, and another one serves.
@@ -69,28 +102,27 @@ impl<W: Watch + Unpin> AsyncRead for Wire<W> {
             return Poll::Ready(Err(ErrorKind::TimedOut.into()));
         }
         let before = buf.filled().len();
-        match Pin::new(&mut this.stream).poll_read(cx, buf) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Err(error)) => {
-                this.attempt.saw(Seen::of_stream(this.received, Some(&error)));
-                Poll::Ready(Err(error))
-            }
-            Poll::Ready(Ok(())) => {
-                let got = &buf.filled()[before..];
-                if got.is_empty() {
-                    this.attempt.saw(Seen::of_stream(this.received, None));
-                } else if this.reply.as_mut().is_some_and(|reply| reply.stalls(got, Instant::now())) {
-                    this.attempt.saw(Seen::Stalling);
-                    return Poll::Ready(Err(ErrorKind::TimedOut.into()));
-                }
-                if this.silence.is_some() && !got.is_empty() {
+        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let got = &buf.filled()[before..];
+        match &read {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) if !got.is_empty() => {
+                this.receive(got);
+                if this.silence.is_some() {
                     // Whatever comes next, the server was not silent.
                     this.attempt.saw(Seen::Lost);
                 }
-                this.received += got.len();
-                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(end) => {
+                this.attempt.saw(Seen::of_stream(this.received, end.as_ref().err()));
+                this.attempt.ended();
             }
         }
+        if this.stalls(cx) {
+            this.attempt.saw(Seen::Stalling);
+            return Poll::Ready(Err(ErrorKind::TimedOut.into()));
+        }
+        read
     }
 }
 
@@ -137,8 +169,8 @@ impl Reply {
         Self { limit, head: [0; 4], has: 0, rest: 0, began: None, came: 0 }
     }
 
-    /// Takes what has come; whether the reply that it is a part of has not got on for too long.
-    fn stalls(&mut self, mut got: &[u8], now: Instant) -> bool {
+    /// Takes what has come.
+    fn receive(&mut self, mut got: &[u8], now: Instant) {
         while !got.is_empty() {
             self.began.get_or_insert(now);
             if self.has < self.head.len() {
@@ -159,11 +191,15 @@ impl Reply {
                 (self.has, self.began, self.came) = (0, None, 0);
             }
         }
+    }
+
+    /// Whether a reply has not got on for too long.
+    fn is_stalled(&self, now: Instant) -> bool {
         let Some(began) = self.began else { return false };
         let lasted = now.saturating_duration_since(began);
         #[allow(clippy::cast_precision_loss)]
         let rate = self.came as f64 / lasted.as_secs_f64();
-        lasted > self.limit && rate < SLOWEST
+        lasted >= self.limit && rate < SLOWEST
     }
 }
 
@@ -182,11 +218,20 @@ mod tests {
     #[test]
     fn a_reply_of_a_byte_a_second_stalls() {
         let (mut reply, start) = (Reply::new(LIMIT), Instant::now());
-        let stalled = framed(20)
-            .iter()
-            .zip(0..)
-            .position(|(byte, second)| reply.stalls(&[*byte], start + Duration::from_secs(second)));
-        assert_eq!(stalled, Some(5), "the limit is four seconds, and the first byte came at none");
+        let stalled = framed(20).iter().zip(0..).position(|(byte, second)| {
+            let now = start + Duration::from_secs(second);
+            reply.receive(&[*byte], now);
+            reply.is_stalled(now)
+        });
+        assert_eq!(stalled, Some(4), "the limit is four seconds, and the first byte came at none");
+    }
+
+    #[test]
+    fn a_reply_that_stops_stalls() {
+        let (mut reply, start) = (Reply::new(LIMIT), Instant::now());
+        reply.receive(&framed(20)[..7], start);
+        assert!(!reply.is_stalled(start + LIMIT / 2));
+        assert!(reply.is_stalled(start + LIMIT));
     }
 
     #[test]
@@ -194,7 +239,8 @@ mod tests {
         let (mut reply, start) = (Reply::new(LIMIT), Instant::now());
         for minute in 0..60 {
             let replies = [framed(16), framed(300), framed(0)].concat();
-            assert!(!reply.stalls(&replies, start + Duration::from_secs(60 * minute)));
+            reply.receive(&replies, start + Duration::from_secs(60 * minute));
+            assert!(!reply.is_stalled(start + Duration::from_secs(60 * minute + 50)));
         }
     }
 
@@ -202,7 +248,8 @@ mod tests {
     fn a_great_reply_over_a_slow_line_does_not() {
         let (mut reply, start) = (Reply::new(LIMIT), Instant::now());
         for (part, second) in framed(100_000).chunks(2000).zip(0..) {
-            assert!(!reply.stalls(part, start + Duration::from_secs(second)));
+            reply.receive(part, start + Duration::from_secs(second));
+            assert!(!reply.is_stalled(start + Duration::from_secs(second)));
         }
     }
 }

@@ -16,7 +16,8 @@ use zookeeper_client as zk;
 
 use crate::connect::apart::apart;
 use crate::connect::credentials::Credentials;
-use crate::connect::dialer::{dialed, Dialer};
+use crate::connect::dialer::Dialer;
+use crate::connect::dialing::dialed;
 use crate::connect::findings::{certain_failure, why_refused, Findings};
 #[cfg(feature = "gssapi")]
 use crate::connect::kerberos::tickets;

@@ -126,6 +126,40 @@ def test_many_sessions_outlive_a_follower(root, number):
         zkcoord.close()
 
 
+@pytest.mark.parametrize("fault", FAULTS)
+def test_sessions_outlive_a_fault_that_their_next_server_has_as_well(proxies, hosts, root, fault):
+    """Two of three ways are of no use. Whoever is on one of them has no time to try the other one."""
+    connections = [
+        Connection(proxies.hosts, username=f"u{one}", password="p", session_timeout=4) for one in range(20)
+    ]
+    holds = [hold(f"{root}-{one}", connection=connection, identifier="a") for one, connection in enumerate(connections)]
+    for proxy in proxies[:2]:
+        getattr(proxy, fault)()
+    end = time.monotonic() + 8
+    while time.monotonic() < end:
+        assert [held.path for held in holds if held.lost.is_set()] == []
+        time.sleep(0.1)
+    assert [held.path for held in holds if lock_holders(held.path, hosts) != ["a"]] == []
+    for proxy in proxies[:2]:
+        proxy.heal()
+    for held, connection in zip(holds, connections, strict=True):
+        assert held.release() is True
+        connection.close()
+
+
+def test_a_server_that_takes_sessions_and_closes_them_is_not_tried_without_a_pause(proxies, root):
+    connection = Connection(proxies.hosts, session_timeout=6)
+    assert lock_holders(root, connection=connection) == []
+    before = sum(proxy.counts[Op.CREATE_SESSION] for proxy in proxies)
+    for _ in range(60):
+        for proxy in proxies:
+            proxy.cut()
+        time.sleep(0.05)
+    made = sum(proxy.counts[Op.CREATE_SESSION] for proxy in proxies) - before
+    assert 3 <= made <= 30, "each time all servers are tried, there is a pause that grows"
+    assert lock_holders(root, connection=connection) == []
+
+
 @pytest.fixture
 def with_hosts(tmp_path):
     """Run Python code where names have the given addresses: `with_hosts(names, code, *arguments)`; what it prints."""
