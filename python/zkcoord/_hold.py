@@ -26,12 +26,15 @@ class Hold:
     alone.
     """
 
-    __slots__ = ("_core", "_lost", "_on_lost")
+    __slots__ = ("_core", "_lost", "_on_lost", "_raise_on_signal")
 
-    def __init__(self, taken: _core.Hold, on_lost: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self, taken: _core.Hold, on_lost: Callable[[], object] | None = None, raise_on_signal: bool = False
+    ) -> None:
         """Take what the core has taken."""
         self._core = taken
         self._on_lost = on_lost
+        self._raise_on_signal = raise_on_signal
         self._lost: threading.Event | None = None
         if on_lost is not None:
             _ = self.lost
@@ -98,7 +101,7 @@ class Hold:
         """
         if self._core.is_released:
             raise SlotLost(f"{self.identifier!r} has given back its slot at {self.path}", self.path)
-        if not call(self._core.is_held, timeout, None, True):
+        if not call(self._core.is_held, timeout, None, self._raise_on_signal):
             raise self._loss()
 
     def release(self, timeout: float | None = None) -> bool:
@@ -113,14 +116,15 @@ class Hold:
 
         Raises:
             Unreachable, ConnectionLost, Cancelled: No server answered in time, or a signal came. The lease is removed
-                in the background, as soon as a server answers.
+                in the background, as soon as a server answers. The handler of the signal has run, unless the slot was
+                taken with ``raise_on_signal``.
             ArgumentError: This process was forked off the one that holds the slot.
         """
         if not self._core.is_own:
             raise ArgumentError("hold: belongs to the process that this one was forked off", self.path)
         if self._core.is_released:
             return False
-        return call(self._core.release, timeout, None, True)
+        return call(self._core.release, timeout, None, self._raise_on_signal)
 
     def __enter__(self) -> Self:
         """Return the hold."""

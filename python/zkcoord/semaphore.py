@@ -323,7 +323,7 @@ def hold(
     )
     if isinstance(taken, bool):
         raise _no_slot(path, timeout, settings, raise_on_signal)
-    return _watch_or_release(taken, lambda: Hold(taken, on_lost))
+    return _watch_or_release(taken, lambda: Hold(taken, on_lost, raise_on_signal))
 
 
 def _watch_or_release(taken: _core.Hold, watching: Callable[[], _T]) -> _T:

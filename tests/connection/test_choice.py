@@ -129,9 +129,7 @@ def test_many_sessions_outlive_a_follower(root, number):
 @pytest.mark.parametrize("fault", FAULTS)
 def test_sessions_outlive_a_fault_that_their_next_server_has_as_well(proxies, hosts, root, fault):
     """Two of three ways are of no use. Whoever is on one of them has no time to try the other one."""
-    connections = [
-        Connection(proxies.hosts, username=f"u{one}", password="p", session_timeout=4) for one in range(20)
-    ]
+    connections = [Connection(proxies.hosts, username=f"u{one}", password="p", session_timeout=4) for one in range(20)]
     holds = [hold(f"{root}-{one}", connection=connection, identifier="a") for one, connection in enumerate(connections)]
     for proxy in proxies[:2]:
         getattr(proxy, fault)()

