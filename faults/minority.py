@@ -138,7 +138,7 @@ def _break(
         for proxy in (ways := rng.sample(proxies, size)):
             getattr(proxy, form)()
     while time.monotonic() < over:
-        _call(rng, hosts, found)
+        _call(rng, form, hosts, found)
         time.sleep(0.1)
     if form in ("pause", "kill"):
         for server in chosen:
@@ -149,13 +149,14 @@ def _break(
     ensemble.wait_ready(60)
 
 
-def _call(rng: random.Random, hosts: list[str], found: Minority) -> None:
+def _call(rng: random.Random, form: str, hosts: list[str], found: Minority) -> None:
     found.calls += 1
+    session_timeout = rng.choice(TIMEOUTS)
     user = {"username": f"fresh{found.calls}", "password": "p"}
-    connection = zkcoord.Connection(rng.choice(hosts), session_timeout=rng.choice(TIMEOUTS), **user)
+    connection = zkcoord.Connection(rng.choice(hosts), session_timeout=session_timeout, **user)
     try:
         zkcoord.lock_holders("/minority/0", connection=connection)
     except zkcoord.errors.Error as error:
-        found.failed.append(str(error))
+        found.failed.append(f"session of {session_timeout} s, {form}: {error}")
     finally:
         connection.close()

@@ -42,8 +42,9 @@ use crate::connect::wire::{Watch, Wire};
 const OVERDUE: u32 = 20;
 const LEAST_OVERDUE: Duration = Duration::from_millis(100);
 const MOST_OVERDUE: Duration = Duration::from_millis(500);
-/// How long a reply may take to get on: a part of the session's timeout.
+/// How long a reply may take to get on: a part of the session's timeout, and no longer than a call can spare.
 const STALLED: u32 = 5;
+const MOST_STALLED: Duration = Duration::from_secs(2);
 /// How long a session lasts at a server that has not failed. One that takes a session and closes its connection at once
 /// has, and would else be tried again and again without a pause.
 const LASTING: Duration = Duration::from_secs(1);
@@ -346,7 +347,7 @@ impl Dialer {
         stream.set_nodelay(true)?;
         attempt.seen = Seen::Silent;
         let silence = Box::pin(self.clone().another_serves(address));
-        let reply_limit = (!self.speaks_tls).then_some(self.session_timeout / STALLED);
+        let reply_limit = (!self.speaks_tls).then_some((self.session_timeout / STALLED).min(MOST_STALLED));
         Ok(Box::new(Wire::new(stream, attempt, silence, reply_limit)))
     }
 

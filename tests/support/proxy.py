@@ -308,6 +308,7 @@ class _Connection:
         self._doomed: dict[int | None, int] = {}  # opcodes of requests whose reply is to be lost, by xid
         self._injected = 0
         self._untold = bytearray()
+        self._ends_when_told = False
         self._telling: asyncio.TimerHandle | None = None
         self._closed = False
         proxy._connections.add(self)
@@ -366,14 +367,15 @@ class _Connection:
                 data += await reader.readexactly(length)
                 line.put(partial(forward, data, first))
                 first = False
+            raw = self._tell if writer is self._client else writer.write
             while data:
-                line.put(partial(writer.write, data))
+                line.put(partial(raw, data))
                 data = await reader.read(1 << 16)
         except asyncio.IncompleteReadError:
             pass
         except (OSError, struct.error):
             reset = True
-        line.put(partial(self.close, reset))
+        line.put(self._end if writer is self._client and not reset else partial(self.close, reset))
 
     def _request(self, frame: bytes, first: bool) -> None:
         xid, opcode = (None, Op.CREATE_SESSION) if first else struct.unpack_from(">ii", frame, 4)
@@ -417,6 +419,15 @@ class _Connection:
         del self._untold[:size]
         if self._untold and not self._closed:
             self._telling = self._proxy._loop.call_later(1, self._go_on_telling)
+        elif self._ends_when_told:
+            self.close(reset=False)
+
+    def _end(self) -> None:
+        """End both sides when the client was told all."""
+        if self._telling is None:
+            self.close(reset=False)
+        else:
+            self._ends_when_told = True
 
     def _drop(self, opcode: int) -> None:
         self._proxy.dropped[opcode] += 1
