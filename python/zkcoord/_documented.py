@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,8 +60,13 @@ ERRORS = """
 """
 
 
+_SHARED = "\n" + CONNECTION + WAIT + ERRORS + "    "
+if sys.version_info >= (3, 13):  # whose compiler takes the indentation out of docstrings
+    _SHARED = _SHARED.replace("\n    ", "\n")
+
+
 def documented(function: _Function) -> _Function:
     """Append what all functions share to the docstring of one. The function itself stays the same object."""
     if function.__doc__ is not None:  # python -OO
-        function.__doc__ = function.__doc__.rstrip() + "\n" + CONNECTION + WAIT + ERRORS + "    "
+        function.__doc__ = function.__doc__.rstrip() + _SHARED
     return function

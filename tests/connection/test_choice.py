@@ -303,11 +303,13 @@ def test_the_same_call_on_the_same_outage_has_the_same_answer(proxies, root, mom
         proxy.resume()
 
 
-def test_a_wait_that_has_begun_outlasts_an_outage(proxies, hosts, root, zk, wait_until):
+def test_a_wait_that_has_begun_outlasts_an_outage(proxies, hosts, root, wait_until):
     connection = Connection(proxies.hosts, connect_timeout=0.5)
     assert lock(root, hosts, identifier="a")
-    waiting = Waiting(lock, root, connection=connection, identifier="b")
-    wait_until(lambda: queue(zk, root) == ["b"], "it waits")
+    positions = []
+    waiting = Waiting(lock, root, connection=connection, identifier="b", on_position=positions.append)
+    # Its queue node is there before it knows that: an outage at that moment would be one at its start.
+    wait_until(lambda: positions, "it waits")
     for proxy in proxies:
         proxy.refuse()
     time.sleep(3)

@@ -218,7 +218,7 @@ def test_a_signal_at_the_end_of_a_block_is_told(slow, pool, proxies, wait_until)
     process = slow(
         """
         def work():
-            with zkcoord.hold(root, identifier="a", **at):
+            with zkcoord.hold(root, identifier="a", raise_on_signal=True, **at):
                 say("in")
                 wait_for_word()
                 hit(signal.SIGTERM, 0.1)

@@ -4,7 +4,7 @@ import pytest
 
 CALLS = {
     "lock": "zkcoord.lock(root, identifier='a', **at)",
-    "lock anew": "zkcoord.unlock(root, **quiet); zkcoord.lock(root, max_concurrency=9, **at)",
+    "lock anew": "zkcoord.lock(root, max_concurrency=9, **at)",
     "unlock": "zkcoord.unlock(root, identifier='c', **at)",
     "lock_holders": "zkcoord.lock_holders(root, **at)",
     "party_members": "zkcoord.party_members(root, min_nodes=1, blocking=True, timeout=0.003, **at)",
@@ -17,6 +17,10 @@ CALLS = {
     "set": "zkcoord.znode.set(root + '-set', 'x', **at)",
     "delete": "zkcoord.znode.delete(root + '-none', recursive=True, **at)",
 }
+
+
+BEFORE = {"lock anew": "zkcoord.unlock(root, **quiet)"}
+"""What comes before the call, and before the signal."""
 
 
 @pytest.mark.parametrize("raises", [True, False])
@@ -47,6 +51,7 @@ def test_it_is_told_or_its_handler_runs(script, call, name, raises):
 
             thread = threading.Thread(target=interrupt)
             thread.start()
+            exec(before)
             end, answer = "answered", None
             try:
                 fire.set()
@@ -71,6 +76,7 @@ def test_it_is_told_or_its_handler_runs(script, call, name, raises):
         say("done", ends["cancelled"] > 0)
         """,
         call=CALLS[call],
+        before=BEFORE.get(call, ""),
         name=name,
         raises=raises,
         instants=300 if raises else 60,
