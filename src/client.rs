@@ -108,6 +108,14 @@ impl Client {
         self.sessions.in_background(work);
     }
 
+    /// Runs a task that renews what this process holds, until the sessions end.
+    pub(crate) fn renewing<F>(self, work: impl FnOnce(Cancel) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.sessions.renewing(work);
+    }
+
     /// A session with a connection. `in_vain`: it is given up where it is certain that no server can be used now.
     async fn session_within(&self, limit: Deadline, budget: &Budget, path: &str, in_vain: bool) -> Result<Session> {
         let started = Instant::now();

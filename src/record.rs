@@ -39,7 +39,6 @@ pub(crate) trait Stored: Sized {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decision<T, R> {
     /// Nothing is written.
-    #[allow(dead_code, reason = "timed leases and grants decide so; the tests here do already")]
     Keep(R),
     /// This is written.
     Write(T, R),
@@ -83,26 +82,51 @@ impl<'a, R: Clone> Record<'a, R> {
         unacknowledged: &Unacknowledged,
         decide: impl Fn(Option<T>) -> Result<Decision<T, R>>,
     ) -> Attempt<R> {
+        let found = self.read(session).await?;
+        self.update_from(session, unacknowledged, found, |found| decide(found.map(|(value, _)| value)))
+            .await
+            .map(|(answer, _)| answer)
+    }
+
+    /// The data and the stat of the record, as new as the leader's state when this was asked. `None`: it is not there.
+    pub(crate) async fn read(&self, session: &Session) -> Attempt<Option<(Vec<u8>, zk::Stat)>> {
         let refused = |error| session.failure(&error, "read", self.path);
         let (synced, read) = join(session.sync(self.path), session.get_data(self.path)).await;
         synced.map_err(refused)?;
-        let found = or_missing(read).map_err(refused)?;
+        or_missing(read).map_err(refused)
+    }
+
+    /// As [`Record::update`], for a caller who has read the record already, or knows what it has written last: one round
+    /// trip. `decide` sees the stat as well, and so does the caller: that of the version which is there now.
+    ///
+    /// # Errors
+    /// As [`Record::update`]. After [`Failure::Lost`] the caller has to read again.
+    pub(crate) async fn update_from<T: Stored>(
+        &self,
+        session: &Session,
+        unacknowledged: &Unacknowledged,
+        found: Option<(Vec<u8>, zk::Stat)>,
+        decide: impl Fn(Option<(T, &zk::Stat)>) -> Result<Decision<T, R>>,
+    ) -> Attempt<(R, Option<zk::Stat>)> {
         if let Some(answer) = self.resolved(session, unacknowledged, found.as_ref())? {
-            return Ok(answer);
+            return Ok((answer, found.map(|(_, stat)| stat)));
         }
-        let version = found.as_ref().map(|(_, stat)| stat.version);
-        let now = found.map(|(data, _)| T::decode(self.path, &data)).transpose().map_err(Failure::Final)?;
+        let now = match &found {
+            None => None,
+            Some((data, stat)) => Some((T::decode(self.path, data).map_err(Failure::Final)?, stat)),
+        };
         let (next, answer) = match decide(now).map_err(Failure::Final)? {
-            Decision::Keep(answer) => return Ok(answer),
+            Decision::Keep(answer) => return Ok((answer, found.map(|(_, stat)| stat))),
             Decision::Write(next, answer) => (next.encode(), answer),
         };
+        let version = found.map(|(_, stat)| stat.version);
         let becomes = version.map_or(0, |version| version.wrapping_add(1));
         self.pending().push(Pending { becomes, data: next.clone(), answer: answer.clone() });
         let written = match version {
             Some(version) => self.set(session, unacknowledged, &next, version).await,
             None => self.create(session, unacknowledged, &next).await,
         };
-        written.map(|()| answer)
+        written.map(|stat| (answer, Some(stat)))
     }
 
     /// The answer for a write whose reply was lost, if the record shows by now that it was carried out.
@@ -133,23 +157,29 @@ impl<'a, R: Clone> Record<'a, R> {
         Failure::Lost
     }
 
-    async fn set(&self, session: &Session, unacknowledged: &Unacknowledged, data: &[u8], version: i32) -> Attempt<()> {
+    async fn set(
+        &self,
+        session: &Session,
+        unacknowledged: &Unacknowledged,
+        data: &[u8],
+        version: i32,
+    ) -> Attempt<zk::Stat> {
         let written = session.writes(unacknowledged).set_data(self.path, data, Some(version)).await;
         match written {
-            Ok(_) => Ok(()),
+            Ok(stat) => Ok(stat),
             Err(zk::Error::BadVersion | zk::Error::NoNode) => Err(self.refused()),
             Err(error) => Err(session.failure(&error, "write", self.path)),
         }
     }
 
-    async fn create(&self, session: &Session, unacknowledged: &Unacknowledged, data: &[u8]) -> Attempt<()> {
+    async fn create(&self, session: &Session, unacknowledged: &Unacknowledged, data: &[u8]) -> Attempt<zk::Stat> {
         let acls = self.acl.of_new_znode();
         let options = zk::CreateMode::Persistent.with_acls(acls);
         let parents = session.make_parents(path::parents(self.path), acls, unacknowledged);
         let creating = session.writes(unacknowledged).create(self.path, data, &options);
         let (cause, created) = join(parents, creating).await;
         match created {
-            Ok(_) => Ok(()),
+            Ok((stat, _)) => Ok(stat),
             Err(zk::Error::NodeExists) => Err(self.refused()),
             Err(error) => {
                 let cause = cause.filter(|_| error == zk::Error::NoNode).unwrap_or(error);

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | [`queue`] | Beta | first in, first out: who is next; it knows nothing of leases |
 //! | [`semaphore`] | Beta | N slots on a path, through that queue; a lock is one slot |
+//! | [`timed_lease`] | Beta | one holder at a time, whose lease ends by the clock |
 //! | [`party`] | Beta | who is present, and waiting until enough are |
 //!
 //! [`identifier`] is what a znode's data says of whose it is.
@@ -12,3 +13,4 @@ pub mod identifier;
 pub mod party;
 pub mod queue;
 pub mod semaphore;
+pub mod timed_lease;

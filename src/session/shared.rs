@@ -33,6 +33,9 @@ pub struct Sessions {
     /// How many tasks tidy up for callers who have gone.
     background: watch::Sender<usize>,
     ending: Cancel,
+    /// How many tasks renew what this process holds, and what ends them.
+    renewals: watch::Sender<usize>,
+    renewing: Mutex<Cancel>,
     /// Znodes whose loss somebody waits for, and whether this process has removed them itself: that is no loss.
     removals: Mutex<HashMap<String, bool>>,
 }
@@ -249,18 +252,44 @@ impl Sessions {
         });
     }
 
+    /// Runs a task that renews what this process holds. It is cancelled, and waited for, before the sessions end.
+    pub(crate) fn renewing<F>(self: &Arc<Self>, work: impl FnOnce(Cancel) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.renewals.send_modify(|running| *running += 1);
+        let cancel = self.renewing.lock().unwrap_or_else(PoisonError::into_inner).child();
+        let (sessions, work) = (self.clone(), work(cancel));
+        tokio::spawn(async move {
+            work.await;
+            sessions.renewals.send_modify(|running| *running -= 1);
+        });
+    }
+
+    /// Ends the renewals, within the limit. Later ones may begin.
+    async fn end_renewals(&self, limit: Duration) {
+        let renewing = std::mem::take(&mut *self.renewing.lock().unwrap_or_else(PoisonError::into_inner));
+        renewing.cancel("the end of the sessions");
+        let mut running = self.renewals.subscribe();
+        let _ = tokio::time::timeout(limit, running.wait_for(|running| *running == 0)).await;
+    }
+
     /// Ends all sessions, so that the servers remove their ephemeral znodes now, and not after a session timeout. A
     /// server that cannot be told within `limit` finds out by that timeout.
     pub async fn close(&self, limit: Duration) {
-        close_all(self.forget_unused(), limit).await;
+        let started = Instant::now();
+        self.end_renewals(limit).await;
+        close_all(self.forget_unused(), limit.saturating_sub(started.elapsed())).await;
     }
 
     /// As [`Sessions::close`], at the end of the process: tasks in the background are waited for first, within the
     /// limit, and cancelled then.
     pub async fn finish(&self, limit: Duration) {
         let started = Instant::now();
+        self.end_renewals(limit).await;
         let mut running = self.background.subscribe();
-        let _ = tokio::time::timeout(limit, running.wait_for(|running| *running == 0)).await;
+        let left = limit.saturating_sub(started.elapsed());
+        let _ = tokio::time::timeout(left, running.wait_for(|running| *running == 0)).await;
         self.ending.cancel("the end of the process");
         self.close(limit.saturating_sub(started.elapsed())).await;
     }

@@ -1,4 +1,4 @@
-//! The pure parts: order, names, settings, ACLs, paths, deadlines, records. No server, no Python.
+//! The pure parts: order, names, settings, ACLs, paths, deadlines, records, timed leases. No server, no Python.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, unused_crate_dependencies)]
 
@@ -11,3 +11,4 @@ mod order;
 mod path;
 mod security;
 mod settings;
+mod timed_lease;

@@ -1,0 +1,215 @@
+//! A lease that this process holds, and keeps renewing.
+//!
+//! Whether it is held is a matter of the clock, and is answered without asking anybody: until a moment before the last
+//! acknowledged renewal was sent, plus the duration. A process that was stopped, or a machine that was suspended, finds
+//! the lease over at its first look.
+
+use std::fmt;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use zookeeper_client as zk;
+
+use super::claim::{Claim, Pace};
+use super::clock::Moment;
+use super::contest::Taken;
+use super::release::{release, Whose};
+use crate::client::Client;
+use crate::error::Result;
+use crate::wait::Budget;
+
+/// How a hold has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was given back.
+    Released,
+    /// No renewal was acknowledged for its whole duration. Nobody else may have it yet.
+    Overdue,
+    /// Somebody else has it: the holder's name.
+    TakenOver(String),
+    /// Somebody has given it back in the holder's name, or by force.
+    Freed,
+    /// Somebody has deleted the record.
+    Deleted,
+    /// Somebody has written something else over the record.
+    Overwritten,
+}
+
+impl End {
+    /// What has happened, for the end of a sentence. What somebody else has written is not told here.
+    #[must_use]
+    pub fn text(&self) -> &'static str {
+        match self {
+            Self::Released => "it was given back",
+            Self::Overdue => "no renewal was acknowledged for its whole duration",
+            Self::TakenOver(_) => "somebody else holds it",
+            Self::Freed => "somebody else has given it back",
+            Self::Deleted => "somebody has deleted its record",
+            Self::Overwritten => "somebody has written something else over its record",
+        }
+    }
+}
+
+/// What a hold tells of itself while nobody asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// No renewal was acknowledged for the renew deadline. It is tried on, until the lease ends.
+    Late,
+    /// The hold is lost.
+    Lost(End),
+}
+
+/// Who is told of news, together with the unique name of the hold.
+pub type Tell = Arc<dyn Fn(&str, News) + Send + Sync>;
+
+/// A lease that this process holds.
+#[derive(Clone)]
+pub struct Hold(pub(super) Arc<Held>);
+
+/// What is known of a hold.
+pub(super) struct Held {
+    pub(super) claim: Arc<Claim>,
+    pub(super) pace: Pace,
+    pub(super) token: i64,
+    pub(super) transitions: i64,
+    /// Who held it before, whose lease was over.
+    pub(super) from: Option<String>,
+    /// Until when it is held: nanoseconds of a [`Moment`].
+    ends: AtomicU64,
+    /// How often it was renewed.
+    pub(super) renewals: AtomicI64,
+    pub(super) end: watch::Sender<Option<End>>,
+    /// The record as it was last written, or seen.
+    known: Mutex<(Vec<u8>, zk::Stat)>,
+    /// One renewal at a time.
+    pub(super) turn: tokio::sync::Mutex<()>,
+    /// Ends the renewals.
+    pub(super) stop: CancellationToken,
+    pub(super) tell: Tell,
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Claim { path, owner, hold, .. } = &*self.0.claim;
+        f.debug_struct("Hold").field("path", path).field("owner", owner).field("hold", hold).finish_non_exhaustive()
+    }
+}
+
+impl Hold {
+    pub(super) fn new(taken: Taken, pace: Pace, tell: Tell) -> Self {
+        let ends = AtomicU64::new(taken.sent.after(taken.claim.duration).nanoseconds());
+        Self(Arc::new(Held {
+            claim: taken.claim,
+            pace,
+            token: taken.token,
+            transitions: taken.transitions,
+            from: taken.from,
+            ends,
+            renewals: AtomicI64::new(0),
+            end: watch::Sender::new(None),
+            known: Mutex::new(taken.known),
+            turn: tokio::sync::Mutex::default(),
+            stop: CancellationToken::new(),
+            tell,
+        }))
+    }
+
+    /// The claim that has become this hold.
+    #[must_use]
+    pub fn claim(&self) -> &Claim {
+        &self.0.claim
+    }
+
+    /// The fencing token.
+    #[must_use]
+    pub fn token(&self) -> i64 {
+        self.0.token
+    }
+
+    /// How often the lease has changed hands.
+    #[must_use]
+    pub fn transitions(&self) -> i64 {
+        self.0.transitions
+    }
+
+    /// Who held it before, whose lease was over and was not given back.
+    #[must_use]
+    pub fn from(&self) -> Option<&str> {
+        self.0.from.as_deref()
+    }
+
+    /// How often it was renewed.
+    #[must_use]
+    pub fn renewals(&self) -> i64 {
+        self.0.renewals.load(Ordering::Relaxed)
+    }
+
+    /// Until when it is held, if it has not ended before that.
+    #[must_use]
+    pub fn ends(&self) -> Moment {
+        Moment::of_nanoseconds(self.0.ends.load(Ordering::Acquire))
+    }
+
+    /// How it has ended, as far as it is known. A hold that is over by the clock has ended, also where nobody has noticed.
+    #[must_use]
+    pub fn ended(&self) -> Option<End> {
+        let end = self.0.end.borrow().clone();
+        end.or_else(|| (Moment::now() >= self.ends()).then_some(End::Overdue))
+    }
+
+    /// The record as it was last written, or seen: its data and its stat.
+    #[must_use]
+    pub fn record(&self) -> (Vec<u8>, i32, i64) {
+        let known = self.known();
+        (known.0.clone(), known.1.version, known.1.mzxid)
+    }
+
+    pub(super) fn known(&self) -> MutexGuard<'_, (Vec<u8>, zk::Stat)> {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a renewal was acknowledged which was sent after this moment.
+    pub(super) fn renewed(&self, sent: Moment) {
+        self.0.ends.fetch_max(sent.after(self.0.claim.duration).nanoseconds(), Ordering::AcqRel);
+        self.0.renewals.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes how the hold has ended, once, and tells it where it is lost.
+    pub(super) fn end(&self, how: &End) {
+        let is_first = self.0.end.send_if_modified(|end| {
+            let is_first = end.is_none();
+            end.get_or_insert_with(|| how.clone());
+            is_first
+        });
+        if is_first {
+            self.0.stop.cancel();
+            if *how != End::Released {
+                (self.0.tell)(&self.0.claim.hold, News::Lost(how.clone()));
+            }
+        }
+    }
+
+    /// Gives the lease back: `true`; `false` where it is not this hold's any more. From here on it is renewed no more.
+    ///
+    /// # Errors
+    /// As [`release`]. The lease ends by the clock in any case.
+    ///
+    /// # Cancellation
+    /// As [`release`].
+    ///
+    /// # Lost connection
+    /// As [`release`].
+    pub async fn release(&self, client: &Client, budget: &Budget) -> Result<bool> {
+        self.0.stop.cancel();
+        let claim = &self.0.claim;
+        let (data, stat) = self.known().clone();
+        let whose = Whose::Hold(claim);
+        let released = release(client, &whose, &claim.path, &claim.acl, Some((data, stat)), budget).await?;
+        if released.is_some() {
+            self.end(&End::Released);
+        }
+        Ok(released.is_some())
+    }
+}
