@@ -89,3 +89,43 @@ class LimitChange(TypedDict):
     new: int
     holders: int
     overshoot: int
+
+
+class LeaseHolder(TypedDict):
+    """Who holds a timed lease."""
+
+    owner: str
+    acquired: str | None
+    duration: float
+    renewed: str
+    until: str
+    left: float
+    fencing_token: int | None
+    by_name: bool
+
+
+class LeaseWaiter(TypedDict):
+    """Who waits for a timed lease."""
+
+    owner: str
+    position: int
+    since: str
+    age: float
+
+
+class LeaseStatus(TypedDict):
+    """A timed lease and its queue at one moment."""
+
+    path: str
+    holder: LeaseHolder | None
+    transitions: int
+    waiters: list[LeaseWaiter]
+
+
+class LeaseSummary(TypedDict):
+    """A timed lease as one of many."""
+
+    path: str
+    holder: LeaseHolder | None
+    transitions: int
+    waiting: int

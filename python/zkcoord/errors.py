@@ -16,6 +16,8 @@ __all__ = [
     "ConnectionLost",
     "Error",
     "InternalError",
+    "LeaseExpired",
+    "LeaseLost",
     "LimitMismatch",
     "NoAuth",
     "NoNode",
@@ -117,6 +119,18 @@ class SlotLost(Error):
     """A hold is gone, and nobody has given it back: its session has ended, or somebody has removed its lease."""
 
     kind = "slot_lost"
+
+
+class LeaseLost(Error):
+    """A timed lease is not this holder's any more: somebody else has it, or has given it back, or its record is gone."""
+
+    kind = "lease_lost"
+
+
+class LeaseExpired(LeaseLost):
+    """A timed lease is over by the clock: no renewal was acknowledged for its whole duration. Nobody else need have it."""
+
+    kind = "lease_expired"
 
 
 class Cancelled(Error):

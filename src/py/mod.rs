@@ -9,12 +9,15 @@ mod driver;
 mod errors;
 mod hold;
 mod imported;
+mod lease_record;
+mod news;
 mod outage;
 mod party;
 mod runtime;
 mod semaphore;
 mod signals;
 mod status;
+mod timed_lease;
 mod znode;
 
 use pyo3::prelude::*;
@@ -28,6 +31,11 @@ mod _core {
     #[pymodule_export]
     use super::hold::Hold;
     #[pymodule_export]
+    use super::lease_record::{
+        lease_create, lease_format, lease_get, lease_list, lease_parse, lease_path, lease_release, lease_renew,
+        lease_status, lease_update,
+    };
+    #[pymodule_export]
     use super::party::party_members;
     #[pymodule_export]
     use super::runtime::{close, finish, forked};
@@ -35,6 +43,8 @@ mod _core {
     use super::semaphore::{acquire, lock_holders, unlock};
     #[pymodule_export]
     use super::status::{obstacles, pool_status, set_max};
+    #[pymodule_export]
+    use super::timed_lease::{lease_acquire, lease_check, lease_news, TimedLease};
     #[pymodule_export]
     use super::znode::{
         digest_acl, znode_children, znode_create, znode_delete, znode_exists, znode_get, znode_get_acls, znode_set,

@@ -22,6 +22,7 @@ use uuid::Uuid;
 use super::canary::Dead;
 use super::driver::Driver;
 use super::imported::Imported;
+use super::news::News;
 use crate::connect::settings::Identity;
 use crate::error::{Error, Result};
 use crate::session::shared::Sessions;
@@ -84,6 +85,7 @@ pub(super) struct Process {
     id: Id,
     pub(super) driver: Driver,
     pub(super) sessions: Arc<Sessions>,
+    pub(super) news: Arc<News>,
     cancel: Mutex<Cancel>,
     calls: watch::Sender<usize>,
     ending: AtomicU8,
@@ -109,6 +111,7 @@ impl Process {
             id: id(),
             driver: Driver::new()?,
             sessions: Arc::default(),
+            news: Arc::default(),
             cancel: Mutex::default(),
             calls: watch::Sender::default(),
             ending: AtomicU8::new(ALIVE),
@@ -151,7 +154,7 @@ impl Process {
     }
 
     /// This process's own, if it has one.
-    fn existing() -> Option<&'static Self> {
+    pub(super) fn existing() -> Option<&'static Self> {
         let mut chain = &PROCESSES;
         while let Some(link) = chain.cell.get() {
             if link.process.is_own() && !link.process.is_abandoned() {

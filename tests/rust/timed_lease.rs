@@ -50,7 +50,8 @@ mod what_is_stored {
 
     #[test]
     fn members_of_others_keep_the_text_that_they_have() {
-        let json = r#"{"holderIdentity":"","leaseTransitions":3,"strategy":{"b":1e400, "a":[1.0,18446744073709551616]}}"#;
+        let json =
+            r#"{"holderIdentity":"","leaseTransitions":3,"strategy":{"b":1e400, "a":[1.0,18446744073709551616]}}"#;
         let released = steps::released(&steps::taken(Some(&record(json)), &claim("a", false), WALL), WALL);
         assert!(released.to_json().contains(r#""strategy":{"b":1e400, "a":[1.0,18446744073709551616]}"#));
         let fresh = record(FOREIGN).with_unknown_of(&released);
@@ -347,7 +348,9 @@ mod what_is_asked_for {
         };
         assert_eq!(refused(60.0, pace(10.0, 2.0)), None);
         assert!(refused(10.0, pace(10.0, 2.0)).unwrap().starts_with("lease_duration: is 10 s, and must be more than"));
-        assert!(refused(60.0, pace(2.4, 2.0)).unwrap().starts_with("renew_deadline: is 2.4 s, and must be more than 1.2"));
+        assert!(refused(60.0, pace(2.4, 2.0))
+            .unwrap()
+            .starts_with("renew_deadline: is 2.4 s, and must be more than 1.2"));
         assert!(refused(60.0, pace(10.0, 0.0)).unwrap().starts_with("retry_period"));
     }
 }

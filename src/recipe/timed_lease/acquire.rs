@@ -52,7 +52,12 @@ const UNRESOLVED: &str =
 ///
 /// # Source
 /// leaselocker, and the leader election of Kubernetes' client-go, whose record this is; the queue is that of kazoo's lock.
-pub async fn acquire(client: &Client, claim: Claim, budget: &Budget, positions: Option<Positions>) -> Result<Option<Taken>> {
+pub async fn acquire(
+    client: &Client,
+    claim: Claim,
+    budget: &Budget,
+    positions: Option<Positions>,
+) -> Result<Option<Taken>> {
     let client = &client.watching(watched_bytes(&claim.path));
     let claim = Arc::new(claim);
     let kept: Mutex<Option<Contest>> = Mutex::new(None);
@@ -138,9 +143,7 @@ async fn settle(
         (Ok(Err(Error::Cancelled { .. })) | Err(Cut::Cancelled), Some(_)) => {
             Err(client.cancelled(budget, path, UNTAKEN))
         }
-        (Ok(Err(Error::Cancelled { .. })) | Err(Cut::Cancelled), None) => {
-            Err(client.cancelled(budget, path, UNTIDIED))
-        }
+        (Ok(Err(Error::Cancelled { .. })) | Err(Cut::Cancelled), None) => Err(client.cancelled(budget, path, UNTIDIED)),
         (Ok(Err(error)), _) => Err(error),
         (_, Some(Err(Failure::Final(error)))) => Err(error),
         (Ok(Ok(_)), _) => Ok(None),

@@ -35,6 +35,8 @@ pub enum End {
     Deleted,
     /// Somebody has written something else over the record.
     Overwritten,
+    /// This process has ended its sessions, and renews it no more.
+    Unrenewed,
 }
 
 impl End {
@@ -48,6 +50,7 @@ impl End {
             Self::Freed => "somebody else has given it back",
             Self::Deleted => "somebody has deleted its record",
             Self::Overwritten => "somebody has written something else over its record",
+            Self::Unrenewed => "this process has ended its sessions, and renews it no more",
         }
     }
 }
@@ -191,6 +194,11 @@ impl Hold {
         }
     }
 
+    /// Renews it no more, for a caller who will not get it.
+    pub fn abandon(&self) {
+        self.end(&End::Released);
+    }
+
     /// Gives the lease back: `true`; `false` where it is not this hold's any more. From here on it is renewed no more.
     ///
     /// # Errors
@@ -202,14 +210,11 @@ impl Hold {
     /// # Lost connection
     /// As [`release`].
     pub async fn release(&self, client: &Client, budget: &Budget) -> Result<bool> {
-        self.0.stop.cancel();
+        self.end(&End::Released);
         let claim = &self.0.claim;
         let (data, stat) = self.known().clone();
         let whose = Whose::Hold(claim);
         let released = release(client, &whose, &claim.path, &claim.acl, Some((data, stat)), budget).await?;
-        if released.is_some() {
-            self.end(&End::Released);
-        }
         Ok(released.is_some())
     }
 }

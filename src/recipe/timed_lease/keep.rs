@@ -220,13 +220,14 @@ impl Keeper {
         }
     }
 
-    /// At the end of the process: gives the lease back where it was told to.
+    /// At the end of the process, or of its sessions: gives the lease back where it was told to.
     async fn at_the_end(&self) {
         if self.hold.0.pace.release_on_cancel {
             let connect_timeout = self.client.settings().connect_timeout;
             let budget = Budget::change(Timeout::Once, connect_timeout, Cancel::default());
             let _ = self.hold.release(&self.client, &budget).await;
         }
+        self.hold.end(&End::Unrenewed);
     }
 }
 

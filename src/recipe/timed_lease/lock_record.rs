@@ -102,6 +102,51 @@ impl LockRecord {
         serde_json::to_string(self).unwrap_or_default()
     }
 
+    /// The members beside those of the original, ours among them, each with its JSON.
+    #[must_use]
+    pub fn other_members(&self) -> Vec<(String, String)> {
+        let ours = self.ours().and_then(|ours| Some((OURS.to_owned(), serde_json::to_string(&ours).ok()?)));
+        let more = self.more.iter().map(|(name, value)| (name.clone(), value.get().to_owned()));
+        ours.into_iter().chain(more).collect()
+    }
+
+    /// The record with these members: the reverse of reading it.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where a member is no JSON, or where a time is missing from what needs it.
+    pub fn of_members(
+        holder: String,
+        seconds: u64,
+        acquired: Option<String>,
+        renewed: Option<String>,
+        transitions: i64,
+        more: Vec<(String, String)>,
+    ) -> Result<Self> {
+        let known = [HOLDER, SECONDS, ACQUIRED, RENEWED, TRANSITIONS];
+        let mut members = BTreeMap::new();
+        for (name, json) in more.into_iter().filter(|(name, _)| !known.contains(&name.as_str())) {
+            let value = RawValue::from_string(json)
+                .map_err(|_| Error::argument("more", format!("{name:?} is not the JSON of a value")))?;
+            members.insert(name, value);
+        }
+        let duration = Duration::from_secs(seconds);
+        let bare = Self { holder, duration, acquired, renewed, transitions, hold: None, more: members };
+        // What is ours counts, or not, as if it had been read.
+        Self::from_json("record", bare.to_json().as_bytes())
+    }
+
+    fn ours(&self) -> Option<Ours> {
+        let HoldMember { id, by_name, token } = self.hold.as_ref()?;
+        let exact = (self.duration.subsec_nanos() > 0).then(|| u64::try_from(self.duration.as_nanos()).ok());
+        Some(Ours {
+            hold: id.clone(),
+            by_name: *by_name,
+            token: *token,
+            transition: self.transitions,
+            duration_nanoseconds: exact.flatten(),
+        })
+    }
+
     /// Takes over the members that are not known here, where this record has none of that name.
     #[must_use]
     pub fn with_unknown_of(mut self, other: &Self) -> Self {
@@ -168,15 +213,7 @@ impl Serialize for LockRecord {
         members.serialize_entry(ACQUIRED, &self.acquired)?;
         members.serialize_entry(RENEWED, &self.renewed)?;
         members.serialize_entry(TRANSITIONS, &self.transitions)?;
-        if let Some(HoldMember { id, by_name, token }) = &self.hold {
-            let exact = (self.duration.subsec_nanos() > 0).then(|| u64::try_from(self.duration.as_nanos()).ok());
-            let ours = Ours {
-                hold: id.clone(),
-                by_name: *by_name,
-                token: *token,
-                transition: self.transitions,
-                duration_nanoseconds: exact.flatten(),
-            };
+        if let Some(ours) = self.ours() {
             members.serialize_entry(OURS, &ours)?;
         }
         for (name, value) in &self.more {

@@ -84,9 +84,7 @@ pub async fn update(
 ) -> Result<Read> {
     let decide = |found: Option<(LockRecord, &zk::Stat)>| match found {
         None => Err(Error::NoNode { path: path.to_owned() }),
-        Some((_, stat)) if stat.version != version => {
-            Err(Error::BadVersion { path: path.to_owned(), wanted: version })
-        }
+        Some((_, stat)) if stat.version != version => Err(Error::BadVersion { path: path.to_owned(), wanted: version }),
         Some((record, _)) => {
             let next = new.clone().with_unknown_of(&record);
             Ok(Decision::Write(next.clone(), next.encode()))

@@ -1,0 +1,104 @@
+"""What the timed leases of this process tell while nobody asks: one thread for all of them.
+
+The core renews by itself, also while Python is busy. It has nobody to call: a thread of Python waits for what it tells,
+from the first lease that is held until the last one has ended.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+from zkcoord import _core
+from zkcoord._call import call
+from zkcoord.errors import Cancelled, Error, no_thread
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Listener = Callable[[str, str, str | None], None]
+
+_PAUSE = 0.2
+
+
+class _Listeners:
+    """Who is told, of one process. A child has none of its parent's."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.guard = threading.Lock()
+        self.by_hold: dict[str, tuple[_core.TimedLease, Listener]] = {}
+        self.is_running = False
+
+
+_listeners = _Listeners()
+
+
+def _own() -> _Listeners:
+    global _listeners  # noqa: PLW0603 - one for each process
+    if _listeners.pid != os.getpid():
+        _listeners = _Listeners()
+    return _listeners
+
+
+def listen(lease: _core.TimedLease, listener: Listener) -> None:
+    """Have `listener` called with ``("late" | "lost", why, who has it)`` until `forget`. The lease is kept until then.
+
+    Raises:
+        OutOfResources: No thread can be started.
+    """
+    own = _own()
+    with own.guard:
+        own.by_hold[lease.hold] = (lease, listener)
+        if own.is_running:
+            return
+        try:
+            threading.Thread(target=_wait, args=(own,), name="zkcoord-lease", daemon=True).start()
+        except RuntimeError as err:
+            del own.by_hold[lease.hold]
+            raise no_thread() from err
+        own.is_running = True
+
+
+def forget(lease: _core.TimedLease) -> None:
+    """Tell nobody of a lease any more."""
+    own = _own()
+    with own.guard:
+        own.by_hold.pop(lease.hold, None)
+
+
+def _wait(own: _Listeners) -> None:
+    while True:
+        with own.guard:
+            settings = next((lease.connection_settings for lease, _ in own.by_hold.values()), None)
+            if settings is None:
+                own.is_running = False
+                return
+        try:
+            news = call(lambda wait, settings=settings: _core.lease_news(settings, wait), None, None, True)
+        except Cancelled:  # all calls were, by `close`, or at the end of the process
+            time.sleep(_PAUSE)
+            continue
+        except Error as err:
+            _tell_all(own, f"it cannot be watched any more ({err})")
+            time.sleep(_PAUSE)
+            continue
+        if news is not None:
+            hold, kind, why, by = news
+            _tell(own, hold, kind, why, by)
+
+
+def _tell_all(own: _Listeners, why: str) -> None:
+    with own.guard:
+        holds = list(own.by_hold)
+    for hold in holds:
+        _tell(own, hold, "lost", why, None)
+
+
+def _tell(own: _Listeners, hold: str, kind: str, why: str, by: str | None) -> None:
+    with own.guard:
+        found = own.by_hold.pop(hold, None) if kind == "lost" else own.by_hold.get(hold)
+    if found is not None:
+        found[1](kind, why, by)

@@ -1,0 +1,466 @@
+"""Timed leases: one holder at a time, and a claim that ends by the clock.
+
+A slot of `zkcoord.lock` ends with its session, or when somebody gives it back. A timed lease ends when it was not renewed
+for its duration, whatever has died. It is what leaselocker does on Kubernetes, on ZooKeeper, with the same record:
+``LeaseLocker`` holds one lease and renews it, ``LeaseLock`` reads and writes a record as it is, and the functions `take`,
+`renew` and `give_back` go by the owner's name, from any process: nothing renews what they have taken.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from zkcoord import _core, _lease_news
+from zkcoord._call import call, wait_for
+from zkcoord._documented import documented
+from zkcoord._lease_by_name import LEASE_DURATION, MAX_CLOCK_SKEW, Taken, below, give_back, renew, status, take
+from zkcoord._lease_record import LeaseLock, LockRecord
+from zkcoord.connection import settings_for
+from zkcoord.errors import ArgumentError, Error, LeaseExpired, LeaseLost, OutOfResources
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Any
+
+    from typing_extensions import Self, Unpack
+    from zkcoord._types import ConnectionKeywords, Hosts, Scalar
+    from zkcoord.connection import Connection
+
+__all__ = [
+    "Config",
+    "LeaseLock",
+    "LeaseLocker",
+    "LockRecord",
+    "Taken",
+    "below",
+    "give_back",
+    "renew",
+    "status",
+    "take",
+]
+
+RENEW_DEADLINE = 10.0
+RETRY_PERIOD = 2.0
+UNLOCK_WITH_RETRY_PERIOD = 10.0
+
+# Seconds for giving back what this very object has lost, before it asks anew.
+_A_MOMENT = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """All that can be said of a `LeaseLocker`, as the original documents it. Durations are seconds."""
+
+    lock: LeaseLock
+    """Which lease, as whom, on which servers."""
+    lease_duration: float = LEASE_DURATION
+    """For how long after its last renewal the lease is held, and others wait."""
+    renew_deadline: float = RENEW_DEADLINE
+    """How long a renewal may take before it counts as late."""
+    retry_period: float = RETRY_PERIOD
+    """The time from one renewal to the next."""
+    unlock_with_retry_period: float = UNLOCK_WITH_RETRY_PERIOD
+    """How long `LeaseLocker.unlock_with_retry` tries."""
+    release_on_cancel: bool = False
+    """Whether the lease is given back at the end of the process."""
+    use_observed_time: bool = True
+    """False: compare the time in the record, which is another host's clock, with this host's."""
+    name: str | None = None
+    """What the log calls it."""
+
+    def __post_init__(self) -> None:
+        """Check the durations as the original does: duration > deadline > 1.2 x period."""
+        _core.lease_check(self.lease_duration, (self.renew_deadline, self.retry_period, self.release_on_cancel))
+
+
+class LeaseLocker:
+    """A lease that this object takes, renews and gives back.
+
+    While it is held the core renews it, in a thread of its own, whatever Python is busy with. When it is lost, `held` is
+    False at once, the log has an error, and ``on_lost`` is called; it is never taken back in silence: `lock` takes it anew,
+    with a greater fencing token. A child that was forked off holds nothing and renews nothing. At the end of the process
+    the lease is left to run out, unless ``release_on_cancel`` is true.
+
+    As a context manager it is locked in the block, and given back at its end; where it was lost meanwhile, and the block
+    has not failed already, the end of the block raises `LeaseLost`.
+    """
+
+    @documented
+    def __init__(
+        self,
+        path: str,
+        owner: Scalar | None = None,
+        zk_hosts: Hosts | None = None,
+        *,
+        lease_duration: float = LEASE_DURATION,
+        renew_deadline: float = RENEW_DEADLINE,
+        retry_period: float = RETRY_PERIOD,
+        unlock_with_retry_period: float = UNLOCK_WITH_RETRY_PERIOD,
+        release_on_cancel: bool = False,
+        use_observed_time: bool = True,
+        max_clock_skew: float | None = MAX_CLOCK_SKEW,
+        name: str | None = None,
+        on_lost: Callable[[], object] | None = None,
+        on_event: Callable[[str, dict[str, Any]], object] | None = None,
+        connection: Connection | None = None,
+        cancel: _core.Cancel | None = None,
+        raise_on_signal: bool = False,
+        **keywords: Unpack[ConnectionKeywords],
+    ) -> None:
+        """Name a lease, and how it is held. Nothing is sent.
+
+        Args:
+            path: The record's znode, such as ``/leases/prod/migration``; created with its parents when it is taken. Its
+                last part is the name, which is lower-cased.
+            owner: Who holds it, for people: ``holderIdentity``. Two holders of the same name do not share a lease. Default:
+                the host's name.
+            lease_duration: Seconds for which the lease is held after each renewal.
+            renew_deadline: Seconds after which a renewal that is not acknowledged is late: a warning, and the event
+                ``renewed_late``. It is tried on while the lease lasts.
+            retry_period: Seconds from one renewal to the next. It is required that ``lease_duration`` > ``renew_deadline``
+                > 1.2 x ``retry_period``.
+            unlock_with_retry_period: Seconds for which `unlock_with_retry` tries.
+            release_on_cancel: True: give the lease back at the end of the process. All that it guards must be over then.
+            use_observed_time: True: another's lease is over when its record has not changed for its duration, as this
+                process has seen by its own clock or as the servers' clock says. False: when the time in the record says so,
+                which is another host's wall clock: two hosts whose clocks differ may hold it at once. It warns.
+            max_clock_skew: Seconds by which the clocks of two ZooKeeper servers may differ, or one may be set. None: the
+                servers' clock is not asked.
+            name: What the log calls it. Default: ``namespace/name``, of the path.
+            on_lost: Called from a thread of its own when the lease is lost.
+            on_event: Called with ``waiting``, ``acquired``, ``taken_over``, ``renewed_late``, ``released`` or ``lost``, and
+                a dict that says more. ``waiting`` comes from the thread that waits.
+        """
+        keep = (renew_deadline, retry_period, release_on_cancel)
+        _core.lease_check(lease_duration, keep)
+        self._path, described = _core.lease_path(path)
+        self._owner = socket.gethostname() if owner is None else str(owner)
+        if not self._owner:
+            raise ArgumentError("owner: is empty, and a lease that nobody holds is a free one; give a name", self._path)
+        self._name = name or described
+        self._settings = settings_for(zk_hosts, connection, keywords)
+        self._terms = (lease_duration, use_observed_time, max_clock_skew)
+        self._keep = keep
+        self._unlock_with_retry_period = unlock_with_retry_period
+        self._on_lost, self._on_event = on_lost, on_event
+        self._cancel, self._raise_on_signal = cancel, raise_on_signal
+        self._lease: _core.TimedLease | None = None
+        self._pid, self._guard = os.getpid(), threading.Lock()
+        if not use_observed_time:
+            _log(
+                "warning",
+                "%s: use_observed_time is false: where the clocks of two hosts differ by more than %s s, both hold it",
+                (self._name, lease_duration),
+            )
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Config,
+        *,
+        on_lost: Callable[[], object] | None = None,
+        on_event: Callable[[str, dict[str, Any]], object] | None = None,
+    ) -> Self:
+        """Return a locker for the lease of ``config.lock``, with its identity and its connection."""
+        lock = config.lock
+        made = cls(
+            lock.path,
+            lock.identity,
+            lease_duration=config.lease_duration,
+            renew_deadline=config.renew_deadline,
+            retry_period=config.retry_period,
+            unlock_with_retry_period=config.unlock_with_retry_period,
+            release_on_cancel=config.release_on_cancel,
+            use_observed_time=config.use_observed_time,
+            name=config.name,
+            on_lost=on_lost,
+            on_event=on_event,
+        )
+        made._settings = lock._settings
+        return made
+
+    @property
+    def path(self) -> str:
+        """The record's znode, below the chroot."""
+        return self._path
+
+    @property
+    def owner(self) -> str:
+        """Who holds it, for people."""
+        return self._owner
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lease now. No server is asked: it is a matter of the clock.
+
+        True until the moment before the last acknowledged renewal was sent, plus the duration; False from then on, and as
+        soon as it is known that somebody else has it.
+        """
+        lease = self._own()
+        return lease is not None and lease.state()[1] is None
+
+    @property
+    def fencing_token(self) -> int | None:
+        """The zxid of the transaction that took the lease, while it is held; None while it is not.
+
+        Later holders have greater ones, renewals keep it. What must never happen twice hands it on to what it acts on, and
+        that refuses a smaller one than it has seen.
+        """
+        lease = self._own()
+        return lease.token if lease is not None and lease.state()[1] is None else None
+
+    @property
+    def expires_in(self) -> float | None:
+        """Seconds until the lease ends if it is not renewed, negative once it is over. None: this object has none."""
+        lease = self._own()
+        return None if lease is None else lease.state()[0]
+
+    @property
+    def record(self) -> LockRecord | None:
+        """The record as this object has written or seen it last; None where it has taken no lease."""
+        lease = self._own()
+        return None if lease is None else LockRecord.from_json(lease.record()[0], self._path)
+
+    def lock(self, timeout: float | None = None) -> bool:
+        """Take the lease, and wait for it if need be: first in, first out. To lock what is held already does nothing.
+
+        Args:
+            timeout: Seconds to wait, connecting included. None waits for ever, 0 tries once.
+
+        Returns:
+            True when the lease is held; False when the time ran out.
+
+        Raises:
+            ArgumentError: The znode holds something else than a lease's record. It is left alone.
+            ConnectionLost: At the end of the time nobody could say whether the lease is held. It is given back in the
+                background, and ends by the clock in any case.
+            Unreachable, NoAuth, AuthFailed, TlsFailed, Cancelled, OutOfResources, ServerError: As for `zkcoord.lock`.
+
+        Cancelled, the call holds nothing and leaves no znode in the queue. After an expired session it queues again, at the
+        end, with the time that is left. Source: leaselocker, and the leader election of Kubernetes' client-go.
+        """
+        began = time.monotonic()
+        with self._turn(timeout) as has_turn:
+            if not has_turn:
+                return False
+            if self.held:
+                return True
+            if (lost := self._own()) is not None:
+                # What the servers may still have of it would only be waited for.
+                with suppress(Error):
+                    call(lost.release, _A_MOMENT if timeout is None else min(timeout, _A_MOMENT), self._cancel, True)
+                self._lease = None
+            left = timeout if not timeout else max(timeout - (time.monotonic() - began), 0.001)
+            return self._acquire(left)
+
+    def try_lock(self) -> bool:
+        """Take the lease if it can be had now, and wait for nobody. True: it is held. As `lock`, with a timeout of 0."""
+        return self.lock(timeout=0)
+
+    def unlock(self, timeout: float | None = None) -> bool:
+        """Give the lease back.
+
+        Args:
+            timeout: Seconds for the answer, through an outage as well. Default: ``connect_timeout``.
+
+        Returns:
+            True when this call has given it back; False where this object does not hold it: it has not locked it, has
+            given it back before, or has lost it.
+
+        Raises:
+            Unreachable, ConnectionLost, Cancelled: Nobody could say whether it is held still. It is renewed no more, and
+                ends by the clock.
+        """
+        lease = self._own()
+        if lease is None:
+            return False
+        _lease_news.forget(lease)
+        released = call(lease.release, timeout, self._cancel, self._raise_on_signal)
+        if self._lease is lease:
+            self._lease = None
+        if released:
+            self._tell("released", token=lease.token)
+        return released
+
+    def unlock_with_retry(self, timeout: float | None = None) -> bool:
+        """Give the lease back, and go on trying through an outage.
+
+        Args:
+            timeout: Seconds to try. Default: ``unlock_with_retry_period``.
+
+        Returns and raises what `unlock` does.
+        """
+        return self.unlock(self._unlock_with_retry_period if timeout is None else timeout)
+
+    def renew(self, timeout: float | None = None) -> None:
+        """Renew the lease now, beside the renewals that go on by themselves.
+
+        Args:
+            timeout: Seconds for the answer, through an outage as well. Default: ``connect_timeout``.
+
+        Raises:
+            LeaseExpired, LeaseLost: It is over, and was not taken back.
+            Unreachable, ConnectionLost, Cancelled: Nobody answered. The renewals go on.
+        """
+        lease = self._own()
+        if lease is None:
+            raise LeaseLost(f"{self._owner!r} does not hold {self._path}", self._path)
+        if call(lease.renew, timeout, self._cancel, self._raise_on_signal) is not None:
+            raise self._loss(lease, 0.0)
+
+    def check(self, max_tolerable_expired_lease: float = 0.0) -> None:
+        """Tell, without asking anybody, whether this object has lost the lease.
+
+        Args:
+            max_tolerable_expired_lease: Seconds by which the lease may be overdue.
+
+        Raises:
+            LeaseExpired: No renewal was acknowledged for the duration and so many seconds more.
+            LeaseLost: Somebody else has it, or has given it back, or has deleted the record.
+
+        It raises nothing where this object has not locked the lease, or has given it back: as in the original.
+        """
+        lease = self._own()
+        if lease is None:
+            return
+        left, end, _ = lease.state()
+        if end in {None, "released"} or (end == "overdue" and left > -max_tolerable_expired_lease):
+            return
+        raise self._loss(lease, max_tolerable_expired_lease)
+
+    def __enter__(self) -> Self:
+        """Lock it, and return the locker."""
+        self.lock()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Give it back. Raises `LeaseLost` where it was lost, unless the block has raised something already."""
+        lease = self._own()
+        if lease is None:
+            return
+        loss = self._loss(lease, 0.0) if lease.state()[1] is not None else None
+        try:
+            released = self.unlock()
+        except Error as err:
+            if error is None:
+                raise
+            _log("warning", "%s: could not be given back: %s", (self._name, err))
+            return
+        loss = loss or (None if released else self._loss(lease, 0.0))
+        if loss is not None and error is None:
+            raise loss
+
+    def __repr__(self) -> str:
+        """Show which lease, whose, and whether it is held."""
+        return f"<LeaseLocker {self._path} for {self._owner!r}, {'held' if self.held else 'not held'}>"
+
+    def _acquire(self, timeout: float | None) -> bool:
+        listener = None if self._on_event is None else self._waits
+        taken = wait_for(
+            lambda wait, on_position: _core.lease_acquire(
+                self._path, self._owner, False, self._terms, self._keep, on_position, self._settings, wait
+            ),
+            timeout,
+            self._cancel,
+            self._raise_on_signal,
+            listener,
+        )
+        if not isinstance(taken, _core.TimedLease):
+            return False
+        try:
+            _lease_news.listen(taken, lambda kind, why, by: self._hear(taken, kind, why, by))
+        except OutOfResources:
+            call(taken.release, _A_MOMENT, None, False)
+            raise
+        self._lease = taken
+        about = {"token": taken.token, "transitions": taken.transitions}
+        self._tell("acquired", **about)
+        if taken.taken_from is not None:
+            self._tell("taken_over", taken_from=taken.taken_from, **about)
+        return True
+
+    def _own(self) -> _core.TimedLease | None:
+        """The lease of this object, if this process has taken it."""
+        lease = self._lease
+        return lease if lease is not None and lease.is_own else None
+
+    def _turn(self, timeout: float | None) -> _Turn:
+        if self._pid != os.getpid():
+            self._pid, self._guard = os.getpid(), threading.Lock()
+        return _Turn(self._guard, timeout)
+
+    def _waits(self, position: int) -> None:
+        self._tell("waiting", position=position)
+
+    def _hear(self, lease: _core.TimedLease, kind: str, why: str, by: str | None) -> None:
+        if kind == "late":
+            _log("warning", "%s: no renewal was acknowledged for %s s; it is tried on", (self._name, self._keep[0]))
+            self._tell("renewed_late", expires_in=round(lease.state()[0], 3))
+            return
+        who = f": {by!r}" if by else ""
+        _log("error", "%s: %r has lost the lease: %s%s", (self._name, self._owner, why, who))
+        self._tell("lost", token=lease.token, why=why, holder=by)
+        if self._on_lost is not None:
+            # It may take its time, and others have to be told as well.
+            try:
+                threading.Thread(target=self._on_lost, name="zkcoord-lost", daemon=True).start()
+            except RuntimeError:
+                _quietly(self._on_lost)
+
+    def _tell(self, kind: str, **about: object) -> None:
+        on_event = self._on_event
+        if on_event is not None:
+            told = {"path": self._path, "owner": self._owner, **about}
+            if kind == "waiting":
+                on_event(kind, told)  # what it raises ends the wait
+            else:
+                _quietly(lambda: on_event(kind, told))
+
+    def _loss(self, lease: _core.TimedLease, tolerated: float) -> LeaseLost:
+        left, end, by = lease.state()
+        who, where = repr(self._owner), self._path
+        if end == "overdue":
+            more = f", which is more than the tolerated {tolerated:g} s" if tolerated else ""
+            return LeaseExpired(f"the lease {where} of {who} is overdue by {-left:.3f} s{more}", where)
+        why = {"taken over": f"{by!r} has it", "released": "it was not held when it was to be given back"}.get(end, end)
+        return LeaseLost(f"{who} has lost the lease {where}: {why}", where)
+
+
+class _Turn:
+    """One call of an object at a time. False: another one took too long."""
+
+    def __init__(self, guard: threading.Lock, timeout: float | None) -> None:
+        self._guard, self._timeout = guard, timeout
+
+    def __enter__(self) -> bool:
+        self._has = self._guard.acquire(timeout=-1 if self._timeout is None else min(self._timeout, threading.TIMEOUT_MAX))
+        return self._has
+
+    def __exit__(self, *_: object) -> None:
+        if self._has:
+            self._guard.release()
+
+
+def _quietly(function: Callable[[], object]) -> None:
+    """Call what somebody else has given. What it raises is its own affair: a lease does not end by it."""
+    try:
+        function()
+    except Exception:
+        import logging  # noqa: PLC0415 - it takes long, and is rarely needed
+
+        logging.getLogger("zkcoord").exception("a listener of a timed lease failed")
+
+
+def _log(level: str, message: str, arguments: tuple[object, ...]) -> None:
+    import logging  # noqa: PLC0415
+
+    getattr(logging.getLogger("zkcoord"), level)(message, *arguments)
