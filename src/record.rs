@@ -136,13 +136,15 @@ impl<'a, R: Clone> Record<'a, R> {
         unacknowledged: &Unacknowledged,
         found: Option<&(Vec<u8>, zk::Stat)>,
     ) -> Attempt<Option<R>> {
-        let pending = self.pending();
+        let mut pending = self.pending();
         let Some((data, stat)) = found.filter(|_| !pending.is_empty()) else {
             return Ok(None);
         };
         if let Some(own) = pending.iter().find(|own| own.becomes == stat.version && own.data == *data) {
             return Ok(Some(own.answer.clone()));
         }
+        // Another write has become that version, so that this one cannot be carried out any more.
+        pending.retain(|own| own.becomes != stat.version);
         // It is not written yet, or never will be. The next write checks the same version, so that only one of the two
         // can be carried out.
         if pending.iter().all(|own| own.becomes == stat.version.wrapping_add(1)) {

@@ -58,7 +58,9 @@ class LockRecord:
             more = [(str(name), str(value)) for name, value in self.more.items()]
             seconds, transitions = int(self.lease_duration_seconds), int(self.lease_transitions)
             return _core.lease_format((str(self.holder_identity), seconds, *times, transitions, more))
-        except (TypeError, OverflowError, AttributeError) as err:
+        except ArgumentError:
+            raise
+        except (TypeError, ValueError, OverflowError, AttributeError) as err:
             raise ArgumentError(f"record: {err}") from None
 
     @classmethod

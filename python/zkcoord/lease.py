@@ -246,7 +246,7 @@ class LeaseLocker:
         Cancelled, the call holds nothing and leaves no znode in the queue. After an expired session it queues again, at the
         end, with the time that is left. Source: leaselocker, and the leader election of Kubernetes' client-go.
         """
-        began = time.monotonic()
+        began, timeout = time.monotonic(), _core.lease_timeout(timeout)
         with self._turn(timeout) as has_turn:
             if not has_turn:
                 return False

@@ -58,6 +58,12 @@ pub(super) fn lease_check(duration: &Bound<'_, PyAny>, keep: PaceOf<'_>) -> PyRe
     Ok(())
 }
 
+/// The seconds of a timeout: none for ever, 0 for once.
+#[pyfunction]
+pub(super) fn lease_timeout(timeout: Given<'_, '_>) -> PyResult<Option<f64>> {
+    Ok(timeout.map(|it| seconds("timeout", it)).transpose()?.map(|timeout| timeout.as_secs_f64()))
+}
+
 /// Takes the lease: a hold that is renewed, where `keep` says how; otherwise what was taken, as a tuple. `False`: the time
 /// was up.
 #[pyfunction]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import zkcoord
-from zkcoord import znode
+from zkcoord import lease, znode
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,6 +26,12 @@ def test_every_public_function_explains_each_of_its_parameters():
         document(function)
     for name in set(znode.__all__) - {"digest_acl"}:
         document(getattr(znode, name))
+    for name in ("take", "renew", "give_back", "status", "below"):
+        document(getattr(lease, name))
+    locker = lease.LeaseLocker
+    for method in (locker.__init__, locker.lock, locker.unlock, locker.unlock_with_retry, locker.renew, locker.check):
+        document(method)
+    document(lease.LeaseLock.__init__)
 
 
 def document(function):
@@ -61,14 +67,18 @@ ALLOWED = {
     "recipe::queue": {"acl", "children", "error", "session"},
     "recipe::semaphore": {"acl", "children", "client", "connect", "error", "path", "record", "session", "wait"}
     | {"recipe::identifier", "recipe::queue"},
+    "recipe::timed_lease": {"acl", "children", "client", "connect", "error", "path", "record", "session", "wait"}
+    | {"recipe::identifier", "recipe::queue"},
     "recipe::party": {"children", "client", "error", "recipe::identifier", "session", "wait"},
     "py": {
         "acl",
         "client",
         "connect",
         "error",
+        "path",
         "recipe::party",
         "recipe::semaphore",
+        "recipe::timed_lease",
         "secret",
         "session",
         "wait",
@@ -79,6 +89,7 @@ PURE = ["acl", "path", "recipe::identifier", "recipe::party::names", "secret", "
 PURE += [f"connect::{name}" for name in ("choice", "credentials", "disclosure", "hosts", "settings", "source", "tls")]
 PURE += [f"recipe::queue::{name}" for name in ("names", "order")]
 PURE += [f"recipe::semaphore::{name}" for name in ("claim", "limit", "names")]
+PURE += [f"recipe::timed_lease::{name}" for name in ("claim", "judge", "lock_record", "names", "steps")]
 
 
 def module_of(file):

@@ -17,7 +17,7 @@ use super::clock::Moment;
 use super::contest::Taken;
 use super::release::{release, Whose};
 use crate::client::Client;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::wait::Budget;
 
 /// How a hold has ended.
@@ -214,7 +214,10 @@ impl Hold {
         let claim = &self.0.claim;
         let (data, stat) = self.known().clone();
         let whose = Whose::Hold(claim);
-        let released = release(client, &whose, &claim.path, &claim.acl, Some((data, stat)), budget).await?;
-        Ok(released.is_some())
+        match release(client, &whose, &claim.path, &claim.acl, Some((data, stat)), budget).await {
+            // What is there is no record any more, and so not this hold's.
+            Err(Error::Argument { .. }) => Ok(false),
+            released => Ok(released?.is_some()),
+        }
     }
 }

@@ -12,7 +12,7 @@
 //! is the record's: somebody who knows the other members alone may have taken the lease since, and kept it.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde::de::DeserializeOwned;
 use serde::ser::SerializeMap;
@@ -159,7 +159,7 @@ impl LockRecord {
     /// When it was renewed, as the time since 1970; `None` where that is no time.
     #[must_use]
     pub fn renewed_since_epoch(&self) -> Option<Duration> {
-        let renewed: SystemTime = humantime::parse_rfc3339_weak(self.renewed.as_deref()?).ok()?;
+        let renewed = humantime::parse_rfc3339_weak(self.renewed.as_deref()?).ok()?;
         renewed.duration_since(UNIX_EPOCH).ok()
     }
 }

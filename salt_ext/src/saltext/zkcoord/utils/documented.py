@@ -50,6 +50,20 @@ _PARAMETERS = {
         reason
             Why, for the log and for those who listen to the event bus.
         """,
+    "owner": """
+        owner
+            $owner
+        """,
+    "lease": """
+        duration
+            For how long the lease is held after it was taken, and after each renewal: seconds, or text such as ``90s``,
+            ``5m``, ``1h 30m``. Others wait as long for a holder that is dead.
+        """,
+    "skew": """
+        max_clock_skew
+            Seconds by which the clocks of two ZooKeeper servers may differ, or one may be set. ``None``: the servers' clock
+            is not asked, and a lease is over when it was seen unchanged for its whole duration.
+        """,
     "minion": """
         identifier
             Who holds the slot. Default: the minion's id. (In the execution module it is the host's name.)
@@ -66,6 +80,11 @@ _DEFAULT_ACL = {
     False: """
         ACL of created znodes. Nothing is created here.
         """,
+}
+
+_OWNER = {
+    True: "Who holds the lease. Default: the minion's id.",
+    False: "Whose lease is meant. Default: the minion's id.",
 }
 
 _REFUSED = "when no server answers within $limit, and when the servers refuse the credentials or the access."
@@ -118,6 +137,7 @@ def documented(*parameters: str, errors: str | None = None, creates: bool = Fals
         known = inspect.signature(function).parameters
         words = {
             "hosts": "hosts" if "hosts" in known else "zk_hosts",
+            "owner": _OWNER[creates],
             "default_acl": _filled(_DEFAULT_ACL[creates], indent="    "),
             "most": "It is obeyed through an outage. Default:" if errors == "write" else "At most, and by default,",
             "limit": _WITHIN if errors == "wait" else "``timeout``" if "timeout" in known else "``connect_timeout``",

@@ -19,7 +19,8 @@ _PATIENCE = 2
 
 class Events:
     """
-    The events of one contender: ``zk_concurrency/<id>/<kind>``, with ``path`` and ``identifier``.
+    The events of one contender: ``zk_concurrency/<id>/<kind>``, with ``path`` and ``identifier``; of one who wants a timed
+    lease ``zk_lease/<id>/<kind>``, with ``path`` and ``owner``.
 
     ``<id>`` is that of the minion or master that acts. Off with ``zookeeper:events: False``, or
     ``zookeeper:PROFILE:events: False``, and without a master to send to. An event that cannot be sent is a line
@@ -36,14 +37,16 @@ class Events:
         path: object,
         identifier: object = None,
         profile: object = None,
+        system: str = "zk_concurrency",
+        who: str = "identifier",
     ) -> None:
         """Take what the calling module has: functions, options, configuration. The clock for ``waited`` starts now."""
         self._began = time.monotonic()
         self._reported: int | None = None
-        self._about = {"path": path, "identifier": text_of(identifier)}
+        self._about = {"path": path, who: text_of(identifier)}
         self._send = salt.get("event.send") if _has_bus(opts) and _are_wanted(configuration, profile) else None
         if self._send is not None:  # else it is not worth the asking: Salt's options are slow to answer
-            self._prefix = f"zk_concurrency/{opts.get('id')}"
+            self._prefix = f"{system}/{opts.get('id')}"
             self._is_remote = opts.get("__cli") == "salt-call"
 
     def tell(self, kind: str, **about: object) -> None:

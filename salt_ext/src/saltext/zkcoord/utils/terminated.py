@@ -53,14 +53,15 @@ class Guard:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         # A child that was forked since has inherited this handler, and has started nothing under the slot.
         if os.getpid() == self._pid:
-            self._end_descendants()
+            self.end_started()
         handler: Callable[[int, FrameType | None], object] | int = self._handlers[number]
         if callable(handler):
             handler(number, frame)
         else:  # the default action ends a process without giving anything back
             sys.exit(128 + number)
 
-    def _end_descendants(self) -> None:
+    def end_started(self) -> None:
+        """End what was started since."""
         for end, limit in ((psutil.Process.terminate, _GRACE), (psutil.Process.kill, _KILLED)):
             deadline = time.monotonic() + limit
             signalled: set[psutil.Process] = set()
