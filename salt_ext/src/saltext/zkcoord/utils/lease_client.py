@@ -27,6 +27,11 @@ class LeaseClient(Client):
         """Who holds: the minion's or master's id, unless somebody else is named."""
         return str(self._opts["id"] if owner in (None, "") else owner)
 
+    def described(self, path: str) -> str:
+        """How a lease is called."""
+        with self.errors():
+            return lease.LeaseLock(path, "-").describe()
+
     def take(
         self, path: str, owner: object, duration: object, timeout: object, max_clock_skew: object, reason: object
     ) -> bool:

@@ -1,0 +1,112 @@
+"""
+Fire when a timed lease changes hands, or is about to run out
+=============================================================
+
+Looks at leases each ``interval`` seconds, and fires ``salt/beacon/MINION/zk_lease/LEASE``. Configured with the minion, where
+the servers are taken from ``zookeeper`` in its configuration:
+
+.. code-block:: yaml
+
+    beacons:
+      zk_lease:
+        - leases:
+          - /leases/prod/migration
+        - ending: 30
+        - interval: 10
+
+``ending`` is the number of seconds that are left of a lease when it counts as about to run out; without it only changes are
+fired. ``profile`` names a part of the configuration.
+
+An event has ``path``, ``what`` (``taken``, ``changed`` (from one holder to another), ``released``, ``ending``), ``owner`` and ``before`` (who holds it
+and who did; ``None`` for nobody), ``transitions``, ``left`` (seconds) and ``fencing_token``. The first look fires nothing but
+``ending``: what was before is not known.
+"""
+
+import logging
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+from saltext.zkcoord.utils import config as configuration
+from saltext.zkcoord.utils.terminal import shown
+
+try:
+    from saltext.zkcoord.utils.lease_client import LeaseClient
+except ImportError as err:
+    _missing = f"zkcoord, its native core, cannot be imported ({err}); Salt's own Python needs the package"
+else:
+    _missing = None
+
+log = logging.getLogger(__name__)
+
+__virtualname__ = "zk_lease"
+
+# Seconds for one look: a beacon must not hold up its minion.
+_LIMIT = 2
+
+
+def __virtual__():
+    return __virtualname__ if _missing is None else (False, _missing)
+
+
+def validate(config):
+    """
+    Tell whether the configuration of the beacon is one.
+    """
+    settings = _settings(config)
+    if settings is None:
+        return False, "Configuration for zk_lease beacon must be a list of dictionaries."
+    leases = settings.get("leases")
+    if not isinstance(leases, list) or not leases or not all(isinstance(path, str) for path in leases):
+        return False, "zk_lease beacon needs leases: a list of paths."
+    ending = settings.get("ending")
+    if ending is not None and (isinstance(ending, bool) or not isinstance(ending, int | float) or ending < 0):
+        return False, "zk_lease beacon: ending must be a number of seconds."
+    return True, "Valid beacon configuration"
+
+
+def beacon(config):
+    """
+    Look at the leases, and return what has happened since the last look.
+    """
+    settings = _settings(config) or {}
+    known = __context__.setdefault("zk_lease.beacon", {})
+    client = LeaseClient({}, __opts__, configuration.Configuration(__opts__), profile=settings.get("profile"))
+    found = []
+    for path in settings.get("leases") or []:
+        try:
+            status = client.lease("status", path, timeout=_LIMIT)
+        except (CommandExecutionError, SaltInvocationError) as err:
+            log.warning("zk_lease beacon: %s", err)
+            continue
+        found += _news(status, known, path, settings.get("ending"))
+    return found
+
+
+def _news(status, known, path, ending):
+    holder = status["holder"]
+    owner = None if holder is None else shown(holder["owner"])
+    left = None if holder is None else holder["left"]
+    before = known.get(path)
+    is_ending = ending is not None and left is not None and left <= ending
+    known[path] = {"owner": owner, "transitions": status["transitions"], "ending": is_ending}
+    event = {
+        "tag": path.strip("/"),
+        "path": status["path"],
+        "owner": owner,
+        "before": None if before is None else before["owner"],
+        "transitions": status["transitions"],
+        "left": left,
+        "fencing_token": None if holder is None else holder["fencing_token"],
+    }
+    news = []
+    if before is not None and (owner, status["transitions"]) != (before["owner"], before["transitions"]):
+        what = "released" if owner is None else "taken" if before["owner"] is None else "changed"
+        news.append({**event, "what": what})
+    if is_ending and not (before or {}).get("ending"):
+        news.append({**event, "what": "ending"})
+    return news
+
+
+def _settings(config):
+    if not isinstance(config, list) or not all(isinstance(part, dict) for part in config):
+        return None
+    return {name: value for part in config for name, value in part.items()}

@@ -1,0 +1,227 @@
+"""
+One host at a time in a state run, and a dead one ends by the clock
+===================================================================
+
+Take a timed lease before the states that only one host may run, renew it however long they take, and give it back after
+them. The execution module of the same name says what a lease is.
+
+:depends: zkcoord
+
+.. code-block:: yaml
+
+    only one migrates:
+      zk_lease.held:
+        - name: /leases/prod/migration
+        - duration: 1m
+        - timeout: 600
+
+    migrate:
+      test.succeed_with_changes:
+        - require:
+          - zk_lease: only one migrates
+"""
+
+import logging
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+from salt.utils.args import clean_kwargs
+from saltext.zkcoord.utils import config
+from saltext.zkcoord.utils.documented import documented
+
+try:
+    from saltext.zkcoord.utils import runs
+    from saltext.zkcoord.utils.lease_client import LeaseClient
+    from saltext.zkcoord.utils.terminal import shown
+    from saltext.zkcoord.utils.terminated import Guard
+    from zkcoord.errors import Cancelled, ConnectionLost
+except ImportError as err:
+    _missing = str(err)
+else:
+    _missing = None
+
+log = logging.getLogger(__name__)
+
+__virtualname__ = "zk_lease"
+
+# Seconds for giving a lease back when the process of a run ends.
+_AT_END = 5
+
+
+def __virtual__():
+    return __virtualname__ if _missing is None else (False, _missing)
+
+
+@documented("owner", "lease", "wait", "skew", "connection", errors="waiting state", creates=True)
+def held(
+    name,
+    zk_hosts=None,
+    owner=None,
+    duration=60,
+    timeout=None,
+    keep_on_failure=False,
+    max_clock_skew=1,
+    profile=None,
+    scheme=None,
+    username=None,
+    password=None,
+    default_acl=None,
+    **security,
+):
+    """
+    Hold a lease from here to the end of the run, however that ends.
+
+    name
+        The record's znode; created when missing. Its last part is lower-cased.
+
+    keep_on_failure
+        ``True``: where the run fails, or does not come to its end, leave the lease to run out, and do not give it back.
+
+    States that need the lease ``require`` this one. The run's own process, that of the minion's job or of ``salt-call``,
+    renews it, however long a state takes, and gives it back at its end. If the process is killed, the lease ends when it was
+    not renewed for ``duration``. If it is lost while the run goes on, because no server was reached for so long, the
+    processes that were started since are ended, the log has an error, and the event bus ``lost``.
+
+    When a run is terminated (Ctrl-C, ``saltutil.term_job``), the processes that it has started since are ended first, and
+    the lease is given back after that, unless ``keep_on_failure`` is set.
+
+    ``zk_lease.released`` gives it back before the end. ``held`` cannot be ``parallel`` itself; states that require it can.
+    Nor can it be used in a minion with ``multiprocessing: False``.
+
+    With ``test=True`` the comment tells whether the lease is free, or who holds it and for how long.
+
+    .. code-block:: yaml
+
+        a lease:
+          zk_lease.held:
+            - name: /leases/prod/migration
+            - duration: 2m
+            - timeout: 600
+    """
+    client = _client(zk_hosts, profile, scheme, username, password, default_acl, **security)
+    try:
+        if __opts__["test"]:
+            return _foretell(name, client, client.owner(owner))
+        if not runs.has_process() or __low__.get("parallel"):
+            why = "is parallel" if runs.has_process() else "is a thread of the minion (multiprocessing: False)"
+            return _result(name, False, f"held needs the process of a run, and this {why}: use zk_lease.lock instead")
+        key = _key(name, client.owner(owner), zk_hosts, profile)
+        if runs.is_due(key):
+            return _result(name, True, "lease held")
+        run = runs.Run(__context__) if keep_on_failure else None
+        guards = []
+        lease = client.locker(
+            name, owner, duration, max_clock_skew, on_lost=lambda: [guard.end_started() for guard in guards]
+        )
+        if not lease.lock(timeout):
+            return _result(name, False, f"no lease within {timeout} s, {client.held_by(name)}")
+    except (CommandExecutionError, SaltInvocationError) as err:
+        return _failed(name, err)
+    guards.append(Guard())  # to the end of the process
+    runs.at_end(key, _Held(f"{client.owner(owner)} at {name}", run, lease))
+    return _result(name, True, f"lease held, fencing token {lease.token}")
+
+
+@documented("owner", "connection", errors="state")
+def released(
+    name,
+    zk_hosts=None,
+    owner=None,
+    profile=None,
+    scheme=None,
+    username=None,
+    password=None,
+    default_acl=None,
+    **security,
+):
+    """
+    Give a lease back: the one that ``held`` has taken in this run, or the owner's. To have none is success, too.
+
+    name
+        The record's znode.
+
+    With ``test=True`` the comment tells whether there is a lease to give back (else ``result: True``).
+
+    .. code-block:: yaml
+
+        give it back:
+          zk_lease.released:
+            - name: /leases/prod/migration
+    """
+    client = _client(zk_hosts, profile, scheme, username, password, default_acl, **security)
+    who = client.owner(owner)
+    try:
+        if __opts__["test"]:
+            holder = client.lease("status", name)["holder"]
+            is_here = holder is not None and holder["owner"] == who
+            return _result(name, None if is_here else True, f"release the lease: {'held' if is_here else 'not held'}")
+        own = runs.forget(_key(name, who, zk_hosts, profile))
+        given_back = own.give_back() if own else client.give_back(name, owner, None, None)
+    except (CommandExecutionError, SaltInvocationError) as err:
+        return _failed(name, err)
+    return _result(name, True, "lease released" if given_back else "not held")
+
+
+def _client(zk_hosts, profile, scheme, username, password, default_acl, **security):
+    configuration = config.of_minion(__opts__, __grains__, __pillar__)
+    who = {"scheme": scheme, "username": username, "password": password, "default_acl": default_acl}
+    return LeaseClient(__salt__, __opts__, configuration, zk_hosts, profile, **who, **clean_kwargs(**security))
+
+
+def _key(name, owner, zk_hosts, profile):
+    """
+    What tells one lease of this run from another.
+    """
+    return "lease", name, str(owner), str(zk_hosts), str(profile)
+
+
+def _result(name, result, comment):
+    return {"name": name, "changes": {}, "result": result, "comment": str(comment)}
+
+
+def _failed(name, err):
+    # Somebody wants the run to end, or nobody knows what it holds.
+    if isinstance(err.__cause__, Cancelled | ConnectionLost):
+        runs.stop(__salt__)
+    return _result(name, False, err)
+
+
+def _foretell(name, client, owner):
+    status = client.lease("status", name)
+    holder, waiters = status["holder"], len(status["waiters"])
+    behind = f", behind {waiters}" if waiters else ""
+    if holder is None:
+        return _result(name, None, f"take the lease: free{behind}")
+    if holder["left"] <= 0:
+        return _result(name, None, f"take the lease: that of {shown(holder['owner'])} is over{behind}")
+    who = "another process of this minion" if holder["owner"] == owner else shown(holder["owner"])
+    return _result(name, None, f"take the lease: held by {who} for {holder['left']:.0f} s more{behind}")
+
+
+class _Held:
+    """
+    A lease that is held to the end of the run.
+    """
+
+    def __init__(self, whose, run, lease):
+        self.whose, self.run, self.lease = whose, run, lease
+
+    def give_back(self):
+        """
+        Give the lease back before the end.
+        """
+        return self.lease.give_back()
+
+    def __call__(self):
+        """
+        Give the lease back at the end of the run, or leave it to run out.
+        """
+        if self.run is not None and not self.run.ended_well:
+            log.warning("Left the lease of %s to run out: the run has failed, or did not come to its end", self.whose)
+            return
+        try:
+            was_held = self.lease.give_back(_AT_END)
+        except (CommandExecutionError, SaltInvocationError) as err:
+            log.error("Could not give back the lease of %s at the end of the run; it ends by itself: %s", self.whose, err)
+            return
+        if not was_held:
+            log.error("Lost the lease of %s while the run went on: somebody else may have held it, too", self.whose)
