@@ -1,4 +1,4 @@
-"""`python -m faults`: the long run, the same with Salt's stock module, and a day of a minion's jobs."""
+"""`python -m faults`: the long run, the same with Salt's stock module, timed leases, and a day of a minion's jobs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
-from faults import report
+from faults import leases, report
 from faults.minority import Minority, minority
 from faults.run import Outcome, Plan, run
 from faults.soak import Soaked, soak
@@ -40,7 +40,16 @@ def main() -> int:
     for seed, servers in itertools.product(seeds if options.minority_seconds else [], (3, 5)):
         minorities.append(found := minority(seed, options.minority_seconds, servers))
         print(f"{found.lost[:SHOWN]} lost and {found.failed[:SHOWN]} failed of {found.servers} servers", flush=True)
-    text = _figures(outcomes, soaked, minorities)
+    held = [leases.run(leases.Plan(seed, options.lease_seconds)) for seed in seeds if options.lease_seconds]
+    took, late = leases.prompt(seeds[0]) if options.lease_seconds else ([], [])
+    for found in held:
+        print(f"{found.violations[:SHOWN]} and hangs {found.hangs[:SHOWN]} of timed leases")
+    text = _figures(outcomes, soaked, minorities) + "".join(f"\n{leases.text_of(found)}\n" for found in held)
+    if took:
+        text += (
+            f"\n{len(took)} holders of timed leases killed, for whom somebody waited: each was taken over at most "
+            f"{max(took):.3f} s after its end, {len(late)} of them later than twice the retry period.\n"
+        )
     print(text, flush=True)
     if options.figures:
         options.figures.write_text(text)
@@ -49,6 +58,8 @@ def main() -> int:
     hung = sum(report.hung(it, report.OURS) for it in ours)
     errors = sum(report.errors(it, report.OURS) for it in ours)
     lost = sum(len(it.lost) + len(it.failed) for it in minorities)
+    bad += sum(len(it.violations) for it in held) + len(late)
+    hung += sum(len(it.hangs) for it in held)
     grown = soaked.growth if soaked else {}
     failed = soaked.failed if soaked else 0
     print(
@@ -86,6 +97,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--stock-seconds", type=float, default=240, help="of the run with the stock module; 0 for none")
     parser.add_argument("--jobs", type=int, default=20_000, help="of the minion; 0 for none")
     parser.add_argument("--minority-seconds", type=float, default=60, help="of each run with a minority broken")
+    parser.add_argument("--lease-seconds", type=float, default=300, help="of each run of timed leases; 0 for none")
     parser.add_argument("--figures", type=Path, help="write the tables into this file too")
     return parser.parse_args()
 

@@ -43,6 +43,8 @@ class Transaction(NamedTuple):
     session: int
     cxid: int
     changes: tuple[Change, ...]
+    time: int = 0
+    """Milliseconds since 1970, by the clock of whoever was the leader."""
 
 
 class _Reader:
@@ -86,8 +88,8 @@ def _changes(kind: int, body: bytes) -> Iterator[Change]:
 
 def decode(record: bytes) -> Transaction:
     """Take one record apart."""
-    session, cxid, zxid, _, kind = _HEADER.unpack_from(record)
-    return Transaction(zxid, session, cxid, tuple(_changes(kind, record[_HEADER.size :])))
+    session, cxid, zxid, time, kind = _HEADER.unpack_from(record)
+    return Transaction(zxid, session, cxid, tuple(_changes(kind, record[_HEADER.size :])), time)
 
 
 def records(file: Path) -> Iterator[tuple[int, bytes]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from zkcoord import _core
@@ -29,12 +30,17 @@ class Taken:
     """The fencing token: later holders have greater ones."""
     transitions: int
     """How often the lease has changed hands."""
-    expires_in: float
-    """Seconds for which it is held from now on."""
+    expires_at: float
+    """Until when it is held, by ``time.clock_gettime(time.CLOCK_BOOTTIME)`` of this host."""
     taken_from: str | None
     """Who held it before, whose lease was over."""
     is_new: bool
     """False: the owner held it already, and it was renewed."""
+
+    @property
+    def expires_in(self) -> float:
+        """Seconds for which it is held from now on, negative once it is over."""
+        return self.expires_at - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @documented

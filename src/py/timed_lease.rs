@@ -119,10 +119,10 @@ pub(super) fn lease_acquire<'py>(
     )
 }
 
-/// Token, transitions, seconds that are left, who held it before, whether it is new.
+/// Token, transitions, until when it is held by `CLOCK_BOOTTIME`, who held it before, whether it is new.
 fn taken_of(taken: &Taken) -> (i64, i64, f64, Option<String>, bool) {
-    let left = left(taken.sent.after(taken.claim.duration));
-    (taken.token, taken.transitions, left, taken.from.clone(), taken.is_new)
+    let ends = taken.sent.after(taken.claim.duration).0.as_secs_f64();
+    (taken.token, taken.transitions, ends, taken.from.clone(), taken.is_new)
 }
 
 /// Seconds until a moment; negative once it is over.

@@ -23,6 +23,7 @@ them. The execution module of the same name says what a lease is.
 
 import logging
 
+import salt.utils.atomicfile
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 from salt.utils.args import clean_kwargs
 from saltext.zkcoord.utils import config
@@ -59,6 +60,7 @@ def held(
     duration=60,
     timeout=None,
     keep_on_failure=False,
+    token_file=None,
     max_clock_skew=1,
     profile=None,
     scheme=None,
@@ -75,6 +77,10 @@ def held(
 
     keep_on_failure
         ``True``: where the run fails, or does not come to its end, leave the lease to run out, and do not give it back.
+
+    token_file
+        A file into which the fencing token is written, for what acts under the lease and hands it on. It is replaced as a
+        whole, and readable by its owner only.
 
     States that need the lease ``require`` this one. The run's own process, that of the minion's job or of ``salt-call``,
     renews it, however long a state takes, and gives it back at its end. If the process is killed, the lease ends when it was
@@ -116,6 +122,9 @@ def held(
             return _result(name, False, f"no lease within {timeout} s, {client.held_by(name)}")
     except (CommandExecutionError, SaltInvocationError) as err:
         return _failed(name, err)
+    if token_file is not None and (why := _write(token_file, lease.token)):
+        lease.give_back()
+        return _result(name, False, why)
     guards.append(Guard())  # to the end of the process
     runs.at_end(key, _Held(f"{client.owner(owner)} at {name}", run, lease))
     return _result(name, True, f"lease held, fencing token {lease.token}")
@@ -159,6 +168,18 @@ def released(
     except (CommandExecutionError, SaltInvocationError) as err:
         return _failed(name, err)
     return _result(name, True, "lease released" if given_back else "not held")
+
+
+def _write(token_file, token):
+    """
+    Write the token; why that could not be done.
+    """
+    try:
+        with salt.utils.atomicfile.atomic_open(token_file, "w") as file:
+            file.write(f"{token}\n")
+    except (OSError, TypeError) as err:
+        return f"token_file: could not write {token_file}: {err}"
+    return None
 
 
 def _client(zk_hosts, profile, scheme, username, password, default_acl, **security):
