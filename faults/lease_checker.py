@@ -2,7 +2,7 @@
 
 | promise | proved from |
 | --- | --- |
-| a lease is taken over only after its record was the same for its duration | the times that the leaders stamped on the transactions |
+| a lease is taken over only after its record was the same for its duration | the leaders' stamps in the log |
 | no two hold it at once | what each holder said, and when the next one's transaction was |
 | a token is the zxid of the transaction that took the lease | the log, and what each holder said |
 | each taking is one change of hands more, and a renewal none | the log |
@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -110,7 +111,9 @@ def _change(history: History, lease: _Lease, path: str, data: bytes, step: Trans
     else:
         is_over = bool(lease.owner)
         if is_over and since < lease.duration - TOLERANCE:
-            broken("too early", f"{owner} took it {since:.3f} s after {lease.owner}'s last change, not {lease.duration} s")
+            broken(
+                "too early", f"{owner} took it {since:.3f} s after {lease.owner}'s last change, not {lease.duration} s"
+            )
         if lease.transitions >= 0 and transitions != lease.transitions + 1:
             broken("transitions", f"a taking made {transitions} of {lease.transitions}")
         lease.token = step.zxid
@@ -130,7 +133,9 @@ def check(history: History, statements: Sequence[Statement], epoch: float) -> li
         key = it.path, it.token
         if key not in history.tenures:
             if key not in latest:
-                violations.append(Violation("token", it.path, it.token, "no transaction took the lease that was said held"))
+                violations.append(
+                    Violation("token", it.path, it.token, "no transaction took the lease that was said held")
+                )
             latest[key] = earliest[key] = 0.0
             continue
         latest[key] = max(latest.get(key, 0.0), it.begin)
@@ -141,7 +146,7 @@ def check(history: History, statements: Sequence[Statement], epoch: float) -> li
     for path, tenures in by_path.items():
         tenures.sort(key=lambda it: it.token)
         said = 0.0
-        for before, after in zip(tenures, tenures[1:], strict=False):
+        for before, after in itertools.pairwise(tenures):
             said = max(said, latest.get((path, before.token), 0.0))
             taken = after.taken - epoch
             first = earliest.get((path, after.token))
@@ -155,7 +160,7 @@ def check(history: History, statements: Sequence[Statement], epoch: float) -> li
 
 
 def late(history: History, bound: float) -> list[Violation]:
-    """Find the takeovers that took longer than the duration and so much more. Only where somebody waited all the time."""
+    """Find the takeovers that took longer than the duration and so much more, where somebody waited all the time."""
     return [
         Violation("too late", it.path, it.token, f"taken {it.waited - it.duration:.3f} s after it was over")
         for it in history.takeovers

@@ -1,8 +1,8 @@
 """A process that takes timed leases, holds them for a while, and says at each moment which it holds.
 
-Started as `python -m faults.lease_holder JSON`, with the fields of `Spec`. Its statements are lines of JSON, each written
-before the next is made: ``[path, token, from, to]`` says that between these two moments of ``CLOCK_BOOTTIME`` it looked,
-and held. That clock is the same for all processes of a machine, and no nemesis moves it.
+Started as `python -m faults.lease_holder JSON`, with the fields of `Spec`. Its statements are lines of JSON, each
+written before the next is made: ``[path, token, from, to]`` says that between these two moments of ``CLOCK_BOOTTIME``
+it looked, and held. That clock is the same for all processes of a machine, and no nemesis moves it.
 """
 
 from __future__ import annotations

@@ -193,8 +193,8 @@ def text_of(outcome: Outcome) -> str:
 
 
 def prompt(seed: str, deaths: int = 50, at_once: int = 25) -> tuple[list[float], list[lease_checker.Violation]]:
-    """Kill holders for whom somebody waits, with no other fault: seconds from each death's last renewal to the takeover,
-    less the duration; and those that took longer than twice the retry period."""
+    """Kill holders for whom somebody waits, with no other fault: seconds from each death's last renewal to the
+    takeover, less the duration; and those that took longer than twice the retry period."""
     code = (
         "import sys, time, zkcoord.lease as l\n"
         "held = [l.LeaseLocker(p, 'dead', sys.argv[1], lease_duration=1.0, renew_deadline=0.5, retry_period=0.2)"
@@ -210,7 +210,8 @@ def prompt(seed: str, deaths: int = 50, at_once: int = 25) -> tuple[list[float],
             dying = subprocess.Popen(
                 (*DIE_WITH_PARENT, sys.executable, "-c", code, ensemble.hosts, *some), cwd=ROOT, stdout=subprocess.PIPE
             )
-            assert dying.stdout is not None and dying.stdout.readline() == b"held\n"
+            assert dying.stdout is not None
+            assert dying.stdout.readline() == b"held\n"
             waiting = [zkcoord.lease.LeaseLocker(path, "next", ensemble.hosts, lease_duration=60) for path in some]
             with ThreadPoolExecutor(at_once) as threads:
                 locked = [threads.submit(it.lock, 30) for it in waiting]

@@ -61,8 +61,8 @@ def take(
 ) -> Taken | None:
     """Take a lease that outlives this process, by its owner's name, and wait for it if need be.
 
-    Nothing renews it: it ends ``lease_duration`` after it was taken, or renewed by `renew`. Where the owner has it by name
-    already it is renewed. What a `LeaseLocker` of the same name holds is another's.
+    Nothing renews it: it ends ``lease_duration`` after it was taken, or renewed by `renew`. Where the owner has it by
+    name already it is renewed. What a `LeaseLocker` of the same name holds is another's.
 
     Args:
         path: The record's znode; created with its parents when missing. Its last part is lower-cased.
@@ -172,11 +172,12 @@ def status(
         timeout: Seconds for the whole call. At most, and by default, ``connect_timeout``.
 
     Returns:
-        A dict. ``path``; ``transitions``, how often it has changed hands; ``holder``, None where nobody holds it, else a
-        dict: ``owner``, ``acquired`` (RFC 3339, by the holder's wall clock), ``duration`` (seconds), ``renewed`` and
+        A dict. ``path``; ``transitions``, how often it has changed hands; ``holder``, None where nobody holds it, else
+        a dict: ``owner``, ``acquired`` (RFC 3339, by the holder's wall clock), ``duration`` (seconds), ``renewed`` and
         ``until`` (by the servers' clock), ``left`` (seconds until then by this host's clock; negative: it is over, and
-        whoever asks next may have it), ``fencing_token`` (None: another program holds it) and ``by_name``. ``waiters``: a
-        dict for each, in the order of the queue, with ``owner``, ``position`` (1 is next), ``since`` and ``age``.
+        whoever asks next may have it), ``fencing_token`` (None: another program holds it) and ``by_name``.
+        ``waiters``: a dict for each, in the order of the queue, with ``owner``, ``position`` (1 is next), ``since``
+        and ``age``.
 
     It takes two round trips.
     """

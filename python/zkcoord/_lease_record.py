@@ -89,7 +89,7 @@ class LockRecord:
 
     @classmethod
     def from_lease_spec(cls, spec: Mapping[str, Any]) -> Self:
-        """Return the record for the ``spec`` of a ``coordination.k8s.io/v1`` Lease. What is not in it is as in a new one."""
+        """Return the record for the ``spec`` of a ``coordination.k8s.io/v1`` Lease."""
         return cls(
             spec.get("holderIdentity") or "",
             spec.get("leaseDurationSeconds") or 0,
@@ -123,8 +123,8 @@ class LeaseLock:
         """Name a lease, and who asks. Nothing is sent.
 
         Args:
-            path: The record's znode, such as ``/leases/prod/migration``. Its last part is the name, which is lower-cased,
-                and the one before that the namespace.
+            path: The record's znode, such as ``/leases/prod/migration``. Its last part is the name, which is
+                lower-cased, and the one before that the namespace.
             identity: Who asks. It must not be empty: a record without a holder is a free lease.
             on_event: Called by `record_event`.
             timeout: Seconds for each call, as for `zkcoord.znode.set`.

@@ -122,13 +122,13 @@ class SlotLost(Error):
 
 
 class LeaseLost(Error):
-    """A timed lease is not this holder's any more: somebody else has it, or has given it back, or its record is gone."""
+    """A timed lease is not its holder's any more: another has it, or has given it back, or its record is gone."""
 
     kind = "lease_lost"
 
 
 class LeaseExpired(LeaseLost):
-    """A timed lease is over by the clock: no renewal was acknowledged for its whole duration. Nobody else need have it."""
+    """A timed lease is over by the clock: no renewal was acknowledged for its whole duration."""
 
     kind = "lease_expired"
 

@@ -1,9 +1,9 @@
 """Timed leases: one holder at a time, and a claim that ends by the clock.
 
-A slot of `zkcoord.lock` ends with its session, or when somebody gives it back. A timed lease ends when it was not renewed
-for its duration, whatever has died. It is what leaselocker does on Kubernetes, on ZooKeeper, with the same record:
-``LeaseLocker`` holds one lease and renews it, ``LeaseLock`` reads and writes a record as it is, and the functions `take`,
-`renew` and `give_back` go by the owner's name, from any process: nothing renews what they have taken.
+A slot of `zkcoord.lock` ends with its session, or when somebody gives it back. A timed lease ends when it was not
+renewed for its duration, whatever has died. It is what leaselocker does on Kubernetes, on ZooKeeper, with the same
+record: ``LeaseLocker`` holds one lease and renews it, ``LeaseLock`` reads and writes a record as it is, and the
+functions `take`, `renew` and `give_back` go by the owner's name, from any process: nothing renews what they have taken.
 """
 
 from __future__ import annotations
@@ -83,13 +83,13 @@ class Config:
 class LeaseLocker:
     """A lease that this object takes, renews and gives back.
 
-    While it is held the core renews it, in a thread of its own, whatever Python is busy with. When it is lost, `held` is
-    False at once, the log has an error, and ``on_lost`` is called; it is never taken back in silence: `lock` takes it anew,
-    with a greater fencing token. A child that was forked off holds nothing and renews nothing. At the end of the process
-    the lease is left to run out, unless ``release_on_cancel`` is true.
+    While it is held the core renews it, in a thread of its own, whatever Python is busy with. When it is lost, `held`
+    is False at once, the log has an error, and ``on_lost`` is called; it is never taken back in silence: `lock` takes
+    it anew, with a greater fencing token. A child that was forked off holds nothing and renews nothing. At the end of
+    the process the lease is left to run out, unless ``release_on_cancel`` is true.
 
-    As a context manager it is locked in the block, and given back at its end; where it was lost meanwhile, and the block
-    has not failed already, the end of the block raises `LeaseLost`.
+    As a context manager it is locked in the block, and given back at its end; where it was lost meanwhile, and the
+    block has not failed already, the end of the block raises `LeaseLost`.
     """
 
     @documented
@@ -119,24 +119,26 @@ class LeaseLocker:
         Args:
             path: The record's znode, such as ``/leases/prod/migration``; created with its parents when it is taken. Its
                 last part is the name, which is lower-cased.
-            owner: Who holds it, for people: ``holderIdentity``. Two holders of the same name do not share a lease. Default:
-                the host's name.
+            owner: Who holds it, for people: ``holderIdentity``. Two holders of the same name do not share a lease.
+                Default: the host's name.
             lease_duration: Seconds for which the lease is held after each renewal.
             renew_deadline: Seconds after which a renewal that is not acknowledged is late: a warning, and the event
                 ``renewed_late``. It is tried on while the lease lasts.
-            retry_period: Seconds from one renewal to the next. It is required that ``lease_duration`` > ``renew_deadline``
-                > 1.2 x ``retry_period``.
+            retry_period: Seconds from one renewal to the next. It is required that ``lease_duration`` >
+                ``renew_deadline`` > 1.2 x ``retry_period``.
             unlock_with_retry_period: Seconds for which `unlock_with_retry` tries.
-            release_on_cancel: True: give the lease back at the end of the process. All that it guards must be over then.
+            release_on_cancel: True: give the lease back at the end of the process. All that it guards must be over
+                then.
             use_observed_time: True: another's lease is over when its record has not changed for its duration, as this
-                process has seen by its own clock or as the servers' clock says. False: when the time in the record says so,
-                which is another host's wall clock: two hosts whose clocks differ may hold it at once. It warns.
-            max_clock_skew: Seconds by which the clocks of two ZooKeeper servers may differ, or one may be set. None: the
-                servers' clock is not asked.
+                process has seen by its own clock or as the servers' clock says. False: when the time in the record
+                says so, which is another host's wall clock: two hosts whose clocks differ may hold it at once. It
+                warns.
+            max_clock_skew: Seconds by which the clocks of two ZooKeeper servers may differ, or one may be set. None:
+                the servers' clock is not asked.
             name: What the log calls it. Default: ``namespace/name``, of the path.
             on_lost: Called from a thread of its own when the lease is lost.
-            on_event: Called with ``waiting``, ``acquired``, ``taken_over``, ``renewed_late``, ``released`` or ``lost``, and
-                a dict that says more. ``waiting`` comes from the thread that waits.
+            on_event: Called with ``waiting``, ``acquired``, ``taken_over``, ``renewed_late``, ``released`` or
+                ``lost``, and a dict that says more. ``waiting`` comes from the thread that waits.
         """
         keep = (renew_deadline, retry_period, release_on_cancel)
         _core.lease_check(lease_duration, keep)
@@ -200,8 +202,8 @@ class LeaseLocker:
     def held(self) -> bool:
         """Whether this object holds the lease now. No server is asked: it is a matter of the clock.
 
-        True until the moment before the last acknowledged renewal was sent, plus the duration; False from then on, and as
-        soon as it is known that somebody else has it.
+        True until the moment before the last acknowledged renewal was sent, plus the duration; False from then on, and
+        as soon as it is known that somebody else has it.
         """
         lease = self._own()
         return lease is not None and lease.state()[1] is None
@@ -210,8 +212,8 @@ class LeaseLocker:
     def fencing_token(self) -> int | None:
         """The zxid of the transaction that took the lease, while it is held; None while it is not.
 
-        Later holders have greater ones, renewals keep it. What must never happen twice hands it on to what it acts on, and
-        that refuses a smaller one than it has seen.
+        Later holders have greater ones, renewals keep it. What must never happen twice hands it on to what it acts on,
+        and that refuses a smaller one than it has seen.
         """
         lease = self._own()
         return lease.token if lease is not None and lease.state()[1] is None else None
@@ -243,8 +245,8 @@ class LeaseLocker:
                 background, and ends by the clock in any case.
             Unreachable, NoAuth, AuthFailed, TlsFailed, Cancelled, OutOfResources, ServerError: As for `zkcoord.lock`.
 
-        Cancelled, the call holds nothing and leaves no znode in the queue. After an expired session it queues again, at the
-        end, with the time that is left. Source: leaselocker, and the leader election of Kubernetes' client-go.
+        Cancelled, the call holds nothing and leaves no znode in the queue. After an expired session it queues again,
+        at the end, with the time that is left. Source: leaselocker, and the leader election of Kubernetes' client-go.
         """
         began, timeout = time.monotonic(), _core.lease_timeout(timeout)
         with self._turn(timeout) as has_turn:
@@ -261,7 +263,7 @@ class LeaseLocker:
             return self._acquire(left)
 
     def try_lock(self) -> bool:
-        """Take the lease if it can be had now, and wait for nobody. True: it is held. As `lock`, with a timeout of 0."""
+        """Take the lease if it can be had now, and wait for nobody: `lock` with a timeout of 0. True: it is held."""
         return self.lock(timeout=0)
 
     def unlock(self, timeout: float | None = None) -> bool:
@@ -275,8 +277,8 @@ class LeaseLocker:
             given it back before, or has lost it.
 
         Raises:
-            Unreachable, ConnectionLost, Cancelled: Nobody could say whether it is held still. It is renewed no more, and
-                ends by the clock.
+            Unreachable, ConnectionLost, Cancelled: Nobody could say whether it is held still. It is renewed no more,
+                and ends by the clock.
         """
         lease = self._own()
         if lease is None:
@@ -442,7 +444,9 @@ class _Turn:
         self._guard, self._timeout = guard, timeout
 
     def __enter__(self) -> bool:
-        self._has = self._guard.acquire(timeout=-1 if self._timeout is None else min(self._timeout, threading.TIMEOUT_MAX))
+        self._has = self._guard.acquire(
+            timeout=-1 if self._timeout is None else min(self._timeout, threading.TIMEOUT_MAX)
+        )
         return self._has
 
     def __exit__(self, *_: object) -> None:

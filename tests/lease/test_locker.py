@@ -159,7 +159,9 @@ def test_all_that_the_original_documents_can_be_set(hosts, path, record):
 class TestForeignRecords:
     """What others have written into the znode."""
 
-    @pytest.mark.parametrize("data", [b"5", b"{", b"\xff", b"{}", b'{"holderIdentity": 5}', b'[{"holderIdentity": ""}]'])
+    @pytest.mark.parametrize(
+        "data", [b"5", b"{", b"\xff", b"{}", b'{"holderIdentity": 5}', b'[{"holderIdentity": ""}]']
+    )
     def test_what_is_no_record_is_left_alone(self, lockers, zk, path, data):
         zk.create(path, data, makepath=True)
         locker = lockers()

@@ -137,9 +137,11 @@ class TestLeaseLock:
         assert b'"x":[1e400, 1.0]' in zk.get(path)[0]
 
     def test_a_holder_whose_record_is_written_over_has_lost(self, lock, hosts, path):
-        with pytest.raises(errors.LeaseLost), LeaseLocker(path, "a", hosts) as locker:
-            lock.get()
-            lock.update(RECORD)
+        locker = LeaseLocker(path, "a", hosts)
+        locker.lock()
+        lock.get()
+        lock.update(RECORD)
+        with pytest.raises(errors.LeaseLost):
             locker.renew()
 
     @pytest.mark.parametrize("what", ["drop_reply", "drop_request"])

@@ -10,7 +10,6 @@ from tests.support.calls import Waiting, wait_until
 from tests.support.salt import VERSIONS
 
 
-
 @pytest.fixture
 def bus():
     """The events so far: each a kind and its data."""
@@ -62,14 +61,16 @@ class TestModule:
         with pytest.raises(invocation_error, match="duration: must be seconds, or text such as"):
             module.lock(path, duration=wrong)
 
-    @pytest.mark.parametrize(("text", "length"), [("90", 90), ("90s", 90), ("1m30s", 90), ("1.5 h", 5400), ("1d", 86400)])
+    @pytest.mark.parametrize(
+        ("text", "length"), [("90", 90), ("90s", 90), ("1m30s", 90), ("1.5 h", 5400), ("1d", 86400)]
+    )
     def test_notations_of_a_duration(self, text, length):
         from saltext.zkcoord.utils.durations import seconds
 
         assert seconds("duration", text) == length
 
     def test_check_says_what_is_wrong(self, module, path, execution_error):
-        with pytest.raises(execution_error, match="does not hold .*: nobody does"):
+        with pytest.raises(execution_error, match=r"does not hold .*: nobody does"):
             module.check(path)
         module.lock(path, owner="b\x1b[2J", duration=0.2)
         with pytest.raises(execution_error, match=r"probe does not hold .*: b\\x1b\[2J does"):
@@ -124,7 +125,9 @@ class TestModule:
     def test_who_does_not_get_it_in_time_is_told_who_has_it(self, module, path, hosts, execution_error):
         module.__salt__["test.never"] = lambda: pytest.fail("it was called")
         lease.take(path, "other", hosts)
-        with pytest.raises(execution_error, match=r"no lease .* within 0 s, held by other for \d+ s more; test.never was"):
+        with pytest.raises(
+            execution_error, match=r"no lease .* within 0 s, held by other for \d+ s more; test.never was"
+        ):
             module.run(path, "test.never", timeout=0)
 
     def test_what_a_function_raises_comes_through(self, module, path, hosts):
@@ -214,7 +217,8 @@ class TestBeacon:
         assert look() == [("changed", "c", "b")]
 
     @pytest.mark.parametrize(
-        "wrong", [{}, [], [{}], [{"leases": []}], [{"leases": "x"}], [{"leases": [5]}], [{"leases": ["/a"]}, {"ending": "x"}]]
+        "wrong",
+        [{}, [], [{}], [{"leases": []}], [{"leases": "x"}], [{"leases": [5]}], [{"leases": ["/a"]}, {"ending": "x"}]],
     )
     def test_what_is_no_configuration_is_told(self, wrong):
         from saltext.zkcoord.beacons import zk_lease

@@ -12,7 +12,9 @@ from tests.support.salt import VERSIONS
 
 def states(path, command, **held):
     return {
-        "a lease": {"zk_lease.held": [{"name": path}, {"timeout": 30}, *({name: value} for name, value in held.items())]},
+        "a lease": {
+            "zk_lease.held": [{"name": path}, {"timeout": 30}, *({name: value} for name, value in held.items())]
+        },
         "work": {"cmd.run": [{"name": command}, {"require": [{"zk_lease": "a lease"}]}]},
     }
 

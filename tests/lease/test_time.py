@@ -165,14 +165,18 @@ class TestRecordedTime:
     """`use_observed_time=False`: the time in the record, as in the original."""
 
     def test_it_warns_and_compares_clocks(self, lockers, zk, path, caplog):
-        old = '{"holderIdentity":"pod","leaseDurationSeconds":1,"renewTime":"2020-01-01T00:00:00Z","leaseTransitions":0}'
+        old = (
+            '{"holderIdentity":"pod","leaseDurationSeconds":1,"renewTime":"2020-01-01T00:00:00Z","leaseTransitions":0}'
+        )
         zk.create(path, old.encode(), makepath=True)
         locker = lockers("b", use_observed_time=False)
         assert "where the clocks of two hosts differ" in caplog.text
         assert locker.try_lock() is True
 
     def test_a_time_in_the_future_is_waited_for_no_longer_than_it_is_seen(self, lockers, zk, path):
-        new = '{"holderIdentity":"pod","leaseDurationSeconds":2,"renewTime":"2999-01-01T00:00:00Z","leaseTransitions":0}'
+        new = (
+            '{"holderIdentity":"pod","leaseDurationSeconds":2,"renewTime":"2999-01-01T00:00:00Z","leaseTransitions":0}'
+        )
         zk.create(path, new.encode(), makepath=True)
         locker = lockers("b", use_observed_time=False)
         assert locker.try_lock() is False
@@ -195,5 +199,3 @@ def test_what_is_tolerated_is_counted(holder):
     process.signal(signal.SIGCONT)
     assert [process.line(), process.line()] == ["None", "expired"]
     process.result()
-
-

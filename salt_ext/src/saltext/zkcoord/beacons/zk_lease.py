@@ -2,8 +2,8 @@
 Fire when a timed lease changes hands, or is about to run out
 =============================================================
 
-Looks at leases each ``interval`` seconds, and fires ``salt/beacon/MINION/zk_lease/LEASE``. Configured with the minion, where
-the servers are taken from ``zookeeper`` in its configuration:
+Looks at leases each ``interval`` seconds, and fires ``salt/beacon/MINION/zk_lease/LEASE``. Configured with the minion,
+where the servers are taken from ``zookeeper`` in its configuration:
 
 .. code-block:: yaml
 
@@ -14,12 +14,12 @@ the servers are taken from ``zookeeper`` in its configuration:
         - ending: 30
         - interval: 10
 
-``ending`` is the number of seconds that are left of a lease when it counts as about to run out; without it only changes are
-fired. ``profile`` names a part of the configuration.
+``ending`` is the number of seconds that are left of a lease when it counts as about to run out; without it only
+changes are fired. ``profile`` names a part of the configuration.
 
-An event has ``path``, ``what`` (``taken``, ``changed`` (from one holder to another), ``released``, ``ending``), ``owner`` and ``before`` (who holds it
-and who did; ``None`` for nobody), ``transitions``, ``left`` (seconds) and ``fencing_token``. The first look fires nothing but
-``ending``: what was before is not known.
+An event has ``path``, ``what`` (``taken``, ``changed`` (from one holder to another), ``released``, ``ending``),
+``owner`` and ``before`` (who holds it and who did; ``None`` for nobody), ``transitions``, ``left`` (seconds) and
+``fencing_token``. The first look fires nothing but ``ending``: what was before is not known.
 """
 
 import logging

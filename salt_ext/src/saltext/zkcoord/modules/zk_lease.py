@@ -2,15 +2,15 @@
 One host at a time, and a dead one ends by the clock
 ====================================================
 
-A slot of ``zk_concurrency`` ends with its session, or when it is unlocked. A *timed lease* ends when it was not renewed for
-its duration, whatever has died: so nobody has to free what a dead host holds. It is what leaselocker does on Kubernetes,
-on ZooKeeper, with the same record.
+A slot of ``zk_concurrency`` ends with its session, or when it is unlocked. A *timed lease* ends when it was not
+renewed for its duration, whatever has died: so nobody has to free what a dead host holds. It is what leaselocker does
+on Kubernetes, on ZooKeeper, with the same record.
 
 :depends: zkcoord
 :configuration: As for the execution module ``zk_concurrency``.
 
-Between ``salt-call`` and the next one nobody renews a lease: it outlives the process, and ends by itself. ``run``, and the
-state ``zk_lease.held``, renew it for as long as their process works, however long that is.
+Between ``salt-call`` and the next one nobody renews a lease: it outlives the process, and ends by itself. ``run``, and
+the state ``zk_lease.held``, renew it for as long as their process works, however long that is.
 
 Where there is a master its event bus hears of it, in ``zk_lease/MINION/KIND`` with ``path`` and ``owner``, unless
 ``zookeeper:events`` is ``false``: ``waiting`` (``position`` in the queue), ``acquired`` (``token``, ``transitions``,
@@ -109,8 +109,8 @@ def try_lock(
 
     A dead holder's lease can be had ``max_clock_skew`` after it is over, by the servers' clock.
 
-    Returns ``True`` when the lease is held. Returns ``False`` when somebody else has it, or waits for it; the exit code is
-    then 1.
+    Returns ``True`` when the lease is held. Returns ``False`` when somebody else has it, or waits for it; the exit
+    code is then 1.
 
     CLI Example:
 
@@ -177,8 +177,8 @@ def unlock(
     path
         The record's znode.
 
-    Returns ``True`` when this call has given it back. Returns ``False`` when the owner did not hold it; the exit code is
-    then 1.
+    Returns ``True`` when this call has given it back. Returns ``False`` when the owner did not hold it; the exit code
+    is then 1.
 
     CLI Example:
 
@@ -247,8 +247,8 @@ def check(
         The record's znode.
 
     max_tolerable_expired_lease
-        By how much it may be overdue: seconds, or text as for ``lock``. When the lease ends is told by the servers' clock,
-        and now by this host's.
+        By how much it may be overdue: seconds, or text as for ``lock``. When the lease ends is told by the servers'
+        clock, and now by this host's.
 
     Returns ``True``. Where somebody else has it, nobody, or where it is overdue by more, that is a
     ``CommandExecutionError`` in one line.
@@ -281,8 +281,8 @@ def get(
     path
         The record's znode.
 
-    Returns a dict with ``holderIdentity``, ``leaseDurationSeconds``, ``acquireTime``, ``renewTime``, ``leaseTransitions``
-    and whatever else is in it; ``None`` where there is no record.
+    Returns a dict with ``holderIdentity``, ``leaseDurationSeconds``, ``acquireTime``, ``renewTime``,
+    ``leaseTransitions`` and whatever else is in it; ``None`` where there is no record.
 
     CLI Example:
 
@@ -418,10 +418,10 @@ def status(
         The record's znode.
 
     Returns a dict: ``path``; ``transitions``; ``holder``, ``None`` where nobody holds it, else with ``owner``,
-    ``acquired`` (by the holder's clock), ``duration`` (seconds), ``renewed`` and ``until`` (UTC, by the servers' clock),
-    ``left`` (seconds until then by this host's clock; negative: it is over, and whoever asks next may have it),
-    ``fencing_token`` (``None``: another program holds it) and ``by_name`` (whether ``renew`` can renew it); ``waiters``, in
-    the order of the queue, each with ``owner``, ``position`` (1 is next), ``since`` and ``age``.
+    ``acquired`` (by the holder's clock), ``duration`` (seconds), ``renewed`` and ``until`` (UTC, by the servers'
+    clock), ``left`` (seconds until then by this host's clock; negative: it is over, and whoever asks next may have it),
+    ``fencing_token`` (``None``: another program holds it) and ``by_name`` (whether ``renew`` can renew it);
+    ``waiters``, in the order of the queue, each with ``owner``, ``position`` (1 is next), ``since`` and ``age``.
 
     CLI Example:
 
@@ -449,13 +449,14 @@ def run(path, fun, *args, **kwargs):
     args, fun_kwargs
         The function's own arguments, and its keywords as a dict. This and all that follows is given by keyword.
 
-    Returns what the function returns, and leaves its exit code alone. The lease is this call's: another ``run``, also of the
-    same minion, waits for it. When it is lost while the function runs, the processes that the function has started are ended
-    at once, and so they are, before the lease is given back, when the job is terminated (Ctrl-C, ``saltutil.term_job``).
+    Returns what the function returns, and leaves its exit code alone. The lease is this call's: another ``run``, also
+    of the same minion, waits for it. When it is lost while the function runs, the processes that the function has
+    started are ended at once, and so they are, before the lease is given back, when the job is terminated (Ctrl-C,
+    ``saltutil.term_job``).
 
     Raises what the function raises. A function that does not exist, or that does not take these arguments, is a wrong
-    argument; then no lease is taken. Raises ``CommandExecutionError`` also when the time ran out, and when the lease was lost
-    while the function ran: somebody else may have held it too.
+    argument; then no lease is taken. Raises ``CommandExecutionError`` also when the time ran out, and when the lease
+    was lost while the function ran: somebody else may have held it too.
 
     CLI Example:
 

@@ -104,8 +104,8 @@ def unlock(
     **security,
 ):
     """
-    Give a lease back for its holder. Only for one that is known to act no more: it is told that it has lost the lease, but
-    may not hear of it in time.
+    Give a lease back for its holder. Only for one that is known to act no more: it is told that it has lost the lease,
+    but may not hear of it in time.
 
     path
         The record's znode.
@@ -113,8 +113,8 @@ def unlock(
     owner
         Whose lease it has to be. Default: whoever holds it.
 
-    Returns ``True`` when this call has given it back. Returns ``False`` when it was not held so; an orchestration's state
-    then fails.
+    Returns ``True`` when this call has given it back. Returns ``False`` when it was not held so; an orchestration's
+    state then fails.
 
     CLI Example:
 

@@ -79,19 +79,20 @@ def held(
         ``True``: where the run fails, or does not come to its end, leave the lease to run out, and do not give it back.
 
     token_file
-        A file into which the fencing token is written, for what acts under the lease and hands it on. It is replaced as a
-        whole, and readable by its owner only.
+        A file into which the fencing token is written, for what acts under the lease and hands it on. It is replaced
+        as a whole, and readable by its owner only.
 
-    States that need the lease ``require`` this one. The run's own process, that of the minion's job or of ``salt-call``,
-    renews it, however long a state takes, and gives it back at its end. If the process is killed, the lease ends when it was
-    not renewed for ``duration``. If it is lost while the run goes on, because no server was reached for so long, the
-    processes that were started since are ended, the log has an error, and the event bus ``lost``.
+    States that need the lease ``require`` this one. The run's own process, that of the minion's job or of
+    ``salt-call``, renews it, however long a state takes, and gives it back at its end. If the process is killed, the
+    lease ends when it was not renewed for ``duration``. If it is lost while the run goes on, because no server was
+    reached for so long, the processes that were started since are ended, the log has an error, and the event bus
+    ``lost``.
 
-    When a run is terminated (Ctrl-C, ``saltutil.term_job``), the processes that it has started since are ended first, and
-    the lease is given back after that, unless ``keep_on_failure`` is set.
+    When a run is terminated (Ctrl-C, ``saltutil.term_job``), the processes that it has started since are ended first,
+    and the lease is given back after that, unless ``keep_on_failure`` is set.
 
-    ``zk_lease.released`` gives it back before the end. ``held`` cannot be ``parallel`` itself; states that require it can.
-    Nor can it be used in a minion with ``multiprocessing: False``.
+    ``zk_lease.released`` gives it back before the end. ``held`` cannot be ``parallel`` itself; states that require it
+    can. Nor can it be used in a minion with ``multiprocessing: False``.
 
     With ``test=True`` the comment tells whether the lease is free, or who holds it and for how long.
 
@@ -118,12 +119,11 @@ def held(
         lease = client.locker(
             name, owner, duration, max_clock_skew, on_lost=lambda: [guard.end_started() for guard in guards]
         )
-        if not lease.lock(timeout):
-            return _result(name, False, f"no lease within {timeout} s, {client.held_by(name)}")
+        why = None if lease.lock(timeout) else f"no lease within {timeout} s, {client.held_by(name)}"
+        why = why or (token_file is not None and _write(token_file, lease))
     except (CommandExecutionError, SaltInvocationError) as err:
         return _failed(name, err)
-    if token_file is not None and (why := _write(token_file, lease.token)):
-        lease.give_back()
+    if why:
         return _result(name, False, why)
     guards.append(Guard())  # to the end of the process
     runs.at_end(key, _Held(f"{client.owner(owner)} at {name}", run, lease))
@@ -170,14 +170,18 @@ def released(
     return _result(name, True, "lease released" if given_back else "not held")
 
 
-def _write(token_file, token):
+def _write(token_file, lease):
     """
-    Write the token; why that could not be done.
+    Write the token. Why that could not be done, after which the lease is given back.
     """
+    token = lease.token
+    if token is None:
+        return "the lease was lost as soon as it was taken"
     try:
         with salt.utils.atomicfile.atomic_open(token_file, "w") as file:
             file.write(f"{token}\n")
     except (OSError, TypeError) as err:
+        lease.give_back()
         return f"token_file: could not write {token_file}: {err}"
     return None
 
@@ -242,7 +246,9 @@ class _Held:
         try:
             was_held = self.lease.give_back(_AT_END)
         except (CommandExecutionError, SaltInvocationError) as err:
-            log.error("Could not give back the lease of %s at the end of the run; it ends by itself: %s", self.whose, err)
+            log.error(
+                "Could not give back the lease of %s at the end of the run; it ends by itself: %s", self.whose, err
+            )
             return
         if not was_held:
             log.error("Lost the lease of %s while the run went on: somebody else may have held it, too", self.whose)

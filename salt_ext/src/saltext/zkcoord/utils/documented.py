@@ -61,8 +61,8 @@ _PARAMETERS = {
         """,
     "skew": """
         max_clock_skew
-            Seconds by which the clocks of two ZooKeeper servers may differ, or one may be set. ``None``: the servers' clock
-            is not asked, and a lease is over when it was seen unchanged for its whole duration.
+            Seconds by which the clocks of two ZooKeeper servers may differ, or one may be set. ``None``: the servers'
+            clock is not asked, and a lease is over when it was seen unchanged for its whole duration.
         """,
     "minion": """
         identifier

@@ -15,7 +15,7 @@ from zkcoord.errors import ArgumentError, NoNode
 
 log = logging.getLogger(__name__)
 
-# The part of a lease's duration after which a renewal is late, and that after which the next renewal comes; at most these.
+# The parts of a lease's duration after which a renewal is late, and after which the next renewal comes; at most these.
 _LATE, _MOST_LATE = 0.5, lease.RENEW_DEADLINE
 _PERIOD, _LONGEST_PERIOD = 0.2, lease.RETRY_PERIOD
 
