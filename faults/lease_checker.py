@@ -3,8 +3,8 @@
 | promise | proved from |
 | --- | --- |
 | a lease is taken over only after its record was the same for its duration | the leaders' stamps in the log |
-| no two hold it at once | what each holder said, and when the next one's transaction was |
-| a token is the zxid of the transaction that took the lease | the log, and what each holder said |
+| no two hold it at once | what each holder says, and when the next one's transaction was |
+| a token is the zxid of the transaction that took the lease | the log, and what each holder says |
 | each taking is one change of hands more, and a renewal none | the log |
 """
 
@@ -134,7 +134,7 @@ def check(history: History, statements: Sequence[Statement], epoch: float) -> li
         if key not in history.tenures:
             if key not in latest:
                 violations.append(
-                    Violation("token", it.path, it.token, "no transaction took the lease that was said held")
+                    Violation("token", it.path, it.token, "held, says its holder, and no transaction took it")
                 )
             latest[key] = earliest[key] = 0.0
             continue
@@ -145,16 +145,18 @@ def check(history: History, statements: Sequence[Statement], epoch: float) -> li
         by_path[tenure.path].append(tenure)
     for path, tenures in by_path.items():
         tenures.sort(key=lambda it: it.token)
-        said = 0.0
+        reported_until = 0.0
         for before, after in itertools.pairwise(tenures):
-            said = max(said, latest.get((path, before.token), 0.0))
+            reported_until = max(reported_until, latest.get((path, before.token), 0.0))
             taken = after.taken - epoch
             first = earliest.get((path, after.token))
-            if said > taken + TOLERANCE:
-                what = f"{before.owner} or one before it says that it holds it {said - taken:.3f} s after it was taken"
+            if reported_until > taken + TOLERANCE:
+                late_by = reported_until - taken
+                what = f"{before.owner}, or one before it, says that it holds it {late_by:.3f} s after it was taken"
                 violations.append(Violation("two hold it", path, after.token, what))
-            elif first is not None and said > first:
-                what = f"an earlier holder says that it holds it {said - first:.3f} s after {after.owner} said so"
+            elif first is not None and reported_until > first:
+                late_by = reported_until - first
+                what = f"an earlier holder says that it holds it {late_by:.3f} s after {after.owner} does"
                 violations.append(Violation("two hold it", path, after.token, what))
     return violations
 

@@ -160,7 +160,7 @@ def _prove(
     if not any(step.zxid == last for step in steps):
         raise txnlog.LogError(f"the last stamp, {last:#x}, is in no log")
     history = lease_checker.replay(steps, paths)
-    statements, errors = _said(directory)
+    statements, errors = _statements(directory)
     # The servers and this process have one clock, which nobody has moved.
     epoch = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     violations = lease_checker.check(history, statements, epoch)
@@ -168,15 +168,15 @@ def _prove(
     return Outcome(plan, history, violations, len(statements), errors, hangs, faults, slowest)
 
 
-def _said(directory: Path) -> tuple[list[lease_checker.Statement], Counter[str]]:
+def _statements(directory: Path) -> tuple[list[lease_checker.Statement], Counter[str]]:
     statements, errors = [], Counter()
     for file in sorted(directory.glob("*.jsonl")):
         for line in file.read_bytes().split(b"\n")[:-1]:  # a last one that was cut off by a kill says nothing
-            said = json.loads(line)
-            if isinstance(said, list):
-                statements.append(lease_checker.Statement(*said))
+            fact = json.loads(line)
+            if isinstance(fact, list):
+                statements.append(lease_checker.Statement(*fact))
             else:
-                errors[said["error"]] += 1
+                errors[fact["error"]] += 1
     return statements, errors
 
 

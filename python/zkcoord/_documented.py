@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,13 +58,14 @@ ERRORS = """
 """
 
 
-_SHARED = "\n" + CONNECTION + WAIT + ERRORS + "    "
-if sys.version_info >= (3, 13):  # whose compiler takes the indentation out of docstrings
-    _SHARED = _SHARED.replace("\n    ", "\n")
-
-
 def documented(function: _Function) -> _Function:
-    """Append what all functions share to the docstring of one. The function itself stays the same object."""
+    """Append what all functions share to the docstring of one. The function itself stays the same object.
+
+    The docstring of a method is indented by more than that of a function, and Python 3.13 takes the indent away.
+    """
     if function.__doc__ is not None:  # python -OO
-        function.__doc__ = function.__doc__.rstrip() + _SHARED
+        last = function.__doc__.rpartition("\n")[2]
+        indent = last if last.strip() == "" else ""
+        shared = (CONNECTION + WAIT + ERRORS).replace("\n    ", f"\n{indent}")
+        function.__doc__ = function.__doc__.rstrip() + "\n" + shared + indent
     return function

@@ -28,7 +28,7 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\
 class LockRecord:
     """What the znode of a lease holds, for people to look at; frozen. Who holds it is decided by the znode's versions.
 
-    Times are aware ``datetime``s, or None. They are the holder's wall clock, to the microsecond.
+    Times are aware datetimes, or None. They are the holder's wall clock, to the microsecond.
     """
 
     holder_identity: str = ""

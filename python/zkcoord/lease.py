@@ -421,11 +421,11 @@ class LeaseLocker:
     def _tell(self, kind: str, **about: object) -> None:
         on_event = self._on_event
         if on_event is not None:
-            told = {"path": self._path, "owner": self._owner, **about}
+            facts = {"path": self._path, "owner": self._owner, **about}
             if kind == "waiting":
-                on_event(kind, told)  # what it raises ends the wait
+                on_event(kind, facts)  # what it raises ends the wait
             else:
-                _quietly(lambda: on_event(kind, told))
+                _quietly(lambda: on_event(kind, facts))
 
     def _loss(self, lease: _core.TimedLease, tolerated: float) -> LeaseLost:
         left, end, by = lease.state()

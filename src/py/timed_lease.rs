@@ -134,9 +134,9 @@ fn left(moment: Moment) -> f64 {
 /// Where the news of this process's leases go.
 fn teller() -> Tell {
     let news = Process::existing().map(|process| process.news.clone());
-    Arc::new(move |hold, told| {
+    Arc::new(move |hold, item| {
         if let Some(news) = &news {
-            news.tell(hold, told);
+            news.tell(hold, item);
         }
     })
 }

@@ -17,7 +17,8 @@ from tests.support.calls import together
 from tests.support.salt import bin_dir
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "examples/rolling-restart/README.md", *sorted((ROOT / "docs").glob("*.rst"))]
+EXAMPLES = [ROOT / f"examples/{name}/README.md" for name in ("one-deployer", "rolling-restart")]
+PAGES = [ROOT / "README.md", *EXAMPLES, *sorted((ROOT / "docs").glob("*.rst"))]
 SETTINGS = {
     *("hosts", "scheme", "username", "password", "default_acl", "session_timeout", "connect_timeout", "events"),
     *("idle_timeout", "max_buffer"),
@@ -68,6 +69,7 @@ def salt_directory(tmp_path_factory, ensemble):
         "zookeeper": {
             "hosts": ensemble.hosts,
             "restart": {"hosts": ensemble.hosts},
+            "deploy": {"hosts": ensemble.hosts},
             "operators": {"hosts": ensemble.hosts, "username": "operators", "password": "secret"},
         },
     }
@@ -138,7 +140,10 @@ def test_its_yaml_is_states_that_succeed_or_settings_that_exist(page, pages):
         assert code == 0, (block, output)
 
 
-@pytest.mark.parametrize("module", ["modules.zk_concurrency", "modules.zookeeper", "runners.zk_concurrency"])
+@pytest.mark.parametrize(
+    "module",
+    ["modules.zk_concurrency", "modules.zk_lease", "modules.zookeeper", "runners.zk_concurrency", "runners.zk_lease"],
+)
 def test_every_function_has_an_example_that_fits_its_signature(module):
     loaded = __import__(f"saltext.zkcoord.{module}", fromlist=["*"])
     name = module.split(".")[1]

@@ -173,11 +173,11 @@ class TestRunner:
         monkeypatch.setattr(output, "__opts__", {"color": False, "extension_modules": ""}, raising=False)
         lease.take(path, "web\x1b[2J", hosts, lease_duration=100)
         runner.__opts__["fun"] = "zk_lease.list"
-        shown = runner.list_(root.lower())
+        shown = runner.list(root.lower())
         assert shown["outputter"] == "zk_lease"
         assert shown["data"]["leases"][0]["holder"]["owner"] == "web\x1b[2J"
         runner.__opts__["output"] = "json"
-        assert runner.list_(root.lower())[0]["path"] == path
+        assert runner.list(root.lower())[0]["path"] == path
 
     def test_an_error_is_one_line(self, runner, execution_error):
         from salt.exceptions import NotImplemented as OneLine

@@ -14,9 +14,9 @@ import pytest
 from tests.support.salt import VERSIONS, bin_dir
 
 MODULES = {
-    "module": ("modules.zk_concurrency", "modules.zookeeper"),
-    "state": ("states.zk_concurrency", "states.zookeeper"),
-    "runner": ("runners.zk_concurrency",),
+    "module": ("modules.zk_concurrency", "modules.zk_lease", "modules.zookeeper"),
+    "state": ("states.zk_concurrency", "states.zk_lease", "states.zookeeper"),
+    "runner": ("runners.zk_concurrency", "runners.zk_lease"),
 }
 EVERY = [name for names in MODULES.values() for name in names]
 
@@ -38,6 +38,9 @@ def described(documentation: str) -> list[str]:
 def test_each_parameter_is_documented_once(module):
     for name, function in public(module).items():
         parameters = list(inspect.signature(function).parameters)
+        if name == "zk_lease.run":
+            own = ["args", "fun", "fun_kwargs", "path", *described(public(module)["zk_lease.lock"].__doc__)]
+            parameters = {*own} - {"reason"}
         if name == "zk_concurrency.run":  # it takes the others among its keywords, which Salt 3006 needs
             parameters = [
                 "args",
@@ -55,7 +58,8 @@ def test_what_is_returned_and_what_becomes_of_errors_signals_and_lost_connection
     for name, function in public(module).items():
         told, found, _ = " ".join(function.__doc__.split()).partition(".. code-block::")
         assert found, name
-        if name in ("zookeeper.make_acl", "zookeeper.make_digest_acl"):  # they ask no server
+        asks_nobody = ("zookeeper.make_acl", "zookeeper.make_digest_acl", "zk_lease.describe", "zk_lease.identity")
+        if name in asks_nobody:
             continue
         wanted = ("result: False", "signal") if module.startswith("states") else ("Returns", "Raises", "Cancelled")
         assert [it for it in (*wanted, "When the connection is lost") if it not in told] == [], name
@@ -134,7 +138,7 @@ told = {"module": modules, "state": states, "runner": salt.loader.runner(master)
 from salt.utils.args import argspec_report
 answer = {}
 for kind, loader in told.items():
-    names = [name for name in loader if name.partition(".")[0] in ("zk_concurrency", "zookeeper")]
+    names = [name for name in loader if name.partition(".")[0] in ("zk_concurrency", "zk_lease", "zookeeper")]
     answer[kind] = {name: [loader[name].__doc__, argspec_report(loader, name)[name]] for name in names}
 for ask in ("sys.doc", "sys.runner_doc", "sys.state_doc"):
     answer[ask] = modules[ask]("zk_concurrency")
@@ -165,7 +169,7 @@ class TestRunner:
     @pytest.fixture
     def both(self):
         """Pairs of a function of the execution module and the runner's."""
-        module, runner = public("modules.zk_concurrency"), public("runners.zk_concurrency")
+        module, runner = public("modules.zk_concurrency"), public("runners.zk_concurrency")  # zk_lease's are its own
         return [(module[name], runner[name]) for name in runner if name in module]
 
     def test_the_code_is_the_same_and_all_that_it_uses_is_there(self, both):

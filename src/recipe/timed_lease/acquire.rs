@@ -222,7 +222,7 @@ async fn find_in(
     let record = record.transpose().map_err(Failure::Final)?;
     match (judge::standing(record.as_ref(), claim), &found, &record) {
         (Standing::Taken, Some(known), Some(record)) => {
-            return Ok(Some(Taken::found(claim.clone(), record, known.clone(), progress)));
+            return Ok(Some(Taken::from_record(claim.clone(), record, known.clone(), progress)));
         }
         _ if found.as_ref().map(|(_, stat)| stat.version) != version => return Ok(None),
         _ => {}

@@ -48,7 +48,7 @@ pub struct Taken {
 
 impl Taken {
     /// What is known of a lease that a claim turned out to have.
-    pub(super) fn found(
+    pub(super) fn from_record(
         claim: Arc<Claim>,
         record: &LockRecord,
         known: (Vec<u8>, zk::Stat),
@@ -344,7 +344,7 @@ impl Contest {
 
     fn taken(&mut self, record: &LockRecord, known: (Vec<u8>, zk::Stat), is_new: bool) -> Outcome {
         self.progress.in_flight = None;
-        Outcome::Taken(Taken { is_new, ..Taken::found(self.claim.clone(), record, known, &self.progress) })
+        Outcome::Taken(Taken { is_new, ..Taken::from_record(self.claim.clone(), record, known, &self.progress) })
     }
 }
 

@@ -207,7 +207,7 @@ impl Keeper {
                     if renews {
                         renew_and_watch(&session, hold, is_known).await
                     } else {
-                        look(&session, hold).await
+                        read_and_watch(&session, hold).await
                     }
                 }
             };
@@ -242,7 +242,7 @@ async fn renew_and_watch(session: &Session, hold: &Hold, is_known: bool) -> Atte
 }
 
 /// Looks whether the record is the hold's, and sets the next watch.
-async fn look(session: &Session, hold: &Hold) -> Attempt<(Option<End>, Option<Watch>)> {
+async fn read_and_watch(session: &Session, hold: &Hold) -> Attempt<(Option<End>, Option<Watch>)> {
     let path = &hold.claim().path;
     let found = or_missing(session.get_and_watch_data(path).await);
     let Some((data, stat, watcher)) = found.map_err(|error| session.failure(&error, "read", path))? else {

@@ -17,25 +17,18 @@ Where there is a master its event bus hears of it, in ``zk_lease/MINION/KIND`` w
 ``waited``), ``taken_over`` (``taken_from``, whose lease was over), ``renewed_late``, ``released`` and ``lost``.
 """
 
-import functools
-import logging
-
-from salt.exceptions import CommandExecutionError
 from saltext.zkcoord.utils import config
 from saltext.zkcoord.utils.callee import callee
 from saltext.zkcoord.utils.documented import documented
 
 try:
-    from saltext.zkcoord.utils import runs
     from saltext.zkcoord.utils.client import SECURITY
     from saltext.zkcoord.utils.lease_client import LeaseClient
-    from saltext.zkcoord.utils.terminated import Guard
+    from saltext.zkcoord.utils.lease_runs import under_lease
 except ImportError as err:
     _missing = f"zkcoord, its native core, cannot be imported ({err}); Salt's own Python needs the package"
 else:
     _missing = None
-
-log = logging.getLogger(__name__)
 
 __virtualname__ = "zk_lease"
 
@@ -469,27 +462,7 @@ def run(path, fun, *args, **kwargs):
     own |= {name: kwargs.pop(name) for name in SECURITY if name in kwargs}
     owner, duration, timeout, skew, fun_kwargs = (own.pop(name) for name in _CLAIM)
     function, keywords = callee(__salt__, __opts__, fun, args, fun_kwargs, kwargs)
-    client = _client(**own)
-    guards = []
-    held = client.locker(path, owner, duration, skew, on_lost=lambda: [guard.end_started() for guard in guards])
-    if not held.lock(timeout):
-        who = client.held_by(path)
-        raise CommandExecutionError(f"no lease {path} within {timeout} s, {who}; {fun} was not called")
-    guard = Guard()
-    guards.append(guard)
-    try:
-        # At the end of the process as well: a job that is terminated comes to no other end.
-        runs.at_end(held, functools.partial(held.end, fun))
-        result = function(*args, **keywords)
-    except BaseException:
-        if runs.forget(held) and (loss := held.end(fun)):
-            log.error(loss)
-        raise
-    finally:
-        guard.remove()
-    if runs.forget(held) and (loss := held.end(fun)):
-        raise CommandExecutionError(loss)
-    return result
+    return under_lease(_client(**own), path, owner, duration, timeout, skew, fun, lambda: function(*args, **keywords))
 
 
 def _client(*connection, **security):

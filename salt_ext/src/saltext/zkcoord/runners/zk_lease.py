@@ -21,7 +21,6 @@ else:
     _missing = None
 
 __virtualname__ = "zk_lease"
-__func_alias__ = {"list_": "list"}
 
 
 def __virtual__():
@@ -60,7 +59,7 @@ def status(
 
 
 @documented("timeout", "connection", errors="runner")
-def list_(
+def list(
     path,
     zk_hosts=None,
     timeout=None,
