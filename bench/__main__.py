@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table as Printed
 from zkcoord.testing import Ensemble, EnsembleError
 
-from bench import client_cost, drain, far_servers, fleet, fresh, handover, locks, queries, waiters
+from bench import client_cost, drain, far_servers, fleet, fresh, handover, leases, locks, queries, waiters
 from bench.etcd import etcd_version
 from bench.measure import BenchError, Report, servers, shown
 from bench.render import render
@@ -31,6 +31,7 @@ WORK: dict[str, tuple[Callable[[Ensemble, bool], Report], int]] = {
     "client-cost": (client_cost.run, 150),
     "fresh": (fresh.run, 300),
     "queries": (queries.run, 200),
+    "leases": (leases.run, 300),
     "handover": (handover.run, 200),
     "drain": (drain.run, 300),
     "waiters": (waiters.run, 300),

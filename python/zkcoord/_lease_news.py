@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from functools import partial
 
 from zkcoord import _core
 from zkcoord._call import call
@@ -77,7 +78,7 @@ def _wait(own: _Listeners) -> None:
                 own.is_running = False
                 return
         try:
-            news = call(lambda wait, settings=settings: _core.lease_news(settings, wait), None, None, True)
+            news = call(partial(_core.lease_news, settings), None, None, True)
         except Cancelled:  # all calls were, by `close`, or at the end of the process
             time.sleep(_PAUSE)
             continue

@@ -433,8 +433,11 @@ class LeaseLocker:
         if end == "overdue":
             more = f", which is more than the tolerated {tolerated:g} s" if tolerated else ""
             return LeaseExpired(f"the lease {where} of {who} is overdue by {-left:.3f} s{more}", where)
-        why = {"taken over": f"{by!r} has it", "released": "it was not held when it was to be given back"}.get(end, end)
-        return LeaseLost(f"{who} has lost the lease {where}: {why}", where)
+        if end == "taken over":
+            end = f"{by!r} has it"
+        elif end == "released":
+            end = "it was not held when it was to be given back"
+        return LeaseLost(f"{who} has lost the lease {where}: {end}", where)
 
 
 class _Turn:
