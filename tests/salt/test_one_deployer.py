@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples/one-deployer"
 HOSTS = ("app1", "app2", "app3")
 PROFILE = {"profile": "deploy"}
+LEASE = "/leases/one-deployer/migration"
 SLOW = 60.0
 
 
@@ -45,8 +46,13 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Database:
 def cluster(ensemble, database: Database) -> Iterator[ExampleCluster]:
     """The example on a master and three minions, which know where this site's ensemble and database are."""
     site = {"zookeeper": {"deploy": {"hosts": ensemble.hosts}}}
+    watching = {"zk_lease": [{"leases": [LEASE]}, {"profile": "deploy"}, {"interval": 1}]}
     minions = {
-        host: {**site, "deploy": {"home": str(home), "database": str(database.directory)}}
+        host: {
+            **site,
+            "beacons": watching if host == "app3" else {},
+            "deploy": {"home": str(home), "database": str(database.directory)},
+        }
         for host, home in database.homes.items()
     }
     cluster = ExampleCluster(VERSIONS[0], EXAMPLE, minions, site)
@@ -58,10 +64,8 @@ def cluster(ensemble, database: Database) -> Iterator[ExampleCluster]:
         cluster.stop()
 
 
-def test_one_migrates_and_when_it_is_killed_another_takes_over_and_its_token_is_refused(
-    cluster, database, root, wait_until
-):
-    lease = f"{root.lower()}/migration"
+def test_one_migrates_and_when_it_is_killed_another_takes_over_and_its_token_is_refused(cluster, database, wait_until):
+    lease = LEASE
     pillar = {
         "zookeeper": {"deploy": {"session_timeout": 2}},
         "deploy": {"lease": lease, "duration": "4s", "timeout": 60},
@@ -97,10 +101,18 @@ def test_one_migrates_and_when_it_is_killed_another_takes_over_and_its_token_is_
 
         after = status()
         assert (after["holder"], after["waiters"], after["transitions"]) == (None, [], 2)
-        table = cluster.runner("zk_lease.list", root.lower(), out="nested", **PROFILE).answer()
+        table = cluster.runner("zk_lease.list", LEASE.rpartition("/")[0], out="nested", **PROFILE).answer()
         assert "nobody" in table.stdout or lease in table.stdout
         kinds = [event["tag"].rpartition("/")[2] for event in cluster.events("zk_lease/")]
         assert {"waiting", "acquired", "taken_over", "released"} <= {*kinds}
+
+        def seen() -> list[tuple[object, object]]:
+            fired = [event["data"] for event in cluster.events("salt/beacon/app3/zk_lease/")]
+            return [(event.get("what"), event.get("owner")) for event in fired]
+
+        wait_until(lambda: ("released", None) in seen(), "the beacon has seen that it was given back", SLOW)
+        assert ("taken", "app1") in seen()
+        assert ("changed", second) in seen()
     finally:
         (database.homes["app1"] / "hold").unlink(missing_ok=True)
         cluster.end_commands()

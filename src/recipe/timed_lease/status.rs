@@ -123,7 +123,7 @@ async fn read(session: &Session, path: &str) -> Attempt<Status> {
 
 fn holder(record: &LockRecord, stat: &zk::Stat, now: SystemTime) -> Option<Holder> {
     let renewed = time(stat.mtime);
-    let until = renewed.checked_add(record.duration).unwrap_or(renewed);
+    let until = renewed.checked_add(record.duration).unwrap_or_else(last);
     (!record.is_free()).then(|| Holder {
         owner: record.holder.clone(),
         acquired: record.acquired.clone(),
@@ -184,10 +184,13 @@ fn time(milliseconds: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0))
 }
 
+/// The end of the year 9999. Beyond that there is no text for a time.
+fn last() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(253_402_300_799)
+}
+
 fn text(time: SystemTime) -> String {
-    // Beyond the year 9999 there is no such text.
-    let most = UNIX_EPOCH + Duration::from_secs(253_402_300_799);
-    humantime::format_rfc3339_millis(time.min(most)).to_string()
+    humantime::format_rfc3339_millis(time.min(last())).to_string()
 }
 
 /// Seconds from now to a time, to the millisecond.

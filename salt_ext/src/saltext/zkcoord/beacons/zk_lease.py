@@ -3,7 +3,7 @@ Fire when a timed lease changes hands, or is about to run out
 =============================================================
 
 Looks at leases each ``interval`` seconds, and fires ``salt/beacon/MINION/zk_lease/LEASE``. Configured with the minion,
-where the servers are taken from ``zookeeper`` in its configuration:
+where the servers are taken from ``zookeeper`` in its configuration, grains or pillar:
 
 .. code-block:: yaml
 
@@ -69,7 +69,9 @@ def beacon(config):
     """
     settings = _settings(config) or {}
     known = __context__.setdefault("zk_lease.beacon", {})
-    client = LeaseClient({}, __opts__, configuration.Configuration(__opts__), profile=settings.get("profile"))
+    opts = __opts__
+    sources = configuration.of_minion(opts, opts.get("grains") or {}, opts.get("pillar") or {})
+    client = LeaseClient({}, opts, sources, profile=settings.get("profile"))
     found = []
     for path in settings.get("leases") or []:
         try:
