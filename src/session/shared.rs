@@ -22,6 +22,9 @@ use crate::wait::Cancel;
 /// second reply, again and again until the session has expired (zookeeper-client 0.11.2).
 const MOST_WATCHED: usize = 100 * 1024;
 
+/// By what everything is cancelled at the end of a process, when nobody is left who could be told of it.
+pub(crate) const PROCESS_ENDS: &str = "the end of the process";
+
 /// Sessions of a process that stay open although nobody uses them. A program that goes through many users in a minute
 /// would otherwise run into the servers' limit of connections from one address, which is 60 by default.
 const MOST_IDLE: usize = 4;
@@ -267,9 +270,9 @@ impl Sessions {
     }
 
     /// Ends the renewals, within the limit. Later ones may begin.
-    async fn end_renewals(&self, limit: Duration) {
+    async fn end_renewals(&self, limit: Duration, by: &'static str) {
         let renewing = std::mem::take(&mut *self.renewing.lock().unwrap_or_else(PoisonError::into_inner));
-        renewing.cancel("the end of the sessions");
+        renewing.cancel(by);
         let mut running = self.renewals.subscribe();
         let _ = tokio::time::timeout(limit, running.wait_for(|running| *running == 0)).await;
     }
@@ -278,7 +281,7 @@ impl Sessions {
     /// server that cannot be told within `limit` finds out by that timeout.
     pub async fn close(&self, limit: Duration) {
         let started = Instant::now();
-        self.end_renewals(limit).await;
+        self.end_renewals(limit, "the end of the sessions").await;
         close_all(self.forget_unused(), limit.saturating_sub(started.elapsed())).await;
     }
 
@@ -286,11 +289,11 @@ impl Sessions {
     /// limit, and cancelled then.
     pub async fn finish(&self, limit: Duration) {
         let started = Instant::now();
-        self.end_renewals(limit).await;
+        self.end_renewals(limit, PROCESS_ENDS).await;
         let mut running = self.background.subscribe();
         let left = limit.saturating_sub(started.elapsed());
         let _ = tokio::time::timeout(left, running.wait_for(|running| *running == 0)).await;
-        self.ending.cancel("the end of the process");
+        self.ending.cancel(PROCESS_ENDS);
         self.close(limit.saturating_sub(started.elapsed())).await;
     }
 

@@ -95,6 +95,7 @@ def test_at_the_end_of_the_process_it_is_left_to_run_out(script, path, record):
     process.result()
     assert time.monotonic() - began < 5
     assert record()["holderIdentity"] == "a"
+    assert process.stderr == "", "to end is no loss"
 
 
 def test_at_the_end_of_the_process_it_is_given_back_if_told_to(script, path, record):

@@ -155,11 +155,12 @@ impl Hold {
         Moment::of_nanoseconds(self.0.ends.load(Ordering::Acquire))
     }
 
-    /// How it has ended, as far as it is known. A hold that is over by the clock has ended, also where nobody has noticed.
+    /// How it has ended, as far as it is known. Whoever has seen that it is over by the clock sees so from then on: an
+    /// acknowledgement that comes after that does not bring it back.
     #[must_use]
     pub fn ended(&self) -> Option<End> {
-        let end = self.0.end.borrow().clone();
-        end.or_else(|| (Moment::now() >= self.ends()).then_some(End::Overdue))
+        self.end_if(&End::Overdue, || Moment::now() >= self.ends());
+        self.0.end.borrow().clone()
     }
 
     /// The record as it was last written, or seen: its data and its stat.
@@ -173,20 +174,34 @@ impl Hold {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that a renewal was acknowledged which was sent after this moment.
-    pub(super) fn renewed(&self, sent: Moment) {
-        self.0.ends.fetch_max(sent.after(self.0.claim.duration).nanoseconds(), Ordering::AcqRel);
-        self.0.renewals.fetch_add(1, Ordering::Relaxed);
+    /// Notes that a renewal was acknowledged which was sent after this moment. `false`: the hold was over before that.
+    pub(super) fn renewed(&self, sent: Moment) -> bool {
+        let mut is_in_time = false;
+        self.0.end.send_if_modified(|end| {
+            is_in_time = end.is_none() && Moment::now() < self.ends();
+            if is_in_time {
+                self.0.ends.fetch_max(sent.after(self.0.claim.duration).nanoseconds(), Ordering::AcqRel);
+                self.0.renewals.fetch_add(1, Ordering::Relaxed);
+            }
+            false
+        });
+        is_in_time
     }
 
     /// Notes how the hold has ended, once, and tells it where it is lost.
     pub(super) fn end(&self, how: &End) {
-        let is_first = self.0.end.send_if_modified(|end| {
-            let is_first = end.is_none();
-            end.get_or_insert_with(|| how.clone());
-            is_first
+        self.end_if(how, || true);
+    }
+
+    fn end_if(&self, how: &End, condition: impl FnOnce() -> bool) {
+        let has_ended = self.0.end.send_if_modified(|end| {
+            let ends = end.is_none() && condition();
+            if ends {
+                *end = Some(how.clone());
+            }
+            ends
         });
-        if is_first {
+        if has_ended {
             self.0.stop.cancel();
             if *how != End::Released {
                 (self.0.tell)(&self.0.claim.hold, News::Lost(how.clone()));
@@ -219,5 +234,76 @@ impl Hold {
             Err(Error::Argument { .. }) => Ok(false),
             released => Ok(released?.is_some()),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::acl;
+    use crate::recipe::timed_lease::claim::Rule;
+
+    fn hold(duration: Duration, sent: Moment) -> (Hold, Arc<Mutex<Vec<News>>>) {
+        let claim = Claim {
+            path: "/a".into(),
+            owner: "a".into(),
+            hold: "h".into(),
+            by_name: false,
+            duration,
+            rule: Rule::Observed { max_clock_skew: None },
+            acl: acl::List::default(),
+        };
+        let pace = Pace { renew_deadline: duration, retry_period: duration, release_on_cancel: false };
+        let stat = zk::Stat {
+            czxid: 1,
+            mzxid: 1,
+            pzxid: 1,
+            ctime: 0,
+            mtime: 0,
+            version: 0,
+            cversion: 0,
+            aversion: 0,
+            ephemeral_owner: 0,
+            data_length: 0,
+            num_children: 0,
+        };
+        let (claim, known) = (Arc::new(claim), (Vec::new(), stat));
+        let taken = Taken { claim, token: 1, transitions: 0, sent, from: None, is_new: true, known };
+        let news = Arc::new(Mutex::new(Vec::new()));
+        let heard = news.clone();
+        (Hold::new(taken, pace, Arc::new(move |_, item| heard.lock().unwrap().push(item))), news)
+    }
+
+    #[test]
+    fn an_acknowledgement_in_time_makes_it_longer_and_an_older_one_not_shorter() {
+        let now = Moment::now();
+        let (hold, _) = hold(Duration::from_secs(600), now);
+        assert!(hold.renewed(now.after(Duration::from_secs(5))));
+        assert!(hold.renewed(now));
+        assert_eq!(hold.ends(), now.after(Duration::from_secs(605)));
+        assert_eq!((hold.ended(), hold.renewals()), (None, 2));
+    }
+
+    #[test]
+    fn what_is_over_is_not_brought_back_by_an_acknowledgement_that_comes_late() {
+        let sent = Moment(Moment::now().0.saturating_sub(Duration::from_secs(10)));
+        let (hold, news) = hold(Duration::from_secs(10), sent);
+        assert!(!hold.renewed(Moment::now()));
+        assert_eq!(hold.ended(), Some(End::Overdue));
+        assert!(!hold.renewed(Moment::now().after(Duration::from_secs(60))));
+        assert_eq!(hold.ended(), Some(End::Overdue));
+        assert_eq!(*news.lock().unwrap(), [News::Lost(End::Overdue)], "it is told once");
+    }
+
+    #[test]
+    fn what_was_given_back_is_no_loss() {
+        let (hold, news) = hold(Duration::from_secs(10), Moment::now());
+        hold.abandon();
+        hold.end(&End::Deleted);
+        assert_eq!((hold.ended(), news.lock().unwrap().len()), (Some(End::Released), 0));
+        assert!(!hold.renewed(Moment::now()));
     }
 }

@@ -19,6 +19,7 @@ use crate::children::or_missing;
 use crate::client::{Client, Outage};
 use crate::error::{Error, Result};
 use crate::record::{Decision, Record, Stored};
+use crate::session::shared::PROCESS_ENDS;
 use crate::session::{Attempt, Failure, Session, Unacknowledged};
 use crate::wait::deadline::{Deadline, Timeout};
 use crate::wait::{Budget, Cancel, Cut};
@@ -42,7 +43,7 @@ pub fn keep(client: &Client, taken: Taken, pace: Pace, tell: Tell) -> Hold {
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
-            () = cancel.cancelled() => keeper.at_the_end().await,
+            () = cancel.cancelled() => keeper.at_the_end(&cancel).await,
             () = keeper.renew_until_ended(&cancel) => {}
         }
     });
@@ -107,9 +108,9 @@ async fn write(
     };
     match znode.update_from(session, unacknowledged, found, decide).await {
         Ok((Ok(next), Some(stat))) => {
-            hold.renewed(sent);
+            let is_in_time = hold.renewed(sent);
             *hold.known() = (next.encode(), stat);
-            Ok(None)
+            Ok(if is_in_time { None } else { hold.ended() })
         }
         Ok((Err(end), _)) => Ok(Some(end)),
         Ok((Ok(_), None)) => Err(Failure::Lost),
@@ -221,13 +222,17 @@ impl Keeper {
     }
 
     /// At the end of the process, or of its sessions: gives the lease back where it was told to.
-    async fn at_the_end(&self) {
+    async fn at_the_end(&self, cancel: &Cancel) {
         if self.hold.0.pace.release_on_cancel {
             let connect_timeout = self.client.settings().connect_timeout;
             let budget = Budget::change(Timeout::Once, connect_timeout, Cancel::default());
             let _ = self.hold.release(&self.client, &budget).await;
         }
-        self.hold.end(&End::Unrenewed);
+        if cancel.by() == PROCESS_ENDS {
+            self.hold.0.stop.cancel();
+        } else {
+            self.hold.end(&End::Unrenewed);
+        }
     }
 }
 
