@@ -47,7 +47,7 @@ gssapi: .make/installed-gssapi ## the build with Kerberos, on a realm of its own
 	$(VENV_GSSAPI)/bin/python -m pytest --confcutdir tests/gssapi tests/gssapi $(ARGS)
 
 .PHONY: bench
-bench: .make/installed ## what a lock costs, beside kazoo, Salt's stock module and etcd; takes five minutes
+bench: .make/installed ## what locks and leases cost, beside kazoo, Salt's stock module and etcd; takes seven minutes
 	@tools/prerequisites bench >/dev/null
 	$(VENV)/bin/python -m bench $(ARGS)
 
@@ -56,7 +56,7 @@ fuzz: ## the properties of the pure parts, many more times than in `make test`: 
 	PROPTEST_CASES=$${PROPTEST_CASES:-10000} ZKCOORD_HISTORIES=1000000 cargo test --no-default-features --test pure
 
 .PHONY: faults
-faults: .make/installed ## contenders under faults, beside the stock module, and 20,000 jobs; 15 minutes; ARGS="--seed 7"
+faults: .make/installed ## contenders under faults, beside the stock module, timed leases, and 20,000 jobs; 20 minutes; ARGS="--seed 7"
 	PATH="$(VENV)/bin:$$PATH" $(VENV)/bin/python -m faults $(ARGS)
 
 # By hand, and before a release.

@@ -21,7 +21,17 @@ from zkcoord._documented import documented
 from zkcoord._lease_by_name import LEASE_DURATION, MAX_CLOCK_SKEW, Taken, below, give_back, renew, status, take
 from zkcoord._lease_record import LeaseLock, LockRecord
 from zkcoord.connection import settings_for
-from zkcoord.errors import ArgumentError, Error, LeaseExpired, LeaseLost, OutOfResources
+from zkcoord.errors import (
+    ArgumentError,
+    ConnectionLost,
+    Error,
+    LeaseExpired,
+    LeaseLost,
+    NoAuth,
+    OutOfResources,
+    ServerError,
+    Unreachable,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -186,6 +196,7 @@ class LeaseLocker:
             on_event=on_event,
         )
         made._settings = lock._settings
+        _, made._cancel, made._raise_on_signal = lock._wait
         return made
 
     @property
@@ -256,8 +267,9 @@ class LeaseLocker:
                 return True
             if (lost := self._own()) is not None:
                 # What the servers may still have of it would only be waited for.
-                with suppress(Error):
-                    call(lost.release, _A_MOMENT if timeout is None else min(timeout, _A_MOMENT), self._cancel, True)
+                limit = _A_MOMENT if timeout is None else min(timeout, _A_MOMENT)
+                with suppress(Unreachable, ConnectionLost, NoAuth, ServerError):
+                    call(lost.release, limit, self._cancel, self._raise_on_signal)
                 self._lease = None
             left = timeout if not timeout else max(timeout - (time.monotonic() - began), 0.001)
             return self._acquire(left)
@@ -280,11 +292,14 @@ class LeaseLocker:
             Unreachable, ConnectionLost, Cancelled: Nobody could say whether it is held still. It is renewed no more,
                 and ends by the clock.
         """
+        return self._give_back(timeout, self._raise_on_signal)
+
+    def _give_back(self, timeout: float | None, raise_on_signal: bool) -> bool:
         lease = self._own()
         if lease is None:
             return False
         _lease_news.forget(lease)
-        released = call(lease.release, timeout, self._cancel, self._raise_on_signal)
+        released = call(lease.release, timeout, self._cancel, raise_on_signal)
         if self._lease is lease:
             self._lease = None
         if released:
@@ -351,7 +366,8 @@ class LeaseLocker:
             return
         loss = self._loss(lease, 0.0) if lease.state()[1] is not None else None
         try:
-            released = self.unlock()
+            # What the block has raised is what is raised, so that a signal can only be told to its handler.
+            released = self._give_back(None, self._raise_on_signal and error is None)
         except Error as err:
             if error is None:
                 raise

@@ -189,7 +189,10 @@ impl TimedLease {
 
 impl Drop for TimedLease {
     fn drop(&mut self) {
-        if self.process != id() {
+        if self.process == id() {
+            // Nobody is left who could give it back: it runs out.
+            self.lease.stop();
+        } else {
             // What a forked child has inherited must not be dropped: its locks may be held by threads that are not here.
             std::mem::forget(self.lease.clone());
         }

@@ -199,3 +199,29 @@ def test_a_thread_for_all_and_none_in_the_end(script, root):
     assert process.line() == "['MainThread', 'zkcoord-lease'] 2"
     assert process.line() == "1"
     process.result()
+
+
+def test_a_locker_that_nobody_has_any_more_is_renewed_on_and_a_lease_that_nobody_has_is_not(script, path, lockers):
+    """The first is held by the process; the second by nobody who could give it back."""
+    process = start(
+        script,
+        path,
+        """
+    import gc
+    from zkcoord import _lease_news
+    locker = None
+    gc.collect()
+    time.sleep(3)
+    print("first", flush=True)
+    sys.stdin
+    _lease_news._own().by_hold.clear()
+    gc.collect()
+    print("second", flush=True)
+    time.sleep(60)
+    """,
+    )
+    assert process.line() == "first"
+    assert lockers("b").try_lock() is False
+    assert process.line() == "second"
+    assert lockers("b").lock(QUICK["lease_duration"] + 5)
+    process.signal(signal.SIGKILL)

@@ -360,13 +360,16 @@ fn has_waiters(queue: &[String]) -> bool {
 }
 
 /// Asks for the servers' clock: when the queue node was made, which costs a read; or a new stamp on it, which costs a
-/// write. Where it is gone, its own watch tells.
+/// write. Where it is gone, its own watch tells. Where its ACL forbids to write it, one's own clock has to do.
 async fn ask(session: &Session, node: &str, data: &[u8], is_first: bool) -> Attempt<Stamp> {
     let stamped = if is_first {
         session.check_stat(node).await.map(|stat| stat.map(|stat| stat.ctime))
     } else {
         let unacknowledged = Unacknowledged::new("");
-        or_missing(session.writes(&unacknowledged).set_data(node, data, None).await).map(|stat| stat.map(|it| it.mtime))
+        match session.writes(&unacknowledged).set_data(node, data, None).await {
+            Err(zk::Error::NoAuth) => Ok(None),
+            stamped => or_missing(stamped).map(|stat| stat.map(|stat| stat.mtime)),
+        }
     };
     let action = if is_first { "read" } else { "write" };
     let milliseconds = stamped.map_err(|error| session.failure(&error, action, node))?.unwrap_or(0);

@@ -209,6 +209,11 @@ impl Hold {
         }
     }
 
+    /// Renews it no more, and says nothing: it runs out.
+    pub fn stop(&self) {
+        self.0.stop.cancel();
+    }
+
     /// Renews it no more, for a caller who will not get it.
     pub fn abandon(&self) {
         self.end(&End::Released);
