@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Seconds: leases this short end often.
+# Seconds: leases this short end often. Those that nobody renews are shorter still.
 DURATIONS = (0.4, 0.5, 0.8)
+BY_NAME = (0.1, 0.2, 0.3)
 SAY_EVERY = 0.04
 
 
@@ -36,6 +37,8 @@ class Spec:
     threads: int
     seconds: float
     session_timeout: float
+    by_name: float
+    """How many of the turns take a lease by name, and leave it to its end."""
 
 
 def now() -> float:
@@ -69,12 +72,12 @@ class Holder:
     def _turns(self, number: int) -> None:
         rng = random.Random(f"{self.spec.seed}/{self.spec.name}/{number}")
         while time.monotonic() < self.end:
-            path, duration = rng.choice(self.spec.paths), rng.choice(DURATIONS)
+            path, owner = rng.choice(self.spec.paths), f"{self.spec.name}-{number}"
             try:
-                if rng.random() < 0.5:
-                    self._by_name(rng, path, f"{self.spec.name}-{number}", duration)
+                if rng.random() < self.spec.by_name:
+                    self._by_name(rng, path, owner, rng.choice(BY_NAME))
                 else:
-                    self._renewed(rng, path, f"{self.spec.name}-{number}", duration)
+                    self._renewed(rng, path, owner, rng.choice(DURATIONS))
             except self.errors.Error as error:
                 self._note({"error": type(error).__name__, "message": str(error)[:200]})
                 time.sleep(0.05)

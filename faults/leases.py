@@ -41,8 +41,10 @@ class Plan:
     seed: str
     seconds: float
     processes: int = 6
-    threads: int = 12
-    leases: int = 36
+    threads: int = 16
+    leases: int = 24
+    by_name: float = 0.7
+    """How many of the turns take a lease by name, and leave it to its end."""
     pace: float = 0.5
     """Faults a second."""
     kind: str = "honest"
@@ -122,7 +124,9 @@ def _run(plan: Plan, directory: Path, ensemble: Ensemble, proxies: Proxies) -> O
         left = plan.seconds - (time.monotonic() - began)
         name = f"p{at}.{incarnations[at]}"
         hosts = proxies.hosts if at % 2 else ensemble.hosts
-        spec = Spec(plan.kind, name, plan.seed, hosts, paths, str(directory), plan.threads, left, SESSION_TIMEOUT)
+        spec = Spec(
+            plan.kind, name, plan.seed, hosts, paths, str(directory), plan.threads, left, SESSION_TIMEOUT, plan.by_name
+        )
         processes[at] = _Process(spec, preload)
 
     try:

@@ -71,7 +71,7 @@ def take(
         timeout: Seconds to wait, connecting included. None waits for ever, 0 tries once.
         use_observed_time: As for `LeaseLocker`.
         max_clock_skew: As for `LeaseLocker`.
-        on_position: Called from this thread with the place in the queue, as for `zkcoord.lock`.
+        on_position: Called from this thread with the position in the queue, as for `zkcoord.lock`.
 
     Returns:
         A `Taken`; None when the time ran out.

@@ -315,6 +315,6 @@ def test_a_wait_is_cancelled_and_leaves_nothing(lockers, queued):
     waiting = Waiting(lockers("a", cancel=cancel).lock)
     wait_until(lambda: queued() == ["a"], "it waits")
     cancel.cancel()
-    with pytest.raises(errors.Cancelled, match="this call took no lease, and left no place in the queue"):
+    with pytest.raises(errors.Cancelled, match="this call took no lease, and left no queue node"):
         waiting.result()
     assert queued() == []

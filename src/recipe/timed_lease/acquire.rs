@@ -25,9 +25,9 @@ use crate::wait::{Budget, Cancel, Cut};
 const GRACE: Duration = Duration::from_secs(1);
 
 /// What a caller who gave up has left behind.
-const UNTAKEN: &str = "this call took no lease, and left no place in the queue";
+const UNTAKEN: &str = "this call took no lease, and left no queue node";
 const UNTIDIED: &str =
-    "this call took no lease; its place in the queue goes when there is a connection, or with the session";
+    "this call took no lease; its queue node is deleted when there is a connection, or by the servers with its session";
 const UNRESOLVED: &str =
     "the lease may be held; it is given back as soon as a server answers, and ends by the clock in any case";
 
