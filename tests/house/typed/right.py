@@ -7,7 +7,7 @@ from typing import Any
 
 import zkcoord
 from typing_extensions import assert_type
-from zkcoord import aio, znode
+from zkcoord import aio, lease, znode
 
 
 def calls(config: dict[str, Any]) -> None:
@@ -37,6 +37,21 @@ def calls(config: dict[str, Any]) -> None:
     assert_type(znode.children("/z"), list[str])
     assert_type(znode.exists("/z", default_acl=acl), bool)
     zkcoord.close()
+
+
+def leases(connection: zkcoord.Connection) -> None:
+    lock = lease.LeaseLock("/l", "me", connection=connection, timeout=5)
+    assert_type(lock.get(), tuple[lease.LockRecord, bytes])
+    config = lease.Config(lock=lock, lease_duration=30, use_observed_time=True)
+    with lease.LeaseLocker.from_config(config, on_lost=threading.Event().set) as locker:
+        assert_type(locker, lease.LeaseLocker)
+        assert_type(locker.fencing_token, int | None)
+        assert_type(locker.try_lock(), bool)
+        locker.check(max_tolerable_expired_lease=2)
+    assert_type(lease.take("/l", "me", "a:1", lease_duration=0.5, max_clock_skew=None), lease.Taken | None)
+    assert_type(lease.renew("/l", "me", connection=connection), float | None)
+    holder = lease.status("/l", "a:1")["holder"]
+    assert_type(holder and holder["fencing_token"], int | None)
 
 
 async def waits() -> None:

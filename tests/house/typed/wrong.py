@@ -3,7 +3,7 @@
 import threading
 
 import zkcoord
-from zkcoord import znode
+from zkcoord import lease, znode
 
 zkcoord.lock("/p", timeout="soon")  # arg-type
 zkcoord.lock("/p", identifer="me")  # call-arg
@@ -22,3 +22,7 @@ zkcoord.Connection("a:1").session_timeout = 5  # misc
 zkcoord.hold("/p").token = 5  # misc
 znode.get("/z") + "text"  # operator
 znode.set("/z", 5)  # arg-type
+lease.LeaseLocker("/l", lease_duration="long")  # arg-type
+lease.LeaseLocker("/l").held = True  # misc
+lease.take("/l")  # call-arg
+lease.LockRecord().holder_identity = "me"  # misc
