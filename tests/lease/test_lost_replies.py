@@ -46,6 +46,20 @@ def test_it_is_taken_once(proxies, lockers, free, record, zk, path, what):
 
 
 @pytest.mark.parametrize("what", ["reply", "request"])
+def test_a_waiter_takes_it_once_and_leaves_the_queue_with_that(proxies, lockers, free, record, queued, what):
+    holder, waiter = lockers("h"), lockers("a", proxies.hosts)
+    holder.lock()
+    waiting = Waiting(waiter.lock, 30)
+    wait_until(lambda: queued() == ["a"], "a waits")
+    lose(proxies, what, Op.MULTI)
+    assert holder.unlock()
+    assert waiting.result() is True
+    assert lost(proxies) == {Op.MULTI}
+    assert (record()["holderIdentity"], record()["leaseTransitions"]) == ("a", 2)
+    assert queued() == []
+
+
+@pytest.mark.parametrize("what", ["reply", "request"])
 def test_it_is_made_once(proxies, lockers, record, path, zk, what):
     locker = lockers("a", proxies.hosts)
     lease.status(path, proxies.hosts)

@@ -305,7 +305,11 @@ impl Contest {
         let before = self.progress.in_flight.replace(found.as_ref().map(|(_, stat)| stat.version));
         self.progress.sent.get_or_insert_with(Moment::now);
         self.progress.from = from;
-        match self.write(found, &next).await {
+        let written = match (found, self.contender.node()) {
+            (Some((_, stat)), Some(node)) => self.exchange(node.to_owned(), &stat, &next).await,
+            (found, _) => self.write(found, &next).await,
+        };
+        match written {
             Ok(known) => Ok(self.taken(&next, known, true)),
             Err((failure, is_in_flight)) => {
                 if !is_in_flight {
@@ -339,6 +343,41 @@ impl Contest {
             Ok(((), Some(stat))) => Ok((next.encode(), stat)),
             Ok(((), None)) => Err((Failure::Lost, true)),
             Err(failure) => Err((failure, unacknowledged.is_any())),
+        }
+    }
+
+    /// As [`Contest::write`], and deletes the queue node in the same transaction: a holder that dies right after it leaves
+    /// nothing in the queue that would hold up the next.
+    async fn exchange(
+        &mut self,
+        node: String,
+        found: &zk::Stat,
+        next: &LockRecord,
+    ) -> Result<(Vec<u8>, zk::Stat), (Failure, bool)> {
+        let (path, data, node) = (&self.claim.path, next.encode(), self.contender.path(&node));
+        let refused = |error: &zk::Error, action, path: &str| (self.session.failure(error, action, path), false);
+        let unacknowledged = Unacknowledged::new("");
+        let mut transaction = self.session.writes(&unacknowledged).transaction();
+        let built = transaction.set_data(path, &data, Some(found.version)).and_then(|()| transaction.delete(&node));
+        built.map_err(|error| refused(&error, "write", path))?;
+        match transaction.commit().await {
+            Ok(results) => {
+                self.contender.has_left();
+                match results.into_iter().next() {
+                    Some(zk::MultiWriteResult::SetData { stat }) => Ok((data, stat)),
+                    // It is done. The record tells the rest when it is read again.
+                    _ => Err((Failure::Lost, true)),
+                }
+            }
+            Err(zk::MultiWriteError::OperationFailed { index, source }) => Err(match source {
+                // The record or the queue node is another by now.
+                zk::Error::BadVersion | zk::Error::NoNode => (Failure::Lost, false),
+                error if index == 0 => refused(&error, "write", path),
+                error => refused(&error, "delete", &node),
+            }),
+            Err(zk::MultiWriteError::RequestFailed { source }) => {
+                Err((self.session.failure(&source, "write", path), unacknowledged.is_any()))
+            }
         }
     }
 
