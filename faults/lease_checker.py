@@ -54,6 +54,7 @@ class Tenure:
     waited: float | None
     """Seconds since the last change of a lease that was taken over; None: it was free."""
     duration: float
+    """Of the lease that was taken over, in seconds."""
 
 
 @dataclass
@@ -117,9 +118,8 @@ def _change(history: History, lease: _Lease, path: str, data: bytes, step: Trans
         if lease.transitions >= 0 and transitions != lease.transitions + 1:
             broken("transitions", f"a taking made {transitions} of {lease.transitions}")
         lease.token = step.zxid
-        exact = ours.get("durationNanoseconds", record["leaseDurationSeconds"] * 10**9) / 10**9
-        tenure = Tenure(path, step.zxid, hold, owner, now, since if is_over else None, exact)
-        history.tenures[path, step.zxid] = tenure
+        waited = since if is_over else None
+        history.tenures[path, step.zxid] = Tenure(path, step.zxid, hold, owner, now, waited, lease.duration)
     lease.owner, lease.hold, lease.transitions, lease.changed = owner, hold, transitions, now
     lease.duration = ours.get("durationNanoseconds", record.get("leaseDurationSeconds", 0) * 10**9) / 10**9
 

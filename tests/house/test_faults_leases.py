@@ -41,7 +41,7 @@ def log():
 
 
 def test_what_is_kept_is_found_kept(log):
-    log.write(2.6, "b", "h2", 1)
+    log.write(2.6, "b", "h2", 1, duration=60)
     log.write(3.0, "", transitions=1)
     log.write(3.01, "c", "h3", 2)
     assert log.rules((1, 1.0, 1.01), (1, 2.45, 2.46), (3, 2.61, 2.62), (5, 3.02, 3.03)) == []
