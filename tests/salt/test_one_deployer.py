@@ -116,3 +116,4 @@ def test_one_migrates_and_when_it_is_killed_another_takes_over_and_its_token_is_
     finally:
         (database.homes["app1"] / "hold").unlink(missing_ok=True)
         cluster.end_commands()
+        cluster.kill("app3")  # whose beacon has a session for as long as it looks
