@@ -244,7 +244,6 @@ impl Error {
     }
 
     /// That the operating system gave nothing for what `action` needs.
-    #[cfg(feature = "python")]
     pub(crate) fn resources(action: &'static str, error: &std::io::Error) -> Self {
         let advice = match error.kind() {
             std::io::ErrorKind::WouldBlock | std::io::ErrorKind::OutOfMemory => {

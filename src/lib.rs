@@ -16,6 +16,8 @@
 //! | `children`, `record` | a znode's children, and a znode that is written if it is still what was read |
 //! | [`znode`] | single znodes: create, read, write, delete |
 //! | [`recipe`] | the primitives: queue, semaphore, timed lease and party |
+//! | [`recipe`] | the primitives: queue, semaphore and party |
+//! | [`confd`] | Ganeti's master candidates: questions, and which answer to believe; without ZooKeeper |
 //! | `py` | the Python extension module, behind the feature `python` |
 //!
 //! Imports run one way: a module uses what stands above it in this table, and nothing below.
@@ -23,6 +25,7 @@
 pub mod acl;
 mod children;
 pub mod client;
+pub mod confd;
 pub mod connect;
 pub mod error;
 pub mod path;

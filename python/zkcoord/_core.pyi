@@ -1,15 +1,18 @@
 """The native core. The public functions are in the modules beside it; this is what they are made of."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, final
 
 from zkcoord._types import Acl, AclEntry, LeaseStatus, LeaseSummary, LimitChange, Scalar, Status, ZnodeStat
 
 _Wait: TypeAlias = tuple[float | None, Cancel | None, bool]
 """Timeout, cancel, raise_on_signal."""
+_Meaning: TypeAlias = tuple[str, int, Any, int] | str
+"""A reply's salt, status, answer and serial; or why a datagram is discarded."""
 
 __all__ = [
     "Cancel",
+    "ConfdSocket",
     "Hold",
     "Settings",
     "TimedLease",
@@ -18,6 +21,9 @@ __all__ = [
     "_forked",
     "acquire",
     "close",
+    "confd_needed",
+    "confd_query",
+    "confd_types",
     "digest_acl",
     "is_given",
     "lease_acquire",
@@ -241,3 +247,49 @@ def close() -> None:
 
 def _finish(close: bool, ending: int) -> None: ...
 def _forked() -> None: ...
+
+@final
+class ConfdSocket:
+    """A client of ganeti-confd that stays: send, and receive step by step."""
+
+    def __new__(cls, key: bytes | str, peers: Sequence[str], port: int, retries: int) -> ConfdSocket: ...
+    @property
+    def peers(self) -> list[str]: ...
+    def update_peers(self, peers: Sequence[str]) -> None: ...
+    def send(self, kind: int, query: Any, salt: str, coverage: int) -> None: ...
+    def flush(self) -> None: ...
+    def expire(self) -> list[str]: ...
+    def await_for(self, salt: str, limit: float) -> None: ...
+    def counts(self, salt: str) -> tuple[int, int, bool] | None:
+        """Asked, replied, whether these are enough; None for a query that is not open."""
+    def receive(self, wait: _Wait) -> tuple[str, int, _Meaning] | None:
+        """The sender's address and port, and what its datagram means; None where none came."""
+    def handle(self, datagram: bytes, address: str) -> _Meaning: ...
+
+def confd_needed(peers: int) -> int: ...
+def confd_types() -> list[str]: ...
+def confd_query(
+    key: bytes | str,
+    peers: Sequence[str],
+    port: int,
+    kind: int | str,
+    query: Any,
+    salt: str,
+    coverage: int,
+    replies: int | None,
+    retries: int,
+    secrets: bool,
+    wait: _Wait,
+) -> tuple[
+    int | None,
+    Any,
+    int | None,
+    bool,
+    int,
+    bool,
+    list[tuple[str, int | None, Any, int | None, float | None, str | None]],
+    list[tuple[str, str]],
+    bool,
+]:
+    """Status, answer, serial, whether consistent, replies needed, whether timed out; of each peer its address, status,
+    answer, serial, seconds and trouble; who sent what was discarded, and why; whether the key lacks its newline."""

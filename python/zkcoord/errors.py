@@ -13,8 +13,10 @@ __all__ = [
     "AuthFailed",
     "BadVersion",
     "Cancelled",
+    "ConfdClientError",
     "ConnectionLost",
     "Error",
+    "Inconsistent",
     "InternalError",
     "LeaseExpired",
     "LeaseLost",
@@ -27,6 +29,8 @@ __all__ = [
     "SlotLost",
     "TimedOut",
     "TlsFailed",
+    "TooFewReplies",
+    "UnknownEntry",
     "Unreachable",
 ]
 
@@ -50,6 +54,12 @@ class ArgumentError(Error, ValueError):
     """An argument or a setting was refused. Nothing was sent, nothing was written."""
 
     kind = "argument"
+
+
+class ConfdClientError(ArgumentError):
+    """A Ganeti script has asked its confd client for what it cannot do. Nothing was sent."""
+
+    kind = "confd_client"
 
 
 class LimitMismatch(Error, ValueError):
@@ -131,6 +141,22 @@ class LeaseExpired(LeaseLost):
     """A timed lease is over by the clock: no renewal was acknowledged for its whole duration."""
 
     kind = "lease_expired"
+class TooFewReplies(Error, TimeoutError):
+    """Some of a Ganeti cluster's master candidates have replied in time, but not as many as make an answer."""
+
+    kind = "too_few_replies"
+
+
+class Inconsistent(Error):
+    """A Ganeti cluster's master candidates contradict each other, and none of them is known to be newer."""
+
+    kind = "inconsistent"
+
+
+class UnknownEntry(Error, LookupError):
+    """A Ganeti cluster's configuration has no such node, instance, address or path."""
+
+    kind = "unknown_entry"
 
 
 class Cancelled(Error):

@@ -132,6 +132,23 @@ pub(super) fn timeout(value: Given<'_, '_>) -> Result<Timeout> {
     }
 }
 
+/// A list of texts.
+pub(super) fn texts(argument: &'static str, value: &Bound<'_, PyAny>) -> Result<Vec<String>> {
+    let is_text = value.is_instance_of::<PyString>();
+    let texts = items(value).filter(|_| !is_text).and_then(|items| items.iter().map(text_of).collect());
+    texts.map_or_else(|| refused(argument, "must be a list of texts"), Ok)
+}
+
+/// A whole number, also as text.
+pub(super) fn whole(argument: &'static str, value: &Bound<'_, PyAny>) -> Result<i64> {
+    let number = match text_of(value) {
+        Some(text) => text.trim().parse().ok(),
+        None if value.is_instance_of::<PyBool>() => None,
+        None => value.extract().ok(),
+    };
+    number.map_or_else(|| refused(argument, "must be a whole number"), Ok)
+}
+
 /// A connect string, whole or in pieces.
 pub(super) fn hosts(value: &Bound<'_, PyAny>) -> Result<Vec<String>> {
     let texts = match text_of(value) {

@@ -238,7 +238,7 @@ impl Call {
 /// Undoes what a call has done for a caller who will not get its answer: the error that the caller gets instead.
 pub(super) type Undo = Pin<Box<dyn Future<Output = Error> + Send>>;
 
-fn handle(cancel: &Bound<'_, PyAny>) -> Result<Option<CancellationToken>> {
+pub(super) fn handle(cancel: &Bound<'_, PyAny>) -> Result<Option<CancellationToken>> {
     if cancel.is_none() {
         return Ok(None);
     }

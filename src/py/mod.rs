@@ -4,6 +4,7 @@ mod arguments;
 mod call;
 mod canary;
 mod cancel;
+mod confd;
 mod connection;
 mod driver;
 mod errors;
@@ -26,6 +27,8 @@ use pyo3::prelude::*;
 mod _core {
     #[pymodule_export]
     use super::cancel::Cancel;
+    #[pymodule_export]
+    use super::confd::{confd_needed, confd_query, confd_types, ConfdSocket};
     #[pymodule_export]
     use super::connection::{is_setting_given, profile_name, Settings};
     #[pymodule_export]

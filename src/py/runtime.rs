@@ -56,6 +56,19 @@ pub(super) fn forked() {
     fastrand::seed(high ^ low.rotate_left(32));
 }
 
+/// The id of a process whose threads, but for the main one, wait no more.
+static ENDING_PROCESS: AtomicU32 = AtomicU32::new(0);
+
+/// Whether this process is at its end.
+pub(super) fn is_ending() -> bool {
+    ENDING_PROCESS.load(Ordering::Acquire) == std::process::id()
+}
+
+/// Whether a call is the main thread's. The end of the process is seen to from here on.
+pub(super) fn on_main_thread(py: Python<'_>) -> PyResult<bool> {
+    ENTER.get(py)?.call0()?.extract()
+}
+
 static ENTER: Imported = Imported::new("zkcoord._exit", "enter");
 
 /// Counts the runtimes that had to be abandoned, over all generations.
@@ -178,7 +191,7 @@ impl Process {
             }
             if link.process.is_own() {
                 link.process.driver.start().map_err(|error| Error::resources("start a thread", &error))?;
-                let on_main_thread = ENTER.get(py)?.call0()?.extract()?;
+                let on_main_thread = on_main_thread(py)?;
                 if link.process.is_own() {
                     return Ok((&link.process, on_main_thread));
                 }
@@ -308,6 +321,7 @@ pub(super) fn expect_removal(path: String) {
 #[pyfunction]
 #[pyo3(name = "_finish")]
 pub(super) fn finish(py: Python<'_>, close: bool, ending: u8) {
+    ENDING_PROCESS.store(std::process::id(), Ordering::Release);
     if let Some(process) = Process::existing() {
         process.ending.fetch_max(ending, Ordering::AcqRel);
         py.detach(|| {

@@ -9,12 +9,15 @@ from zkcoord import errors, hold, lock, lock_holders, unlock
 OF_PYTHON = {
     "ArgumentError": ValueError,
     "AuthFailed": PermissionError,
+    "ConfdClientError": ValueError,
     "ConnectionLost": ConnectionError,
     "LimitMismatch": ValueError,
     "NoAuth": PermissionError,
     "OutOfResources": OSError,
     "TimedOut": TimeoutError,
     "TlsFailed": ConnectionError,
+    "TooFewReplies": TimeoutError,
+    "UnknownEntry": LookupError,
     "Unreachable": ConnectionError,
 }
 

@@ -63,6 +63,7 @@ ALLOWED = {
     "children": {"session"},
     "record": {"acl", "children", "error", "path", "session"},
     "znode": {"acl", "client", "error", "path", "session", "wait"},
+    "confd": {"error"},
     "recipe::identifier": set(),
     "recipe::queue": {"acl", "children", "error", "session"},
     "recipe::semaphore": {"acl", "children", "client", "connect", "error", "path", "record", "session", "wait"}
@@ -73,6 +74,7 @@ ALLOWED = {
     "py": {
         "acl",
         "client",
+        "confd",
         "connect",
         "error",
         "path",
@@ -87,6 +89,7 @@ ALLOWED = {
 }
 PURE = ["acl", "path", "recipe::identifier", "recipe::party::names", "secret", "wait::deadline"]
 PURE += [f"connect::{name}" for name in ("choice", "credentials", "disclosure", "hosts", "settings", "source", "tls")]
+PURE += [f"confd::{name}" for name in ("book", "key", "packet", "quorum", "reply", "request", "secrets", "verdict")]
 PURE += [f"recipe::queue::{name}" for name in ("names", "order")]
 PURE += [f"recipe::semaphore::{name}" for name in ("claim", "limit", "names")]
 PURE += [f"recipe::timed_lease::{name}" for name in ("claim", "judge", "lock_record", "names", "steps")]
@@ -203,7 +206,7 @@ def test_only_the_bindings_know_python_and_only_they_are_behind_the_feature():
 
 @pytest.mark.parametrize("module", PURE)
 def test_pure_modules_do_no_io_and_read_no_clock(module):
-    impure = r"\btokio\b|Instant::now|SystemTime|\basync\b|std::(net::Tcp|fs|io|thread)"
+    impure = r"\btokio\b|Instant::now|SystemTime|\basync\b|std::(net::(Tcp|Udp)|fs|io|thread)"
     assert not re.search(impure, code(MODULES[module].read_text()))
 
 

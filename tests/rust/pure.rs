@@ -4,6 +4,7 @@
 
 mod acl;
 mod choice;
+mod confd;
 mod deadline;
 mod disclosure;
 mod hostile;

@@ -7,15 +7,13 @@
         ensemble.leader().kill()
         ensemble.wait_ready()
 
-or, for anything that is not Python, ``python -m zkcoord.testing``, which prints a connect string and runs
-until it is told to stop.
+or, for anything that is not Python, ``python -m zkcoord.testing``, which prints a connect string and runs until it is
+told to stop. `ConfdServers` are those of a Ganeti cluster, for ``zkcoord.confd``: ``python -m zkcoord.testing confd``.
 
-Every server is a Java process of its own, run from the jars of Debian's ``libzookeeper-java`` or from the
-class path in ``ZKCOORD_ZOOKEEPER_CLASSPATH``, which must hold an slf4j binding that logs to standard error.
-The servers die with the process that started them, however that dies. What they wrote is removed when the
-ensemble stops, unless ``ZKCOORD_KEEP`` is ``1``; a process that was killed removes nothing.
-
-This module needs Linux and nothing but the standard library.
+Every server is a Java process of its own, run from the jars of Debian's ``libzookeeper-java`` or from the class path in
+``ZKCOORD_ZOOKEEPER_CLASSPATH``, which must hold an slf4j binding that logs to standard error. The servers die with the
+process that started them, however that dies. What they wrote is removed when the ensemble stops, unless ``ZKCOORD_KEEP``
+is ``1``; a process that was killed removes nothing. This module needs Linux and nothing but the standard library.
 """
 
 from __future__ import annotations
@@ -38,10 +36,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, cast
 
+from zkcoord.testing._confd import ConfdError, ConfdServer, ConfdServers
 from zkcoord.testing._java import EnsembleError, java_command
 from zkcoord.testing._security import SASL_SETTINGS, Kerberos, Tls, write_logins, write_stores
 
-__all__ = ["Ensemble", "EnsembleError", "Kerberos", "Mode", "Server", "Tls"]
+__all__ = [
+    "ConfdError",
+    "ConfdServer",
+    "ConfdServers",
+    "Ensemble",
+    "EnsembleError",
+    "Kerberos",
+    "Mode",
+    "Server",
+    "Tls",
+]
 
 Mode = Literal["leader", "follower", "standalone"]
 

@@ -1,0 +1,167 @@
+"""What has come back from a query, and what of it can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from zkcoord.confd._constants import CONFD_REPL_STATUS_ERROR, CONFD_REPL_STATUS_OK
+from zkcoord.errors import Inconsistent, ServerError, TooFewReplies, UnknownEntry, Unreachable
+
+_LONGEST = 60
+_MOST_NAMED = 7
+# Ganeti's own name for the error, in the text of a reply.
+_NO_ENTRY = "ECodeNoEnt"
+
+
+@dataclass(frozen=True)
+class PeerReply:
+    """What one peer has replied, or that it has not."""
+
+    status: int | None
+    """0: an answer. 1: none, and `answer` is the error. 2: it does not know the request. None: it is silent."""
+    answer: Any
+    """Whatever JSON has."""
+    serial: int | None
+    """How new the answer is, among the replies to this query; 0 where the status is not 0."""
+    latency: float | None
+    """Seconds from the request to the reply."""
+    trouble: str | None
+    """Why the peer could not be sent to."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the peers have replied to one query, and which of it to believe."""
+
+    type: str
+    """The type of the request, such as ``cluster_master``."""
+    query: Any
+    """What was asked for."""
+    answer: Any
+    """The newest answer; where nobody has one, an error: a number, or a text. None where nobody has replied."""
+    status: int | None
+    """The status of that reply: 0 where there is an answer."""
+    serial: int | None
+    """The serial of that reply. It compares replies to one query, and nothing else."""
+    consistent: bool
+    """No two peers contradict each other: with different contents of one serial, or with "no such entry" beside an
+    answer."""
+    asked: int
+    """How many peers were asked."""
+    replied: int
+    """How many have replied."""
+    needed: int
+    """How many replies were waited for."""
+    timed_out: bool
+    """Fewer have replied than were waited for."""
+    by_peer: dict[str, PeerReply]
+    """What each peer has replied that was asked, by its address."""
+    timeout: float
+    """Seconds that were to be waited."""
+    discarded: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """Who sent what was discarded, and why it was: up to 16 of them."""
+    key_is_stripped: bool = field(default=False, repr=False)
+    """The key looks like one of Ganeti's without its newline. No server answers to that."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is an answer."""
+        return self.status == CONFD_REPL_STATUS_OK
+
+    @property
+    def silent(self) -> list[str]:
+        """The peers that were asked and have not replied."""
+        return [peer for peer, reply in self.by_peer.items() if reply.status is None]
+
+    def result(self, *, require_quorum: bool = True, require_consistent: bool = True) -> Any:
+        """Return the answer, if it can be trusted.
+
+        Args:
+            require_quorum: False takes an answer though fewer have replied than were waited for.
+            require_consistent: False takes one though the peers contradict each other: the one that most of them give.
+
+        Raises:
+            Unreachable: No peer has replied.
+            TooFewReplies: Not as many as were waited for.
+            Inconsistent: Peers contradict each other.
+            UnknownEntry: There is no such entry.
+            ServerError: The servers cannot answer, for a reason of their own.
+        """
+        if not self.replied:
+            raise Unreachable(
+                f"no ganeti-confd answered {self.type} within {self.timeout:g} s, asked {_named(self.by_peer)}: "
+                f"{self._advice()}"
+            )
+        if self.timed_out and require_quorum:
+            raise TooFewReplies(
+                f"{self.replied} of {self.asked} peers replied to {self.type} within {self.timeout:g} s, and "
+                f"{self.needed} replies are needed; silent: {_named(self.silent)}{self._troubles()}"
+            )
+        if not self.consistent and require_consistent:
+            raise Inconsistent(
+                f"the master candidates contradict each other about {self.type}: {self._positions()}; ask again, and "
+                "compare their configurations if that does not help"
+            )
+        if self.ok:
+            return self.answer
+        of = "" if self.query is None else f" of {_cut(self.query)}"
+        if self.is_no_such_entry:
+            raise UnknownEntry(f"ganeti-confd knows no such entry: {self.type}{of}")
+        raise ServerError(f"ganeti-confd could not answer {self.type}{of}: {shown(self.answer)}")
+
+    @property
+    def is_no_such_entry(self) -> bool:
+        """Whether the servers say that their configuration has nothing of the kind."""
+        if self.status != CONFD_REPL_STATUS_ERROR:
+            return False
+        return isinstance(self.answer, int) or (isinstance(self.answer, str) and _NO_ENTRY in self.answer)
+
+    def _advice(self) -> str:
+        if self.discarded:
+            return "; ".join(f"a datagram from {peer} was discarded: {reason}" for peer, reason in self.discarded[:3])
+        if troubles := self._troubles():
+            return troubles.removeprefix("; ")
+        if self.key_is_stripped:
+            return "hmac_key has no newline at its end, and the content of hmac.key has one that is part of the key"
+        return (
+            "check that ganeti-confd runs there, that the key is the cluster's, and that the clocks differ by less "
+            "than 300 s: it answers nothing to any other"
+        )
+
+    def _troubles(self) -> str:
+        troubled = {peer: reply.trouble for peer, reply in self.by_peer.items() if reply.trouble}
+        return "".join(f"; {peer} could not be sent to: {trouble}" for peer, trouble in troubled.items())
+
+    def _positions(self) -> str:
+        replies = [(peer, reply) for peer, reply in self.by_peer.items() if reply.status is not None]
+        parts = [
+            f"{peer} has {shown(reply.answer)} (serial {reply.serial})"
+            if reply.status == CONFD_REPL_STATUS_OK
+            else f"{peer} has the error {shown(reply.answer)}"
+            for peer, reply in replies[:_MOST_NAMED]
+        ]
+        return ", ".join(parts) + ", ..." * (len(replies) > _MOST_NAMED)
+
+
+def shown(value: object) -> str:
+    """Return a value for a message: in ASCII, in one line, and no more of a list or a dict than its length.
+
+    What is in those may be secret.
+    """
+    if isinstance(value, (list, tuple)):
+        return f"a list of {len(value)}"
+    if isinstance(value, dict):
+        return f"a dict of {len(value)}"
+    return _cut(value)
+
+
+def _cut(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def _named(peers: Iterable[str]) -> str:
+    names = list(peers)
+    return ", ".join(names[:_MOST_NAMED]) + ", ..." * (len(names) > _MOST_NAMED)
