@@ -12,8 +12,8 @@ told to stop. `ConfdServers` are those of a Ganeti cluster, for ``zkcoord.confd`
 
 Every server is a Java process of its own, run from the jars of Debian's ``libzookeeper-java`` or from the class path in
 ``ZKCOORD_ZOOKEEPER_CLASSPATH``, which must hold an slf4j binding that logs to standard error. The servers die with the
-process that started them, however that dies. What they wrote is removed when the ensemble stops, unless ``ZKCOORD_KEEP``
-is ``1``; a process that was killed removes nothing. This module needs Linux and nothing but the standard library.
+process that started them, however that dies. What they wrote is removed when the ensemble stops, but not where
+``ZKCOORD_KEEP`` is ``1``; a process that was killed removes nothing. It needs Linux and Python's standard library.
 """
 
 from __future__ import annotations

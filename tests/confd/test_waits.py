@@ -1,0 +1,227 @@
+"""How a wait for replies ends: by another thread, by a signal, by a fork, with its process; and gevent and asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import signal
+import textwrap
+import threading
+import time
+
+import pytest
+import zkcoord
+from zkcoord import confd
+from zkcoord.errors import ArgumentError, Cancelled
+
+from tests.support.calls import Waiting
+from tests.support.processes import Script
+
+NODE1 = "node1.example.com"
+ASK = """
+    from zkcoord import confd
+    asking = {"peers": peers, "hmac_key": key.encode(), "port": port}
+"""
+
+
+@pytest.fixture
+def silent(asking, peers):
+    """Whom to ask to get no answer."""
+    return {**asking, "peers": [peers.add().address]}
+
+
+@pytest.fixture
+def process(silent):
+    """Run Python code in a process of its own, which knows of a silent peer."""
+    started = []
+
+    def start(code, **names):
+        key = silent["hmac_key"].decode()
+        known = {"peers": silent["peers"], "key": key, "port": silent["port"], "hosts": "", "root": "", **names}
+        started.append(Script(textwrap.dedent(ASK) + textwrap.dedent(code), known))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.end()
+
+
+def test_another_thread_cancels_a_wait(silent):
+    cancel = zkcoord.Cancel()
+    waiting = Waiting(confd.ping, timeout=60, cancel=cancel, **silent)
+    cancel.cancel()
+    with pytest.raises(Cancelled, match="cancelled by the caller over ganeti-confd, ping"):
+        waiting.result(10)
+    with pytest.raises(Cancelled):
+        confd.ping(timeout=60, cancel=cancel, **silent)
+
+
+def test_threads_ask_at_once(asking):
+    waiting = [Waiting(confd.cluster_master, **asking) for _ in range(20)]
+    assert [each.result() for each in waiting] == [NODE1] * 20
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_wait_that_is_told_to_raise(process, number):
+    running = process("""
+        print("waits", flush=True)
+        try:
+            confd.ping(timeout=60, raise_on_signal=True, **asking)
+        except Exception as error:
+            print(json.dumps([type(error).__name__, str(error)]))
+    """)
+    assert running.line() == "waits"
+    time.sleep(0.2)
+    running.signal(number)
+    kind, text = json.loads(running.result())
+    assert kind == "Cancelled"
+    assert f"cancelled by {number.name} over ganeti-confd, ping" in text
+
+
+def test_otherwise_the_handler_runs_that_was_there_and_ends_the_wait_if_it_raises(process):
+    running = process("""
+        began = time.monotonic()
+        print("waits", flush=True)
+        try:
+            confd.ping(timeout=60, **asking)
+        except KeyboardInterrupt:
+            print(json.dumps(time.monotonic() - began))
+    """)
+    assert running.line() == "waits"
+    time.sleep(0.2)
+    running.signal(signal.SIGINT)
+    assert json.loads(running.result()) < 20
+
+
+def test_a_handler_that_does_not_raise_leaves_the_wait_alone(process):
+    running = process("""
+        seen = []
+        signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))
+        print("waits", flush=True)
+        found = confd.query("ping", timeout=1.5, **asking)
+        print(json.dumps([found.timed_out, len(seen)]))
+    """)
+    assert running.line() == "waits"
+    time.sleep(0.2)
+    running.signal(signal.SIGUSR1)
+    assert json.loads(running.result()) == [True, 1]
+
+
+def test_a_thread_that_waits_does_not_keep_its_process(process):
+    began = time.monotonic()
+    running = process("""
+        import threading
+        def wait():
+            try:
+                confd.ping(timeout=60, **asking)
+            except Exception as error:
+                print(json.dumps(str(error)), flush=True)
+        threading.Thread(target=wait).start()
+        time.sleep(0.3)
+    """)
+    assert "cancelled by the end of the process" in running.result()
+    assert time.monotonic() - began < 20
+
+
+def test_a_child_has_a_socket_of_its_own_and_none_of_its_parents_queries(asking):
+    client = confd.ConfdClient(asking["hmac_key"], asking["peers"], lambda up: None, asking["port"])
+    request = confd.ConfdClientRequest(type=confd.CONFD_REQ_CLUSTER_MASTER)
+    client.SendRequest(request, coverage=-1)
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            inherited = client.WaitForReply(request.rsalt, timeout=1)
+            own = confd.ConfdClientRequest(type=confd.CONFD_REQ_CLUSTER_MASTER)
+            client.SendRequest(own)
+            os.write(write, repr((inherited, client.WaitForReply(own.rsalt)[0], len(client._requests))).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    os.waitpid(child, 0)
+    assert os.read(read, 1000) == b"((True, 0, 0), False, 1)"
+    os.close(read)
+    assert client.WaitForReply(request.rsalt) == (False, 3, 2)
+    for _ in range(3):
+        client.ReceiveReply(1)
+    assert client._core.counts(request.rsalt) == (3, 3, True)
+
+
+def test_a_task_of_asyncio_that_is_cancelled_ends_its_wait(silent, asking):
+    async def main():
+        assert await asyncio.to_thread(confd.cluster_master, **asking) == NODE1
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.to_thread(confd.ping, timeout=60, **silent), 0.3)
+        return began
+
+    began = asyncio.run(main())
+    assert time.monotonic() - began < 20
+
+
+def test_other_greenlets_run_while_one_waits(process):
+    running = process("""
+        import gevent.monkey
+        gevent.monkey.patch_all()
+        import gevent
+        ticks = []
+        def tick():
+            while True:
+                ticks.append(1)
+                gevent.sleep(0.02)
+        ticking = gevent.spawn(tick)
+        waiting = gevent.spawn(confd.query, "ping", timeout=1, **asking)
+        found = waiting.get()
+        client = confd.ConfdClient(asking["hmac_key"], asking["peers"], print, asking["port"])
+        request = confd.ConfdClientRequest(type=0)
+        client.SendRequest(request)
+        answer = gevent.spawn(client.WaitForReply, request.rsalt, 0.5).get()
+        print(json.dumps([found.timed_out, len(ticks) > 20, answer]))
+    """)
+    assert json.loads(running.result()) == [True, True, [True, 1, 0]]
+
+
+def test_the_interpreter_runs_other_threads_meanwhile(silent):
+    ticks, waiting = [], Waiting(confd.query, "ping", timeout=0.5, **silent)
+    while not waiting.done:
+        ticks.append(1)
+        time.sleep(0.01)
+    assert waiting.result().timed_out
+    assert len(ticks) > 10
+
+
+def test_a_callback_in_another_thread_than_the_sender(asking):
+    came = []
+    client = confd.ConfdClient(asking["hmac_key"], asking["peers"], came.append, asking["port"])
+    stop = threading.Event()
+
+    def receive():
+        while not stop.is_set():
+            client.ReceiveReply(0.2)
+
+    receiver = threading.Thread(target=receive)
+    receiver.start()
+    salts = []
+    for _ in range(50):
+        request = confd.ConfdClientRequest(type=confd.CONFD_REQ_PING)
+        client.SendRequest(request, coverage=-1)
+        salts.append(request.rsalt)
+    end = time.monotonic() + 10
+    while len(came) < 150 and time.monotonic() < end:
+        time.sleep(0.01)
+    stop.set()
+    receiver.join()
+    assert sorted(up.salt for up in came) == sorted(salts * 3)
+
+
+def test_thousands_of_queries_leave_no_descriptor_open(asking):
+    confd.ping(**asking)
+    gc.collect()  # what other tests have left
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(500):
+        confd.ping(**asking)
+        with pytest.raises(ArgumentError):
+            confd.ping(coverage=9, **asking)
+    assert len(os.listdir("/proc/self/fd")) == before
