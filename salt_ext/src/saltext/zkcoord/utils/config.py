@@ -1,4 +1,4 @@
-"""The ``zookeeper`` section of Salt's configuration, read as data."""
+"""A section of Salt's configuration, ``zookeeper`` or ``ganeti_confd``, read as data."""
 
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache, reduce
@@ -18,16 +18,17 @@ class Section(dict[str, object]):
 
 class Configuration:
     """
-    What ``config.get`` says of ``zookeeper:NAME`` and ``zookeeper:PROFILE:NAME``.
+    What ``config.get`` says of ``zookeeper:NAME`` and ``zookeeper:PROFILE:NAME``, or of those below another `root`.
 
     ``config.get`` goes through its sources once for each key, and the first source that has the whole key wins. For a
     key that no source has, it parses each part of the key as YAML in every source, since a key may be a number there.
     Most settings are in no source, and those few YAML documents took longer than the rest of a call on this side.
     """
 
-    def __init__(self, opts: Mapping[str, object], *others: object) -> None:
+    def __init__(self, opts: Mapping[str, object], *others: object, root: str = "zookeeper") -> None:
         """Take the sources, in the order in which ``config.get`` asks them."""
         self._opts = opts
+        self._root = root
         self._sources = (opts, *others)
         self._where = "the minion's configuration, grains and pillar" if others else "the master's configuration"
         self._levels: dict[str, list[object]] = {}
@@ -59,7 +60,7 @@ class Configuration:
         """What each source that has it says of the section, or of a profile."""
         path = "" if profile is None else str(profile)
         if path not in self._levels:
-            parts = ["zookeeper", *path.split(":")] if path else ["zookeeper"]
+            parts = [self._root, *path.split(":")] if path else [self._root]
             self._levels[path] = reduce(_below, parts, list(self._sources))
         return self._levels[path]
 
@@ -72,9 +73,11 @@ class Configuration:
         return salt.utils.sdb.sdb_get(value, self._opts) if is_elsewhere else value
 
 
-def of_minion(opts: Mapping[str, object], grains: object, pillar: Mapping[str, object]) -> Configuration:
+def of_minion(
+    opts: Mapping[str, object], grains: object, pillar: Mapping[str, object], root: str = "zookeeper"
+) -> Configuration:
     """Return what a minion is configured with: by its options, grains, pillar, and by its master's options."""
-    return Configuration(opts, grains, pillar, pillar.get("master", {}))
+    return Configuration(opts, grains, pillar, pillar.get("master", {}), root=root)
 
 
 def _merged(level: list[object]) -> dict[str, object]:

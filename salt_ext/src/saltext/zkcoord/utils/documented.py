@@ -64,6 +64,33 @@ _PARAMETERS = {
             Seconds by which the clocks of two ZooKeeper servers may differ, or one may be set. ``None``: the servers'
             clock is not asked, and a lease is over when it was seen unchanged for its whole duration.
         """,
+    "asking": """
+        profile
+            Read the settings from ``ganeti_confd:PROFILE`` in the configuration, instead of from ``ganeti_confd``. One
+            that configures nothing is an error.
+
+        coverage
+            How many candidates are asked: 0 is six of them, or all where there are fewer; -1 is all. Default: the
+            configuration's, then 0.
+
+        replies
+            How many replies to wait for: -1 is all that are asked. Default: all of one or two, all but one of three
+            or four, a majority of more.
+
+        timeout
+            Seconds to wait for them. Default: the configuration's, then 10.
+
+        require_quorum
+            ``False`` takes an answer though fewer have replied.
+
+        require_consistent
+            ``False`` takes an answer though the candidates contradict each other: the one that most of them give.
+        """,
+    "secrets": """
+        secrets
+            ``True`` shows the secrets of DRBD disks, and private parameters of operating systems. What is returned is
+            kept in job caches and logs.
+        """,
     "minion": """
         identifier
             Who holds the slot. Default: the minion's id. (In the execution module it is the host's name.)
@@ -95,6 +122,7 @@ _FAILS = (
     "Whatever goes wrong is ``result: False`` and one line that says what: a wrong argument, or servers that do not "
     "answer or that refuse the access."
 )
+_AGAIN = "A datagram that is lost is sent again."
 _GOES_ON = "When the connection is lost, it goes on as soon as there is one again."
 
 _ERRORS = {
@@ -112,6 +140,20 @@ _ERRORS = {
     "runner": (
         f"Raises ``CommandExecutionError`` for a wrong argument, {_REFUSED}",
         f"{_CANCELLED}, it raises ``CommandExecutionError``. {_GOES_ON}",
+    ),
+    "asking": (
+        "Raises ``SaltInvocationError`` for a wrong argument or setting. Raises ``CommandExecutionError`` when no "
+        "candidate replies within ``timeout``, when too few do, when they contradict each other, when there is no such "
+        "entry, and when the servers cannot answer.",
+        f"{_CANCELLED}, it raises ``CommandExecutionError``. {_AGAIN}",
+    ),
+    "asking state": (
+        "Whatever goes wrong is ``result: False`` and one line that says what: a wrong argument, too few candidates "
+        f"that reply, or such as contradict each other. So is a signal that comes meanwhile. {_AGAIN}",
+    ),
+    "asking runner": (
+        "Raises ``CommandExecutionError`` for a wrong argument or setting.",
+        f"{_CANCELLED}, it raises ``CommandExecutionError``. {_AGAIN}",
     ),
     "state": (f"{_FAILS} A signal that comes while it waits for a server is such a failure. {_GOES_ON}",),
     "waiting state": (

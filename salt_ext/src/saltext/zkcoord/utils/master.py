@@ -33,10 +33,12 @@ class MasterClient(Client):
         return self._opts["id"] if identifier in (None, "") else identifier
 
 
-def shown(opts: Mapping[str, Any], function: str, answer: dict[str, Any]) -> dict[str, Any]:
+def shown(
+    opts: Mapping[str, Any], function: str, answer: dict[str, Any], module: str = "zk_concurrency"
+) -> dict[str, Any]:
     """Tell ``salt-run`` how to show an answer, where nobody said ``--out``. All others get the answer itself."""
-    is_command = opts.get("fun") == f"zk_concurrency.{function}" and not opts.get("async")
+    is_command = opts.get("fun") == f"{module}.{function}" and not opts.get("async")
     if not is_command or opts.get("output"):
         return answer
     # Salt takes `data` for states, whose dicts are below a name: without one, it would have failed.
-    return {"outputter": "zk_concurrency", "data": {answer["path"]: answer}}
+    return {"outputter": module, "data": {answer.get("path", function): answer}}

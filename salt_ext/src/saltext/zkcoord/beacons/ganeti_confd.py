@@ -1,0 +1,97 @@
+"""
+News of a Ganeti cluster
+========================
+
+Fires an event when the cluster has another master, and when this node has another role:
+``salt/beacon/MINION/ganeti_confd/master`` and ``.../role``, each with ``old`` and ``new``.
+
+:depends: zkcoord
+:configuration: Whom to ask is configured as for the execution module ``ganeti_confd``, in the minion's configuration.
+    All keys are optional: a profile, this node's name in the cluster (default: ``ganeti_confd:node``, then the full
+    host name), and the seconds that one look may take.
+
+    .. code-block:: yaml
+
+        beacons:
+          ganeti_confd:
+            - profile: prod
+            - node: node3.example.com
+            - timeout: 2
+            - interval: 60
+
+Only answers that can be trusted count: enough candidates have replied, and none contradicts another. An answer that is
+older than one that was seen before is none. The first look is no news.
+"""
+
+import logging
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+try:
+    from saltext.zkcoord.utils import config
+    from saltext.zkcoord.utils.confd import ROOT, Asker, node_name, role_of
+except ImportError as err:
+    _missing = f"zkcoord, its native core, cannot be imported ({err}); Salt's own Python needs the package"
+else:
+    _missing = None
+
+log = logging.getLogger(__name__)
+
+__virtualname__ = "ganeti_confd"
+
+_KNOWN = {"profile": str, "node": str, "timeout": (int, float), "interval": (int, float)}
+# Seconds. Other beacons wait for this one.
+_TIMEOUT = 2
+_KEY = "ganeti_confd.beacon"
+
+
+def __virtual__():
+    return __virtualname__ if _missing is None else (False, _missing)
+
+
+def validate(config):
+    """
+    Tell whether the beacon's configuration is one.
+    """
+    if not isinstance(config, list) or not all(isinstance(each, dict) for each in config):
+        return False, "The configuration of the beacon ganeti_confd must be a list of dicts."
+    for name, value in _settings(config).items():
+        if name in _KNOWN and not isinstance(value, _KNOWN[name]):
+            return False, f"{name}: is not what the beacon ganeti_confd takes."
+    return True, "Valid beacon configuration"
+
+
+def beacon(config):
+    """
+    Look who is the master, and what this node is.
+    """
+    given = _settings(config)
+    seen = __context__.setdefault(_KEY, {})
+    return [event for kind in ("master", "role") if (event := _news(kind, given, seen)) is not None]
+
+
+def _news(kind, given, seen):
+    """
+    The event of one kind, if there is one.
+    """
+    configuration = config.of_minion(__opts__, __opts__.get("grains", {}), __opts__.get("pillar", {}), ROOT)
+    asker = Asker(configuration, given.get("profile"), timeout=given.get("timeout", _TIMEOUT))
+    try:
+        name = node_name(configuration, given) if kind == "role" else None
+        answer = asker.trusted(*(("node_role_by_name", name) if name else ("cluster_master", None)))
+    except (CommandExecutionError, SaltInvocationError) as err:
+        log.debug("The beacon ganeti_confd learned nothing of the %s: %s", kind, err)
+        return None
+    if not answer.ok:
+        log.debug("The beacon ganeti_confd found no node %s in the cluster", name)
+        return None
+    new = role_of(answer.answer) if name else answer.answer
+    old, serial = seen.get(kind, (None, None))
+    if serial is not None and answer.serial < serial:
+        return None
+    seen[kind] = (new, answer.serial)
+    return None if old in (None, new) else {"tag": kind, "old": old, "new": new, **({"node": name} if name else {})}
+
+
+def _settings(config):
+    return {name: value for each in config for name, value in each.items()}
