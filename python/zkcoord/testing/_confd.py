@@ -163,7 +163,8 @@ class ConfdServer:
             "GANETI_HOSTNAME": f"node{self.number}",
             "LC_ALL": "C.UTF-8",  # in another one a query with é ends its thread
         }
-        server = (server_binary(), "-f", "-d", "--no-user-checks", "-b", self.address, "-p", str(self.port))
+        debug = ("-d",) if self._everybody.debug else ()
+        server = (server_binary(), "-f", *debug, "--no-user-checks", "-b", self.address, "-p", str(self.port))
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 (*_DIE_WITH_PARENT, str(os.getpid()), *server),
@@ -199,12 +200,18 @@ class ConfdServers:
     """
 
     def __init__(
-        self, size: int = 3, *, address: str | None = None, base_dir: str | os.PathLike[str] | None = None
+        self,
+        size: int = 3,
+        *,
+        address: str | None = None,
+        debug: bool = True,
+        base_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         """Describe the servers, without starting anything.
 
         :param size: how many
         :param address: where a single server listens instead, such as ``::1``
+        :param debug: whether they log each request, and why they drop one; not for servers that are measured
         :param base_dir: where their temporary directory is made, instead of the system's default
         :raises ValueError: `size` is less than 1, or there is an address for several
         """
@@ -220,6 +227,8 @@ class ConfdServers:
         """The key of the cluster, with its newline."""
         self.port = 0
         """The port of all of them."""
+        self.debug = debug
+        """Whether the servers log each request."""
         self._address = address
         self._base_dir = base_dir
         self._owner = os.getpid()
