@@ -14,7 +14,7 @@ release = installed("zkcoord")
 # `rust_header` is in docs/_extensions: the headers of the recipes are a part of the manual.
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "rust_header"]
 # Sections of the docstrings of `zkcoord` that are lists of parameters as well.
-napoleon_custom_sections = [("Connection", "params_style"), ("Ending a call", "params_style")]
+napoleon_custom_sections = [(name, "params_style") for name in ("Connection", "Ending a call", "Asking", "Trust")]
 napoleon_numpy_docstring = False
 html_theme = "furo"
 html_title = f"zkcoord {release}"

@@ -89,6 +89,11 @@ def test_a_wait_ends_with_the_last_reply_or_with_its_time(script, servers):
     assert script.client.WaitForReply(script.send(), timeout=0.3) == (True, 3, 1)
     assert 0.29 < time.monotonic() - began < 0.9
     assert script.client.WaitForReply("another") == (True, 0, 0)
+    for wrong in (None, "soon", -1):
+        with pytest.raises(ConfdClientError, match="timeout: "):
+            script.client.WaitForReply(script.send(), timeout=wrong)
+        with pytest.raises(ConfdClientError, match="timeout: "):
+            script.client.ReceiveReply(wrong)
 
 
 def test_a_query_expires_ten_seconds_later_or_after_the_wait(script, servers):

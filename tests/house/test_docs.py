@@ -12,18 +12,21 @@ from pathlib import Path
 
 import pytest
 import yaml
+from zkcoord.testing import ConfdServers
 
 from tests.support.calls import together
 from tests.support.salt import bin_dir
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = [ROOT / f"examples/{name}/README.md" for name in ("one-deployer", "rolling-restart")]
+NAMES = ("zk_concurrency", "zookeeper", "zk_lease", "ganeti_confd")
+EXAMPLES = [ROOT / f"examples/{name}/README.md" for name in ("ganeti-nodes", "one-deployer", "rolling-restart")]
 PAGES = [ROOT / "README.md", *EXAMPLES, *sorted((ROOT / "docs").glob("*.rst"))]
 SETTINGS = {
     *("hosts", "scheme", "username", "password", "default_acl", "session_timeout", "connect_timeout", "events"),
     *("idle_timeout", "max_buffer"),
     *("mechanism", "use_ssl", "ca_certs", "certfile", "keyfile", "keyfile_password", "verify_certs"),
 }
+CONFD_SETTINGS = {"peers", "hmac_key_file", "hmac_key", "port", "coverage", "timeout", "grains", "grains_ttl", "node"}
 # They are in the example's own test, with a master and four minions.
 NEED_A_FLEET = {
     "jobs.active",
@@ -60,8 +63,11 @@ def yaml_blocks(page):
     return [textwrap.dedent(block) for block in fenced + [body for _, body in directives]]
 
 
-def salt_directory(tmp_path_factory, ensemble):
-    """A masterless minion and a master, both of which know the ensemble. Only one command at a time may use it."""
+def salt_directory(tmp_path_factory, ensemble, confd):
+    """A masterless minion and a master, both of which know the ensemble and the servers of a Ganeti cluster.
+
+    Only one command at a time may use it.
+    """
     directory = tmp_path_factory.mktemp("salt")
     common = {
         "root_dir": str(directory / "root"),
@@ -71,7 +77,9 @@ def salt_directory(tmp_path_factory, ensemble):
             "restart": {"hosts": ensemble.hosts},
             "deploy": {"hosts": ensemble.hosts},
             "operators": {"hosts": ensemble.hosts, "username": "operators", "password": "secret"},
+            "nodes": {"hosts": ensemble.hosts},
         },
+        "ganeti_confd": {"peers": confd.peers, "port": confd.port, "hmac_key_file": str(confd.hmac_key_file)},
     }
     (directory / "states").mkdir()
     (directory / "root/var/cache/salt/master/proc").mkdir(parents=True)  # the master makes it when it starts
@@ -108,7 +116,7 @@ def pages(tmp_path_factory, ensemble):
 
     def states_run(page, directory):
         for number, block in enumerate(yaml_blocks(page)):
-            if "zookeeper" in yaml.safe_load(block):
+            if {"zookeeper", "ganeti_confd"} & yaml.safe_load(block).keys():
                 continue
             root = f"/docs-{uuid.uuid4().hex[:8]}"
             name = f"{page.stem}-{number}".replace(".", "-")
@@ -116,10 +124,11 @@ def pages(tmp_path_factory, ensemble):
             yield block, run(directory, "salt-call", ["--retcode-passthrough", "state.apply", name])
 
     def tried(page):
-        directory = salt_directory(tmp_path_factory, ensemble)
+        directory = salt_directory(tmp_path_factory, ensemble, confd)
         return list(commands_run(page, directory)), list(states_run(page, directory))
 
-    return together(tried, PAGES, at_once=2)
+    with ConfdServers(3) as confd:
+        return together(tried, PAGES, at_once=2)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -136,13 +145,17 @@ def test_its_yaml_is_states_that_succeed_or_settings_that_exist(page, pages):
         profiles = [value for key, value in settings.items() if key not in SETTINGS]
         for keys in (set(settings) - {key for key in settings if key not in SETTINGS}, *map(set, profiles)):
             assert keys <= SETTINGS, (page, keys)
+        assert yaml.safe_load(block).get("ganeti_confd", {}).keys() <= CONFD_SETTINGS, page
     for block, (code, output) in pages[page].result()[1]:
         assert code == 0, (block, output)
 
 
 @pytest.mark.parametrize(
     "module",
-    ["modules.zk_concurrency", "modules.zk_lease", "modules.zookeeper", "runners.zk_concurrency", "runners.zk_lease"],
+    [
+        *(f"modules.{name}" for name in NAMES),
+        *(f"runners.{name}" for name in ("zk_concurrency", "zk_lease", "ganeti_confd")),
+    ],
 )
 def test_every_function_has_an_example_that_fits_its_signature(module):
     loaded = __import__(f"saltext.zkcoord.{module}", fromlist=["*"])

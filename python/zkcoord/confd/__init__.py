@@ -65,7 +65,7 @@ from zkcoord.confd._constants import (
 )
 from zkcoord.confd._messages import ConfdClientRequest, ConfdReply, ConfdRequest, ConfdUpcallPayload
 from zkcoord.confd._node import candidates, hmac_key
-from zkcoord.confd._query import query
+from zkcoord.confd._query import Asking, Trusting, query
 from zkcoord.confd._typed import (
     Collector,
     DrbdMinor,
@@ -129,6 +129,7 @@ __all__ = [
     "UPCALL_EXPIRE",
     "UPCALL_REPLY",
     "Answer",
+    "Asking",
     "Collector",
     "ConfdClient",
     "ConfdClientError",
@@ -145,6 +146,7 @@ __all__ = [
     "NodeRole",
     "PeerReply",
     "StoreResultCallback",
+    "Trusting",
     "candidates",
     "cluster_master",
     "config_query",

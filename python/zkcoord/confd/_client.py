@@ -91,10 +91,16 @@ class ConfdClient:
         """
         del async_
         self.ExpireRequests()
-        with _client_errors():
-            # An empty salt is refused in there.
-            self._core.send(request.type, request.query, request.rsalt or "", coverage)
-        self._requests[request.rsalt] = _Pending(request, args)
+        salt = request.rsalt or ""  # which is refused
+        # Before it is sent: another thread may receive the reply at once.
+        is_new = self._requests.setdefault(salt, pending := _Pending(request, args)) is pending
+        try:
+            with _client_errors():
+                self._core.send(request.type, request.query, salt, coverage)
+        except BaseException:
+            if is_new:
+                del self._requests[salt]
+            raise
 
     def FlushSendQueue(self) -> None:
         """Send what the system did not take before. All else was sent at once."""
@@ -140,9 +146,10 @@ class ConfdClient:
         Returns:
             ``(timed_out, asked, replied)``; ``(True, 0, 0)`` for a request that is not open.
         """
-        if self._core.counts(salt) is not None:
-            with _client_errors():
-                self._core.await_for(salt, timeout)
+        if self._core.counts(salt) is None:
+            return True, 0, 0
+        with _client_errors():
+            self._core.await_for(salt, timeout)
         end = time.monotonic() + float(timeout)
         while (counts := self._core.counts(salt)) is not None:
             asked, replied, is_answered = counts
@@ -156,8 +163,8 @@ class ConfdClient:
         """Forget the requests whose time is up, and call back for each."""
         self._forget_the_parents()
         for salt in self._core.expire():
-            pending = self._requests.pop(salt)
-            self._callback(self._payload(salt, UPCALL_EXPIRE, pending))
+            if (pending := self._requests.pop(salt, None)) is not None:
+                self._callback(self._payload(salt, UPCALL_EXPIRE, pending))
 
     @staticmethod
     def _NeededReplies(peer_cnt: int) -> int:
@@ -171,9 +178,11 @@ class ConfdClient:
                     self._logger.debug("discarded a datagram from %s: %s", ip, meaning)
                 return
             salt, status, answer, serial = meaning
+            if (pending := self._requests.get(salt)) is None:  # it has expired in another thread
+                return
             reply = ConfdReply(protocol=CONFD_PROTOCOL_VERSION, status=status, answer=answer, serial=serial)
             about = {"server_reply": reply, "server_ip": ip, "server_port": port}
-            self._callback(self._payload(salt, UPCALL_REPLY, self._requests[salt], **about))
+            self._callback(self._payload(salt, UPCALL_REPLY, pending, **about))
         finally:
             self.ExpireRequests()
 

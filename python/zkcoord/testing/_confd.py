@@ -91,14 +91,13 @@ class ConfdServer:
         self._replace("{", "Failed to load config")
 
     def start(self) -> None:
-        """Start the process if it does not run, and wait until it listens."""
+        """Start the process if it does not run, and wait until it listens and has read its configuration."""
         if self.running:
             return
-        pid_file = self.root / "var/run/ganeti/ganeti-confd.pid"
-        pid_file.unlink(missing_ok=True)
+        seen = self._log_size()
         # The kernel kills the server when the *thread* that started it ends, so that has to be one that stays.
         self._everybody.spawner.submit(self._spawn).result()
-        self._wait_until(pid_file.exists, "listens")
+        self._wait_until(lambda: self._has_logged("Starting up in", seen), "listens")
 
     def stop(self) -> None:
         """Ask the process to end (SIGTERM) and wait until it has; after ten seconds, kill it."""
@@ -141,19 +140,21 @@ class ConfdServer:
 
     def _replace(self, text: str, heard: str) -> None:
         data = self.root / "var/lib/ganeti/config.data"
-        seen = self._log.stat().st_size if self._log.exists() else 0
+        seen = self._log_size()
         # By a rename, as Ganeti itself does: what is written over may be half there when it is read.
         new = data.with_suffix(".new")
         new.write_text(text)
         new.rename(data)
-
-        def has_read() -> bool:
-            with self._log.open("rb") as log:
-                log.seek(seen)
-                return heard.encode() in log.read()
-
         if self.running and not self.paused:
-            self._wait_until(has_read, "reads its configuration", 30.0)
+            self._wait_until(lambda: self._has_logged(heard, seen), "reads its configuration", 30.0)
+
+    def _log_size(self) -> int:
+        return self._log.stat().st_size if self._log.exists() else 0
+
+    def _has_logged(self, text: str, since: int) -> bool:
+        with self._log.open("rb") as log:
+            log.seek(since)
+            return text.encode() in log.read()
 
     def _spawn(self) -> None:
         # Without a host name of its own the server looks that of the machine up, which may not be there.

@@ -7,7 +7,7 @@ from typing import Any
 
 import zkcoord
 from typing_extensions import assert_type
-from zkcoord import aio, lease, znode
+from zkcoord import aio, confd, lease, znode
 
 
 def calls(config: dict[str, Any]) -> None:
@@ -52,6 +52,26 @@ def leases(connection: zkcoord.Connection) -> None:
     assert_type(lease.renew("/l", "me", connection=connection), float | None)
     holder = lease.status("/l", "a:1")["holder"]
     assert_type(holder and holder["fencing_token"], int | None)
+
+
+def asks() -> None:
+    asking: confd.Asking = {"peers": ["192.0.2.1"], "hmac_key": b"key", "timeout": 1}
+    assert_type(confd.cluster_master(**asking), str)
+    assert_type(confd.cluster_master([confd.MasterField.NAME], **asking), list[str])
+    assert_type(confd.node_role_by_name("a", require_quorum=False), confd.NodeRole)
+    assert_type(confd.node_pip_by_instance_ip("192.0.2.9", "br0"), str)
+    assert_type(confd.node_pip_by_instance_ip(["192.0.2.9"], coverage=-1), dict[str, str | None])
+    assert_type(confd.node_instances("a").primary[0], dict[str, Any])
+    assert_type(confd.node_drbd("a")[0].minor, int)
+    assert_type(confd.data_collectors()["drbd"].interval, float)
+    answer = confd.query("config_query", "/cluster/tags", **asking)
+    assert_type(answer.by_peer["192.0.2.1"].latency, float | None)
+    assert_type(answer.consistent, bool)
+    store = confd.StoreResultCallback()
+    client = confd.ConfdClient("key", ["192.0.2.1"], confd.ConfdFilterCallback(store), port=1814)
+    request = confd.ConfdClientRequest(type=confd.CONFD_REQ_PING)
+    client.SendRequest(request, args=(1, 2), coverage=-1)
+    assert_type(client.WaitForReply(request.rsalt, timeout=2), tuple[bool, int, int])
 
 
 async def waits() -> None:

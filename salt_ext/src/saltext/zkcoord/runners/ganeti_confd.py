@@ -38,8 +38,8 @@ __virtualname__ = "ganeti_confd"
 # What the documentation of the execution module says of minions, and what is so here.
 _WORDS = {
     "salt minion": "salt-run",
-    "Raises ``SaltInvocationError`` for a wrong argument or setting. Raises ``CommandExecutionError`` when": (
-        "Raises ``CommandExecutionError`` for a wrong argument or setting, when"
+    "``SaltInvocationError`` for a wrong argument or setting. Raises ``CommandExecutionError`` when": (
+        "``CommandExecutionError`` for a wrong argument or setting, when"
     ),
 }
 _exposed = functools.partial(exposed, module=globals(), words=_WORDS)
