@@ -23,6 +23,7 @@ __all__ = [
     "close",
     "confd_needed",
     "confd_query",
+    "confd_salt",
     "confd_types",
     "digest_acl",
     "is_given",
@@ -267,6 +268,7 @@ class ConfdSocket:
     def handle(self, datagram: bytes, address: str) -> _Meaning: ...
 
 def confd_needed(peers: int) -> int: ...
+def confd_salt() -> str: ...
 def confd_types() -> list[str]: ...
 def confd_query(
     key: bytes | str,

@@ -15,6 +15,8 @@ use crate::error::{Error, Result};
 pub const LIFETIME: Duration = Duration::from_secs(10);
 /// How long after a request it is sent again to those that have not replied. Each pause is twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// However short the waits are, a peer has so long to reply before it is sent to again.
+const LEAST_PAUSE: Duration = Duration::from_millis(20);
 /// Three pauses, 1, 2 and 4 of these, fit into a wait, and leave time for the last reply.
 const PARTS: u32 = 8;
 
@@ -187,7 +189,7 @@ impl Book {
     pub fn await_for(&mut self, salt: &str, limit: Duration, now: Instant) {
         if let Some(exchange) = self.open.get_mut(salt) {
             exchange.expiry = exchange.expiry.checked_add(limit).unwrap_or(exchange.expiry);
-            let pause = exchange.again.pause.min(limit / PARTS);
+            let pause = exchange.again.pause.min(limit / PARTS).max(LEAST_PAUSE);
             let at = now.checked_add(pause).unwrap_or(now);
             exchange.again = Again { at: exchange.again.at.min(at), pause, ..exchange.again };
         }

@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use pythonize::pythonize;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use super::arguments::{flag, refused, text, texts, timeout, whole, Given};
 use super::call::{handle, plain};
@@ -21,6 +22,7 @@ use super::signals::Signals;
 use crate::confd::book::{Heard, Taken};
 use crate::confd::client::{buffer, received, Client, Discarded};
 use crate::confd::key::Key;
+use crate::confd::packet::LONGEST_REQUEST;
 use crate::confd::quorum::needed;
 use crate::confd::reply::Reply;
 use crate::confd::request::{Request, NAMES};
@@ -32,8 +34,8 @@ use crate::wait::deadline::Timeout;
 const TICK: Duration = Duration::from_millis(50);
 /// How often a request may be sent again.
 const MOST_RETRIES: i64 = 3;
-/// Items of a list in a query.
-const MOST_ITEMS: usize = 1000;
+/// Items of a list in a query: more would make it too long.
+const MOST_ITEMS: usize = LONGEST_REQUEST;
 const NOTHING_CHANGED: &str = "nothing was changed, and what had come is dropped";
 
 /// How a caller waits.
@@ -302,14 +304,21 @@ impl ConfdSocket {
 
 impl ConfdSocket {
     fn means(&self, py: Python<'_>, datagram: &[u8], from: IpAddr) -> PyResult<Py<PyAny>> {
-        match self.client()?.1.handle(datagram, from) {
-            Ok(taken) => {
-                let Taken { salt, reply } = taken;
+        // The lock is free again before anything of Python's is made: that may run code which asks this client.
+        let meaning = self.client()?.1.handle(datagram, from);
+        match meaning {
+            Ok(Taken { salt, reply }) => {
                 plain(py, (salt, reply.status.number(), to_python(py, &reply.answer)?, reply.serial))
             }
             Err(reason) => plain(py, reason.to_string()),
         }
     }
+}
+
+/// A text that nobody has had before.
+#[pyfunction]
+pub(super) fn confd_salt() -> String {
+    Uuid::new_v4().to_string()
 }
 
 /// What types of requests are called, by their numbers.

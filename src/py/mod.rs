@@ -28,7 +28,7 @@ mod _core {
     #[pymodule_export]
     use super::cancel::Cancel;
     #[pymodule_export]
-    use super::confd::{confd_needed, confd_query, confd_types, ConfdSocket};
+    use super::confd::{confd_needed, confd_query, confd_salt, confd_types, ConfdSocket};
     #[pymodule_export]
     use super::connection::{is_setting_given, profile_name, Settings};
     #[pymodule_export]

@@ -330,6 +330,21 @@ fn a_short_wait_sends_again_within_it_and_an_answered_query_not_at_all() {
 }
 
 #[test]
+fn many_waits_of_no_time_do_not_send_all_at_once() {
+    let now = Instant::now();
+    let mut polled = book(1, now);
+    let mut at = vec![];
+    for millisecond in 0..300 {
+        let then = now + seconds(f64::from(millisecond) / 1000.0);
+        polled.await_for("a-salt", seconds(0.001), then);
+        if !polled.due(then).is_empty() {
+            at.push(millisecond);
+        }
+    }
+    assert_eq!(at, [20, 40, 60]);
+}
+
+#[test]
 fn secrets_are_left_out_wherever_they_are() {
     let identity = |secret: Value| json!(["a", "b", 1, 2, 3, secret]);
     let disk = |secret| json!({"dev_type": "drbd", "logical_id": identity(secret), "children": []});

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zkcoord.confd._constants import CONFD_REPL_STATUS_ERROR, CONFD_REPL_STATUS_OK
 from zkcoord.errors import Inconsistent, ServerError, TooFewReplies, UnknownEntry, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _LONGEST = 60
 _MOST_NAMED = 7
@@ -15,8 +16,7 @@ _MOST_NAMED = 7
 _NO_ENTRY = "ECodeNoEnt"
 
 
-@dataclass(frozen=True)
-class PeerReply:
+class PeerReply(NamedTuple):
     """What one peer has replied, or that it has not."""
 
     status: int | None
@@ -31,8 +31,7 @@ class PeerReply:
     """Why the peer could not be sent to."""
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What the peers have replied to one query, and which of it to believe."""
 
     type: str
@@ -60,9 +59,9 @@ class Answer:
     """What each peer has replied that was asked, by its address."""
     timeout: float
     """Seconds that were to be waited."""
-    discarded: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    discarded: tuple[tuple[str, str], ...] = ()
     """Who sent what was discarded, and why it was: up to 16 of them."""
-    key_is_stripped: bool = field(default=False, repr=False)
+    key_is_stripped: bool = False
     """The key looks like one of Ganeti's without its newline. No server answers to that."""
 
     @property

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any, ClassVar
 
+from zkcoord import _core
 from zkcoord.confd._constants import CONFD_PROTOCOL_VERSION, CONFD_REQS
 from zkcoord.errors import ConfdClientError
 
@@ -49,7 +49,7 @@ class ConfdClientRequest(ConfdRequest):
             ConfdClientError: There is no such type of request.
         """
         super().__init__(**values)
-        self.rsalt = self.rsalt or str(uuid.uuid4())
+        self.rsalt = self.rsalt or _core.confd_salt()
         self.protocol = self.protocol or CONFD_PROTOCOL_VERSION
         if self.type not in CONFD_REQS:
             raise ConfdClientError("type: is not known; it is one of 0 to 11")

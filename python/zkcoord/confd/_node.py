@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
-from pathlib import Path
 
 from zkcoord.confd._constants import DEFAULT_CONFD_PORT
 from zkcoord.errors import ArgumentError
@@ -32,26 +30,29 @@ def hmac_key(file: str | os.PathLike[str] | None = None) -> bytes:
 
 def port() -> int:
     """Return the port of ganeti-confd in ``/etc/services``, or 1814."""
+    import socket  # noqa: PLC0415 - it takes a while to load, and whoever names a port does not need it
+
     try:
         return socket.getservbyname(_SERVICE, "udp")
     except OSError:
         return DEFAULT_CONFD_PORT
 
 
-def directory() -> Path:
+def directory() -> str:
     """Return where Ganeti keeps its data: below ``GANETI_ROOTDIR``, where that is set, as Ganeti itself has it."""
-    return Path(os.environ.get("GANETI_ROOTDIR", "") + "/var/lib/ganeti")
+    return os.environ.get("GANETI_ROOTDIR", "") + "/var/lib/ganeti"
 
 
 def _read(argument: str, name: str, file: str | os.PathLike[str] | None = None) -> bytes:
-    path = Path(file) if file is not None else directory() / name
+    path = os.fspath(file) if file is not None else f"{directory()}/{name}"
     try:
-        content = path.read_bytes()
+        with open(path, "rb") as opened:
+            content = opened.read()
     except (OSError, ValueError) as err:
         reason = (err.strerror if isinstance(err, OSError) else None) or "no such path"
-        raise ArgumentError(f"{argument}: {str(path)!a} cannot be read: {reason}; {_advice(file)}") from None
+        raise ArgumentError(f"{argument}: {path!a} cannot be read: {reason}; {_advice(file)}") from None
     if not content.strip():
-        raise ArgumentError(f"{argument}: {str(path)!a} is empty")
+        raise ArgumentError(f"{argument}: {path!a} is empty")
     return content
 
 

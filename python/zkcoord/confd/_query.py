@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -74,7 +73,7 @@ def query(
     key = _node.hmac_key() if hmac_key is None else hmac_key
     port = _node.port() if port is None else port
     asked = dict(query) if isinstance(query, Mapping) else query
-    salt = str(uuid.uuid4())
+    salt = _core.confd_salt()
     options = (coverage, replies, retries, secrets)
     found = wait_for(
         lambda wait, _: _core.confd_query(key, peers, port, number, asked, salt, *options, wait),
