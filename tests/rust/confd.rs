@@ -341,7 +341,7 @@ fn many_waits_of_no_time_do_not_send_all_at_once() {
             at.push(millisecond);
         }
     }
-    assert_eq!(at, [20, 40, 60]);
+    assert_eq!(at, [20, 41, 62]);
 }
 
 #[test]
