@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,15 +59,21 @@ ERRORS = """
 """
 
 
+def _indented(text: str) -> str:
+    """Return a text as it is appended to a docstring: Python 3.13 takes the indentation out of those."""
+    text = f"\n{text}    "
+    return text.replace("\n    ", "\n") if sys.version_info >= (3, 13) else text
+
+
 def documented(function: _Function) -> _Function:
     """Append what all functions share to the docstring of one. The function itself stays the same object."""
     if function.__doc__ is not None:  # python -OO
-        function.__doc__ = function.__doc__.rstrip() + "\n" + ASKING + TRUST + ERRORS + "    "
+        function.__doc__ = function.__doc__.rstrip() + _indented(ASKING + TRUST + ERRORS)
     return function
 
 
 def documented_query(function: _Function) -> _Function:
     """As `documented`, for the function that answers with whatever has come."""
     if function.__doc__ is not None:
-        function.__doc__ = function.__doc__.rstrip() + "\n" + ASKING + ASKING_ERRORS + "    "
+        function.__doc__ = function.__doc__.rstrip() + _indented(ASKING + ASKING_ERRORS)
     return function
