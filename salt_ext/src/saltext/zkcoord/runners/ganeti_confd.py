@@ -86,7 +86,7 @@ def peers(profile=None, timeout=None):
     .. code-block:: bash
 
         salt-run ganeti_confd.peers
-        salt-run ganeti_confd.peers profile=prod timeout=3 --out=json
+        salt-run ganeti_confd.peers profile=prod timeout=3
     """
     asker = _asker(profile, None, None, timeout, True, True)
     table = table_of(asker.query("cluster_master", None, coverage=-1, replies=-1))
