@@ -141,6 +141,8 @@ class LeaseExpired(LeaseLost):
     """A timed lease is over by the clock: no renewal was acknowledged for its whole duration."""
 
     kind = "lease_expired"
+
+
 class TooFewReplies(Error, TimeoutError):
     """Some of a Ganeti cluster's master candidates have replied in time, but not as many as make an answer."""
 

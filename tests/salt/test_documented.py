@@ -14,12 +14,9 @@ import pytest
 from tests.support.salt import VERSIONS, bin_dir
 
 MODULES = {
-    "module": ("modules.zk_concurrency", "modules.zk_lease", "modules.zookeeper"),
-    "state": ("states.zk_concurrency", "states.zk_lease", "states.zookeeper"),
-    "runner": ("runners.zk_concurrency", "runners.zk_lease"),
-    "module": ("modules.zk_concurrency", "modules.zookeeper", "modules.ganeti_confd"),
-    "state": ("states.zk_concurrency", "states.zookeeper", "states.ganeti_confd"),
-    "runner": ("runners.zk_concurrency", "runners.ganeti_confd"),
+    "module": ("modules.zk_concurrency", "modules.zk_lease", "modules.zookeeper", "modules.ganeti_confd"),
+    "state": ("states.zk_concurrency", "states.zk_lease", "states.zookeeper", "states.ganeti_confd"),
+    "runner": ("runners.zk_concurrency", "runners.zk_lease", "runners.ganeti_confd"),
 }
 EVERY = [name for names in MODULES.values() for name in names]
 
@@ -143,8 +140,8 @@ told = {"module": modules, "state": states, "runner": salt.loader.runner(master)
 from salt.utils.args import argspec_report
 answer = {}
 for kind, loader in told.items():
-    names = [name for name in loader if name.partition(".")[0] in ("zk_concurrency", "zk_lease", "zookeeper")]
-    names = [name for name in loader if name.partition(".")[0] in ("zk_concurrency", "zookeeper", "ganeti_confd")]
+    ours = ("zk_concurrency", "zk_lease", "zookeeper", "ganeti_confd")
+    names = [name for name in loader if name.partition(".")[0] in ours]
     answer[kind] = {name: [loader[name].__doc__, argspec_report(loader, name)[name]] for name in names}
 for ask in ("sys.doc", "sys.runner_doc", "sys.state_doc"):
     answer[ask] = modules[ask]("zk_concurrency")
