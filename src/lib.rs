@@ -16,7 +16,6 @@
 //! | `children`, `record` | a znode's children, and a znode that is written if it is still what was read |
 //! | [`znode`] | single znodes: create, read, write, delete |
 //! | [`recipe`] | the primitives: queue, semaphore, timed lease and party |
-//! | [`recipe`] | the primitives: queue, semaphore and party |
 //! | [`confd`] | Ganeti's master candidates: questions, and which answer to believe; without ZooKeeper |
 //! | `py` | the Python extension module, behind the feature `python` |
 //!
