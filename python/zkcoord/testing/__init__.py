@@ -23,22 +23,21 @@ import contextlib
 import os
 import re
 import shutil
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, cast
 
 from zkcoord.testing._confd import ConfdError, ConfdServer, ConfdServers
 from zkcoord.testing._java import EnsembleError, java_command
-from zkcoord.testing._security import SASL_SETTINGS, Kerberos, Tls, write_logins, write_stores
+from zkcoord.testing._ports import own_addresses, reserve, reserve_shared
+from zkcoord.testing._security import SASL_SETTINGS, Kerberos, Tls, super_user_flags, write_logins, write_stores
+from zkcoord.testing._server import HOST, Mode, PortTakenError, Server
 
 __all__ = [
     "ConfdError",
@@ -52,179 +51,9 @@ __all__ = [
     "Tls",
 ]
 
-Mode = Literal["leader", "follower", "standalone"]
-
-_HOST = "127.0.0.1"
-# The parent may be gone before the death signal is armed, so the shell looks again before it becomes java.
-_DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"')
-_MAIN_CLASS = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
 _START_ATTEMPTS = 3
-
-
-class _PortTakenError(EnsembleError):
-    """A server died because something else listens on its port."""
-
-
-class Server:
-    """One server of an `Ensemble`: a Java process with a port, a data directory and a log file.
-
-    Its methods may be called from any thread, but not from two at once. None of them waits for the ensemble
-    to recover; that is what `Ensemble.wait_ready` is for.
-    """
-
-    def __init__(
-        self,
-        number: int,
-        port: int,
-        secure_port: int | None,
-        directory: Path,
-        java: tuple[str, ...],
-        spawner: ThreadPoolExecutor,
-    ) -> None:
-        """Describe a server; made by `Ensemble.start` only, which then starts it."""
-        self.number = number
-        """The server's id in the ensemble, counted from 1."""
-        self.port = port
-        """The port for clients, on 127.0.0.1. It stays the same over restarts."""
-        self.secure_port = secure_port
-        """The port for clients that speak TLS, if there is one."""
-        self.directory = directory
-        """Where the server's configuration, data and log are."""
-        self._java = java
-        self._spawner = spawner
-        self._process: subprocess.Popen[bytes] | None = None  # None: not meant to run
-        self._paused = False
-
-    def __repr__(self) -> str:
-        """Show the server's number, address and process."""
-        return f"<Server {self.number} {self.address} pid={self.pid}{' paused' if self.paused else ''}>"
-
-    @property
-    def address(self) -> str:
-        """The address for clients, as ``host:port``."""
-        return f"{_HOST}:{self.port}"
-
-    @property
-    def pid(self) -> int | None:
-        """The id of the running Java process, or None."""
-        return self._process.pid if self._process and self._process.poll() is None else None
-
-    @property
-    def running(self) -> bool:
-        """Whether the process exists; a paused one does."""
-        return self.pid is not None
-
-    @property
-    def paused(self) -> bool:
-        """Whether the process exists and is stopped by `pause`."""
-        return self._paused and self.running
-
-    def start(self) -> None:
-        """Start the process if it does not run, on the port and the data it had. Returns at once."""
-        if not self.running:
-            # The kernel kills the servers when the *thread* that started them ends, so that has to be one
-            # which lives as long as the ensemble, not whichever thread called.
-            self._spawner.submit(self._spawn).result()
-
-    def stop(self) -> None:
-        """Ask the process to end (SIGTERM) and wait until it has; after ten seconds, kill it."""
-        self.resume()
-        self._signal(signal.SIGTERM)
-        if self._process:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(10)
-        self.kill()
-
-    def kill(self) -> None:
-        """Kill the process (SIGKILL), paused or not, and wait until it is gone."""
-        self.resume()
-        self._signal(signal.SIGKILL)
-        if self._process:
-            self._process.wait()
-        self._process = None
-
-    def restart(self) -> None:
-        """`stop` and `start`. Returns as soon as the new process exists."""
-        self.stop()
-        self.start()
-
-    def pause(self) -> None:
-        """Freeze the process (SIGSTOP): from now on its connections stay open and nothing is answered."""
-        self._paused = self._signal(signal.SIGSTOP)
-        if self._paused and self._process:  # the last of its threads stops a little later
-            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-
-    def resume(self) -> None:
-        """Let a paused process go on (SIGCONT)."""
-        self._signal(signal.SIGCONT)
-        self._paused = False
-
-    def four_letter(self, word: str, timeout: float = 5.0) -> str:
-        """Send a four letter word such as ``mntr`` and return the whole answer.
-
-        :param timeout: seconds for everything together
-        :raises OSError: no answer: the server is down, or did not finish in time (`TimeoutError`)
-        """
-        deadline = time.monotonic() + timeout
-        answer = bytearray()
-        with socket.create_connection((_HOST, self.port), timeout) as connection:
-            connection.sendall(word.encode("ascii"))
-            while True:
-                if (left := deadline - time.monotonic()) <= 0:
-                    raise TimeoutError(f"{self.address} did not finish its answer to {word!r} in {timeout} s")
-                connection.settimeout(left)
-                if not (chunk := connection.recv(65536)):
-                    return answer.decode()
-                answer += chunk
-
-    def mode(self, timeout: float = 5.0) -> Mode | None:
-        """Return what the server is to the ensemble, or None if it does not serve, or not in `timeout` s."""
-        if not self.running or self.paused:
-            return None
-        try:
-            answer = self.four_letter("srvr", timeout)
-        except OSError:
-            return None
-        found = re.search(r"^Mode: (leader|follower|standalone)$", answer, re.MULTILINE)
-        return cast(Mode, found[1]) if found else None
-
-    def log_tail(self, lines: int = 40) -> str:
-        """Return the last lines of the server's log, which goes on over restarts."""
-        try:
-            with self._log.open(encoding="utf-8", errors="replace") as log:
-                return "".join(deque(log, lines))
-        except FileNotFoundError:
-            return ""
-
-    @property
-    def _log(self) -> Path:
-        return self.directory / "server.log"
-
-    def _spawn(self) -> None:
-        java = (*self._java, f"-Djava.io.tmpdir={self.directory}")
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                (*_DIE_WITH_PARENT, str(os.getpid()), *java, _MAIN_CLASS, str(self.directory / "zoo.cfg")),
-                cwd=self.directory,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # a Ctrl-C at the terminal is for the tests, not for the servers
-            )
-
-    def _signal(self, number: signal.Signals) -> bool:
-        if not self.running:
-            return False
-        assert self._process is not None
-        self._process.send_signal(number)
-        return True
-
-    def _check_alive(self) -> None:
-        if self._process and (status := self._process.poll()) is not None:
-            taken = "Address already in use" in self.log_tail(200)
-            raise (_PortTakenError if taken else EnsembleError)(
-                f"server {self.number} ended by itself with status {status}; its log:\n{self.log_tail()}"
-            )
+# Servers that an ensemble with addresses of their own may be added to it.
+_MOST_ADDED = 8
 
 
 class Ensemble:
@@ -243,6 +72,11 @@ class Ensemble:
         fast_start: bool = True,
         tls: Tls | None = None,
         sasl: Mapping[str, str] | Kerberos | None = None,
+        observers: int = 0,
+        reconfig: bool = False,
+        super_user: tuple[str, str] | None = None,
+        admin: bool = False,
+        own_hosts: bool = False,
         config: Mapping[str, object] | None = None,
         properties: Mapping[str, object] | None = None,
         base_dir: str | os.PathLike[str] | None = None,
@@ -260,6 +94,14 @@ class Ensemble:
         :param sasl: passwords by name of the users that SASL, DIGEST-MD5, is done with; or who the servers are in
             a Kerberos realm, for GSSAPI. Who does not do it is let in all the same, unless `config` has
             ``enforce.auth.enabled`` and ``enforce.auth.schemes``.
+        :param observers: how many servers more that follow and do not vote; the last ones
+        :param reconfig: whether servers can be added and removed while the ensemble runs (``reconfigEnabled``), by
+            whoever may write ``/zookeeper/config``, such as the `super_user`
+        :param super_user: name and password of one who may do everything, by the digest scheme; with `sasl` also by
+            SASL, if the name is one of those
+        :param admin: whether each server has an AdminServer, over HTTP. On Debian it needs libservlet-api-java.
+        :param own_hosts: whether each server has an address of its own, 127.0.0.2 and so on, and all have the same
+            ports
         :param config: more settings for ``zoo.cfg``, which win over those made here
         :param properties: system properties of the servers' Java, for what ``zoo.cfg`` cannot set, such as
             ``{"jute.maxbuffer": 8388608}``
@@ -268,8 +110,8 @@ class Ensemble:
         """
         if size < 1:
             raise ValueError(f"an ensemble needs at least one server, not {size}")
-        self.size = size
-        """How many servers there are, running or not."""
+        self.size = size + observers
+        """How many servers there are at the start, running or not."""
         self.servers: tuple[Server, ...] = ()
         """The servers, in the order of `hosts`; none before the first `start`."""
         self.directory: Path | None = None
@@ -282,13 +124,18 @@ class Ensemble:
             "syncLimit": 10,
             "maxClientCnxns": 0,
             "quorumListenOnAllIPs": False,
-            "admin.enableServer": False,
+            "admin.enableServer": admin,
             "4lw.commands.whitelist": "*",
             "forceSync": "yes" if fsync else "no",
+            **({"reconfigEnabled": True} if reconfig else {}),
             **(SASL_SETTINGS if sasl else {}),
             **(config or {}),
         }
-        self._properties = dict(properties or {})
+        self._properties = {**(super_user_flags(super_user) if super_user else {}), **(properties or {})}
+        self._observers, self._reconfig, self._admin, self._own_hosts = observers, reconfig, admin, own_hosts
+        self._ports: list[list[int]] = []
+        self._java: tuple[str, ...] = ()
+        self._stores: dict[str, object] = {}
         self._fast_start = fast_start
         self._tls = tls
         self._sasl = sasl
@@ -324,7 +171,7 @@ class Ensemble:
         """
         if self._tls is None:
             raise EnsembleError("the ensemble has no secure ports: it was made without tls")
-        return ",".join(f"{_HOST}:{server.secure_port}" for server in self.servers)
+        return ",".join(f"{server.host}:{server.secure_port}" for server in self.servers)
 
     def start(self, timeout: float = 60.0) -> None:
         """Start every server and wait until they serve; does nothing if the ensemble is started.
@@ -334,7 +181,8 @@ class Ensemble:
         """
         if self._spawner:
             return
-        java = (*java_command(bool(self._tls), self._fast_start), *(f"-D{k}={v}" for k, v in self._properties.items()))
+        java = java_command(bool(self._tls), self._fast_start, self._admin)
+        java = (*java, *(f"-D{name}={value}" for name, value in self._properties.items()))
         for attempt in range(1, _START_ATTEMPTS + 1):
             try:
                 self._start(java)
@@ -342,7 +190,7 @@ class Ensemble:
                 return
             except BaseException as error:
                 self.stop()
-                if not isinstance(error, _PortTakenError) or attempt == _START_ATTEMPTS:
+                if not isinstance(error, PortTakenError) or attempt == _START_ATTEMPTS:
                     raise
 
     def stop(self) -> None:
@@ -376,7 +224,7 @@ class Ensemble:
             for server in self.servers:
                 server._check_alive()
             modes = [server.mode(timeout=1) for server in self._serving()]
-            leaders = len(modes) - modes.count("follower") - modes.count(None)
+            leaders = modes.count("leader") + modes.count("standalone")
             if leaders == 1 and None not in modes:
                 return
             if time.monotonic() > deadline:
@@ -452,49 +300,109 @@ class Ensemble:
         self._spawner = ThreadPoolExecutor(1, "zkcoord-testing")
         atexit.register(self.stop)
         self.directory = Path(tempfile.mkdtemp(prefix="zkcoord-", dir=self._base_dir))
-        self._reserved = _reserve_ports(4 * self.size)
-        ports = [reserved.getsockname()[1] for reserved in self._reserved]
-        client_ports, quorum_ports, election_ports, secure_ports = (ports[i::4] for i in range(4))
-        config = dict(self._config)
-        if self._tls:
-            config = {**write_stores(self.directory, self._tls), **config}
+        self._reserved, self._ports = [], []
+        self._ports = self._reserve(self.size)
+        self._stores = write_stores(self.directory, self._tls) if self._tls else {}
         if self._sasl:
             java = (*java, *write_logins(self.directory, self._sasl))
-        if self.size > 1:
-            for number, peer_ports in enumerate(zip(quorum_ports, election_ports, strict=True), 1):
-                config[f"server.{number}"] = ":".join((_HOST, *map(str, peer_ports)))
-        servers = []
-        for number, (port, secure_port) in enumerate(zip(client_ports, secure_ports, strict=True), 1):
-            directory = self.directory / f"server-{number}"
-            directory.mkdir()
-            (directory / "myid").write_text(f"{number}\n")
-            own = {"dataDir": directory, "clientPort": port, "clientPortAddress": _HOST}
-            if self._tls:
-                own |= {"secureClientPort": secure_port, "secureClientPortAddress": _HOST}
-            (directory / "zoo.cfg").write_text(
-                "".join(f"{key}={_setting(value)}\n" for key, value in {**config, **own}.items())
-            )
-            secure = secure_port if self._tls else None
-            servers.append(Server(number, port, secure, directory, java, self._spawner))
-        self.servers = tuple(servers)
+        self._java = java
+        numbers = range(1, self.size + 1)
+        members = [self._member(number, number > self.size - self._observers) for number in numbers]
+        self.servers = tuple(self._make(number, members if self.size > 1 else []) for number in numbers)
         for server in self.servers:
             server.start()
+
+    def add(self, *, observer: bool = False) -> Server:
+        """Start a server that is not a member yet, and knows all that are: it follows the leader, and does not vote.
+
+        Its line in the configuration, which makes it a member, is `member`'s. Returns at once; see `wait_ready`.
+
+        :raises EnsembleError: the ensemble was made without `reconfig`, or is not started
+        """
+        if not self._reconfig or not self._spawner:
+            raise EnsembleError("a server is added to an ensemble that was made with reconfig=True, and is started")
+        number = max(server.number for server in self.servers) + 1
+        if len(self._ports) < number:
+            self._ports += self._reserve(1)
+        server = self._make(number, [*self._known_members(), self._member(number, observer)])
+        self.servers = (*self.servers, server)
+        server.start()
+        return server
+
+    def replace(self, server: Server) -> None:
+        """Kill a server, and start it anew with the same id and an empty disk. Returns at once; see `wait_ready`."""
+        server.kill()
+        server.wipe()
+        server.start()
+
+    def discard(self, server: Server) -> None:
+        """Kill a server that is no member any more, and remove what it wrote; another one may have its number."""
+        server.kill()
+        shutil.rmtree(server.directory, ignore_errors=True)
+        self.servers = tuple(each for each in self.servers if each is not server)
+
+    def member(self, server: Server, *, observer: bool = False) -> str:
+        """Return the line of a server in the configuration: ``server.4=127.0.0.1:1:2:participant;127.0.0.1:3``."""
+        return self._member(server.number, observer)
+
+    def _known_members(self) -> list[str]:
+        """The lines of the members, as a server that is in the ensemble has written them down."""
+        for server in self.servers:
+            settings = (server.directory / "zoo.cfg").read_text()
+            if found := re.search(r"^dynamicConfigFile=(.+)$", settings, re.MULTILINE):
+                lines = Path(found[1]).read_text().splitlines()
+                return [line for line in lines if line.startswith("server.")]
+        raise EnsembleError(f"no server has written down who the members are; the logs:\n{self.logs(15)}")
+
+    def _reserve(self, count: int) -> list[list[int]]:
+        """Hold the ports of so many servers more: for clients, quorum, election, TLS and the AdminServer."""
+        if not self._own_hosts:
+            reserved = _reserve_ports(5 * count)
+            self._reserved += reserved
+            ports = [each.getsockname()[1] for each in reserved]
+            return [ports[number::count] for number in range(count)]
+        if self._ports:
+            return [self._ports[0]]
+        shared = reserve_shared(5, own_addresses(self.size + _MOST_ADDED))
+        self._reserved += [each for sockets in shared for each in sockets]
+        return [[sockets[0].getsockname()[1] for sockets in shared]] * count
+
+    def _host(self, number: int) -> str:
+        return own_addresses(number)[-1] if self._own_hosts else HOST
+
+    def _member(self, number: int, observer: bool) -> str:
+        host = self._host(number)
+        client, quorum, election, _, _ = self._ports[number - 1]
+        # Without a role and an address for clients it is what a server before 3.5 would read.
+        role = ":observer" if observer else ":participant" if self._reconfig else ""
+        return f"server.{number}={host}:{quorum}:{election}{role}" + (f";{host}:{client}" if self._reconfig else "")
+
+    def _make(self, number: int, members: list[str]) -> Server:
+        """Write the files of a server."""
+        assert self.directory is not None
+        assert self._spawner is not None
+        host, directory = self._host(number), self.directory / f"server-{number}"
+        client, _, _, secure, admin = self._ports[number - 1]
+        directory.mkdir()
+        (directory / "myid").write_text(f"{number}\n")
+        own: dict[str, object] = {"dataDir": directory}
+        if not (self._reconfig and members):
+            own |= {"clientPort": client, "clientPortAddress": host}
+        if any(line.startswith(f"server.{number}=") and ":observer" in line for line in members):
+            own["peerType"] = "observer"
+        if self._tls:
+            own |= {"secureClientPort": secure, "secureClientPortAddress": host}
+        if self._admin:
+            own |= {"admin.serverAddress": host, "admin.serverPort": admin}
+        settings = [f"{key}={_setting(value)}" for key, value in {**self._stores, **self._config, **own}.items()]
+        (directory / "zoo.cfg").write_text("\n".join([*settings, *members, ""]))
+        shown = (secure if self._tls else None), (admin if self._admin else None)
+        return Server(number, client, shown[0], directory, self._java, self._spawner, host, shown[1])
 
 
 def _setting(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _reserve_ports(count: int) -> list[socket.socket]:
-    """Find free ports and hold them with sockets that are bound but do not listen.
-
-    Java, which like these sockets sets SO_REUSEADDR, can listen there all the same, but the kernel offers the
-    ports to nobody who asks for any port, not even while their server is down.
-    """
-    sockets = []
-    for _ in range(count):
-        reserved = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reserved.bind((_HOST, 0))
-        sockets.append(reserved)
-    return sockets
+def _reserve_ports(count: int, host: str = HOST) -> list[socket.socket]:
+    return reserve(count, host)

@@ -6,9 +6,11 @@ import os
 import shutil
 from pathlib import Path
 
-_DEBIAN_PACKAGES = "default-jre-headless libzookeeper-java libslf4j-java util-linux"
+_DEBIAN_PACKAGES = "default-jre-headless libzookeeper-java libslf4j-java libservlet-api-java util-linux"
 _JAR_DIR = Path("/usr/share/java")
 _JARS = ("zookeeper", "zookeeper-jute", "slf4j-api", "slf4j-simple", "metrics-core", "snappy-java")
+# What the AdminServer needs beside what zookeeper.jar names itself.
+_ADMIN_JARS = ("servlet-api",)
 _NETTY_JARS = (
     *(f"netty-{name}" for name in ("buffer", "codec", "common", "handler", "resolver", "transport")),
     *("netty-transport-native-epoll", "netty-transport-native-unix-common"),
@@ -27,9 +29,10 @@ class EnsembleError(RuntimeError):
     """An ensemble cannot be started, or is not in the state that was asked for."""
 
 
-def java_command(with_tls: bool, fast_start: bool) -> tuple[str, ...]:
+def java_command(with_tls: bool, fast_start: bool, with_admin: bool = False) -> tuple[str, ...]:
     """Return the command that runs Java with ZooKeeper's class path, up to what differs between servers."""
-    jars = [_JAR_DIR / f"{name}.jar" for name in (_JARS + _NETTY_JARS if with_tls else _JARS)]
+    names = (*_JARS, *(_NETTY_JARS if with_tls else ()), *(_ADMIN_JARS if with_admin else ()))
+    jars = [_JAR_DIR / f"{name}.jar" for name in names]
     class_path = os.environ.get("ZKCOORD_ZOOKEEPER_CLASSPATH")
     missing = [program for program in ("java", "setpriv") if not shutil.which(program)]
     if not class_path:

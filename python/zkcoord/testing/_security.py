@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from base64 import b64encode
 from collections.abc import Mapping
+from hashlib import sha1
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,6 +46,16 @@ def write_stores(directory: Path, tls: Tls) -> dict[str, object]:
         "ssl.keyStore.location": key_store,
         "ssl.trustStore.location": trust_store,
         "ssl.clientAuth": "need" if tls.client_auth else "none",
+    }
+
+
+def super_user_flags(super_user: tuple[str, str]) -> dict[str, object]:
+    """The system properties that make a user, by name and password, one who may do everything."""
+    name, password = super_user
+    digest = b64encode(sha1(f"{name}:{password}".encode(), usedforsecurity=False).digest()).decode()
+    return {
+        "zookeeper.DigestAuthenticationProvider.superDigest": f"{name}:{digest}",
+        "zookeeper.superUser": name,  # of SASL
     }
 
 
