@@ -159,9 +159,71 @@ pub enum Error {
         /// The server's word for it.
         reason: String,
     },
+    /// A question about an ensemble has no answer now, or a change of it must not be made.
+    #[error("{reason}")]
+    Ensemble {
+        /// Which of them, for programs.
+        refusal: Refusal,
+        /// What was seen, and what to do.
+        reason: String,
+    },
     /// A defect of this library.
     #[error("internal error, please report it: {0}")]
     Internal(String),
+}
+
+/// Why an ensemble is not changed, or not told of.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// Members are catching up, and no other step may begin.
+    Syncing,
+    /// A server that is to join, or to be waited for, does not serve.
+    NotReady,
+    /// There would be no quorum after the step, or there is none before it.
+    NoQuorum,
+    /// The step would break the ensemble.
+    Unsafe,
+    /// Somebody else has changed the ensemble since the step was planned.
+    Conflict,
+    /// Another change is being made.
+    InProgress,
+    /// The servers are told to refuse changes.
+    Disabled,
+    /// The caller may not write `/zookeeper/config`.
+    Forbidden,
+    /// No server leads.
+    NoLeader,
+    /// No server answers.
+    NoServer,
+    /// A server does not answer the question, and has no AdminServer that does.
+    WordRefused,
+    /// A server runs, and does not serve.
+    NotServing,
+    /// A server answers what cannot be the answer.
+    NoAnswer,
+}
+
+impl Refusal {
+    /// Its name, as one of [`Error::kind`].
+    #[must_use]
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Syncing => "members_syncing",
+            Self::NotReady => "member_not_ready",
+            Self::NoQuorum => "no_quorum",
+            Self::Unsafe => "unsafe_step",
+            Self::Conflict => "reconfig_conflict",
+            Self::InProgress => "reconfig_in_progress",
+            Self::Disabled => "reconfig_disabled",
+            Self::Forbidden => "reconfig_forbidden",
+            Self::NoLeader => "no_leader",
+            Self::NoServer => "no_server",
+            Self::WordRefused => "word_refused",
+            Self::NotServing => "not_serving",
+            Self::NoAnswer => "no_answer",
+        }
+    }
 }
 
 /// What is left where descriptors were closed.
@@ -215,6 +277,7 @@ impl Error {
             Self::NodeExists { .. } => "node_exists",
             Self::BadVersion { .. } => "bad_version",
             Self::Server { .. } => "server",
+            Self::Ensemble { refusal, .. } => refusal.kind(),
             Self::Internal(_) => "internal",
         }
     }
@@ -239,6 +302,7 @@ impl Error {
             | Self::Resources { .. }
             | Self::DescriptorsClosed { .. }
             | Self::Forked
+            | Self::Ensemble { .. }
             | Self::Internal(_) => None,
         }
     }
@@ -253,6 +317,10 @@ impl Error {
             _ => "close what is open, or allow more (ulimit -n)",
         };
         Self::Resources { action, reason: format!("{error}: {advice}") }
+    }
+
+    pub(crate) fn ensemble(refusal: Refusal, reason: impl Into<String>) -> Self {
+        Self::Ensemble { refusal, reason: reason.into() }
     }
 
     pub(crate) fn argument(argument: &'static str, reason: impl Into<String>) -> Self {

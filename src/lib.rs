@@ -17,6 +17,8 @@
 //! | [`znode`] | single znodes: create, read, write, delete |
 //! | [`recipe`] | the primitives: queue, semaphore, timed lease and party |
 //! | [`confd`] | Ganeti's master candidates: questions, and which answer to believe; without ZooKeeper |
+//! | [`recipe`] | the primitives: queue, semaphore and party |
+//! | [`ensemble`] | who is in an ensemble, who leads, who lags; and a change that it survives |
 //! | `py` | the Python extension module, behind the feature `python` |
 //!
 //! Imports run one way: a module uses what stands above it in this table, and nothing below.
@@ -26,6 +28,7 @@ mod children;
 pub mod client;
 pub mod confd;
 pub mod connect;
+pub mod ensemble;
 pub mod error;
 pub mod path;
 #[cfg(feature = "python")]

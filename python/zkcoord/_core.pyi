@@ -4,6 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, final
 
 from zkcoord._types import Acl, AclEntry, LeaseStatus, LeaseSummary, LimitChange, Scalar, Status, ZnodeStat
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias, final
+
+from zkcoord._types import Acl, AclEntry, EnsembleStatus, LimitChange, Scalar, Status, ZnodeStat
 
 _Wait: TypeAlias = tuple[float | None, Cancel | None, bool]
 """Timeout, cancel, raise_on_signal."""
@@ -26,6 +30,15 @@ __all__ = [
     "confd_salt",
     "confd_types",
     "digest_acl",
+    "ensemble_ask",
+    "ensemble_config",
+    "ensemble_leader",
+    "ensemble_member",
+    "ensemble_status",
+    "ensemble_step",
+    "ensemble_steps",
+    "ensemble_tree",
+    "ensemble_wait",
     "is_given",
     "lease_acquire",
     "lease_check",
@@ -97,6 +110,8 @@ class Settings:
     def connect_timeout(self) -> float: ...
     @property
     def idle_timeout(self) -> float: ...
+    @property
+    def default_acl(self) -> list[AclEntry]: ...
     @property
     def max_buffer(self) -> int: ...
     def close(self) -> None: ...
@@ -189,6 +204,27 @@ def lock_holders(
     connection: Settings,
     wait: _Wait,
 ) -> list[str]: ...
+def ensemble_ask(
+    word: str, admin_port: int | None, hurried: bool, connection: Settings, wait: _Wait
+) -> list[tuple[str, str, dict[str, str]] | tuple[str, None, Exception]]: ...
+def ensemble_config(connection: Settings, wait: _Wait) -> tuple[list[str], int]: ...
+def ensemble_leader(admin_port: int | None, connection: Settings, wait: _Wait) -> str: ...
+def ensemble_member(line: str) -> tuple[int, str, str | None, str, str]: ...
+def ensemble_status(admin_port: int | None, clocks: bool, connection: Settings, wait: _Wait) -> EnsembleStatus: ...
+def ensemble_step(
+    kind: str,
+    argument: str | int | list[str],
+    version: int | None,
+    only_decide: bool | None,
+    admin_port: int | None,
+    connection: Settings,
+    wait: _Wait,
+) -> tuple[bool, tuple[list[str], int]]: ...
+def ensemble_steps(now: list[str], wanted: list[str], leader: int | None) -> list[tuple[str, str | int]]: ...
+def ensemble_tree(path: str, connection: Settings, wait: _Wait) -> list[str]: ...
+def ensemble_wait(
+    ids: Iterable[int] | None, admin_port: int | None, connection: Settings, wait: _Wait
+) -> tuple[list[str], int]: ...
 def obstacles(path: str, connection: Settings, wait: _Wait) -> tuple[list[str], str | None]: ...
 def party_members(
     path: str, min_nodes: int | None, blocking: bool | None, connection: Settings, wait: _Wait

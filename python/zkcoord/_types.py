@@ -129,3 +129,42 @@ class LeaseSummary(TypedDict):
     holder: LeaseHolder | None
     transitions: int
     waiting: int
+class ServerRow(TypedDict):
+    """A server of an ensemble, as far as it tells."""
+
+    id: int | None
+    address: str | None
+    member: str | None
+    role: str | None
+    mode: str | None
+    in_sync: bool
+    version: str | None
+    zxid: str | None
+    behind: int | None
+    connections: int | None
+    latency: str | None
+    since: str | None
+    configuration: str | None
+    words: dict[str, str]
+    clock: float | None
+    trouble: str | None
+
+
+class EnsembleStatus(TypedDict):
+    """An ensemble at one moment, as its servers describe it."""
+
+    servers: list[ServerRow]
+    leader: int | None
+    config_version: int | None
+    config: list[str]
+    trouble: str | None
+    has_quorum: bool
+    critical: list[int]
+
+
+class EnsembleChange(TypedDict):
+    """What a change of an ensemble has done."""
+
+    changed: bool
+    members: list[str]
+    version: int

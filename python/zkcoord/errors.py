@@ -21,10 +21,21 @@ __all__ = [
     "LeaseExpired",
     "LeaseLost",
     "LimitMismatch",
+    "MemberNotReadyError",
+    "MembersSyncingError",
+    "NoAnswer",
     "NoAuth",
     "NoNode",
+    "NoQuorum",
+    "NoUnitFoundError",
     "NodeExists",
+    "NotServing",
     "OutOfResources",
+    "QuorumLeaderNotFoundError",
+    "ReconfigConflict",
+    "ReconfigDisabled",
+    "ReconfigForbidden",
+    "ReconfigInProgress",
     "ServerError",
     "SlotLost",
     "TimedOut",
@@ -32,6 +43,8 @@ __all__ = [
     "TooFewReplies",
     "UnknownEntry",
     "Unreachable",
+    "UnsafeStep",
+    "WordRefused",
 ]
 
 
@@ -181,6 +194,84 @@ class ServerError(Error):
     """The ensemble refused a request for a reason of its own, such as a quota."""
 
     kind = "server"
+
+
+class MembersSyncingError(Error):
+    """Members of the ensemble are catching up with their leader. No other step may begin; try again a little later."""
+
+    kind = "members_syncing"
+
+
+class MemberNotReadyError(Error):
+    """A server that is to join does not serve. Nothing was changed."""
+
+    kind = "member_not_ready"
+
+
+class QuorumLeaderNotFoundError(Error):
+    """No server leads: there is an election, or no quorum, or a server that stands alone."""
+
+    kind = "no_leader"
+
+
+class NoUnitFoundError(Error):
+    """No server answers."""
+
+    kind = "no_server"
+
+
+class NoQuorum(Error):
+    """Members that are up and in sync would be no quorum after a step, or are none now. Nothing was changed."""
+
+    kind = "no_quorum"
+
+
+class UnsafeStep(Error):
+    """A step would break the ensemble: an id or an address taken twice, or no participant left. Nothing was changed."""
+
+    kind = "unsafe_step"
+
+
+class ReconfigConflict(Error):
+    """Somebody else has changed the ensemble since the step was planned. Nothing was changed."""
+
+    kind = "reconfig_conflict"
+
+
+class ReconfigInProgress(Error):
+    """Another change of the ensemble is being made. Nothing was changed."""
+
+    kind = "reconfig_in_progress"
+
+
+class ReconfigDisabled(Error):
+    """The servers are told to refuse changes of the ensemble: ``reconfigEnabled`` is false."""
+
+    kind = "reconfig_disabled"
+
+
+class ReconfigForbidden(Error, PermissionError):
+    """The caller may not write ``/zookeeper/config``. Nothing was changed."""
+
+    kind = "reconfig_forbidden"
+
+
+class WordRefused(Error):
+    """A server does not answer a four-letter word, and has no AdminServer that does."""
+
+    kind = "word_refused"
+
+
+class NotServing(Error):
+    """A server runs, and does not serve: it has no leader, or catches up."""
+
+    kind = "not_serving"
+
+
+class NoAnswer(Error):
+    """A server, or ``/zookeeper/config``, says what cannot be the answer."""
+
+    kind = "no_answer"
 
 
 class InternalError(Error):

@@ -15,6 +15,7 @@
 //! | `wire` | a connection that notices when its server falls silent |
 //! | `resolver` | the addresses of a name |
 //! | `probe` | whether a server serves, asked on a connection of its own |
+//! | `stream` | a connection to one server for questions that are no requests |
 //! | `seen` | what was seen of a server that cannot be used, in words (pure) |
 //! | `findings` | why none of the servers can be used, which the protocol client does not say |
 //! | `kerberos` | the tickets for the servers, or why there are none; behind the feature `gssapi` |
@@ -36,5 +37,6 @@ pub(crate) mod resolver;
 pub(crate) mod seen;
 pub mod settings;
 pub mod source;
+pub(crate) mod stream;
 pub mod tls;
 pub(crate) mod wire;

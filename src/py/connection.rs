@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use zookeeper_client as zk;
 
 use super::arguments::{acls, count, flag, hosts, is_given, refused, scalar, seconds, text};
 use super::runtime;
+use crate::acl;
 use crate::connect::credentials::UserSource;
 use crate::connect::settings;
 use crate::connect::source::Source;
@@ -108,6 +110,13 @@ impl Settings {
     #[getter]
     fn idle_timeout(&self) -> f64 {
         self.0.identity.idle_timeout.as_secs_f64()
+    }
+
+    /// What created znodes permit, as permissions, scheme and id; empty for everything to everybody.
+    #[getter]
+    fn default_acl(&self) -> Vec<(i32, (String, String))> {
+        let entry = |acl: &zk::Acl| (acl::bits(acl.permission()), (acl.scheme().to_owned(), acl.id().to_owned()));
+        self.0.acl.iter().map(entry).collect()
     }
 
     /// Bytes.

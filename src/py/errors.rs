@@ -3,7 +3,7 @@
 use pyo3::import_exception;
 use pyo3::prelude::*;
 
-use crate::error::Error;
+use crate::error::{Error, Refusal};
 
 import_exception!(zkcoord.errors, ArgumentError);
 import_exception!(zkcoord.errors, AuthFailed);
@@ -15,6 +15,19 @@ import_exception!(zkcoord.errors, LimitMismatch);
 import_exception!(zkcoord.errors, NoAuth);
 import_exception!(zkcoord.errors, NoNode);
 import_exception!(zkcoord.errors, NodeExists);
+import_exception!(zkcoord.errors, MemberNotReadyError);
+import_exception!(zkcoord.errors, MembersSyncingError);
+import_exception!(zkcoord.errors, NoAnswer);
+import_exception!(zkcoord.errors, NoQuorum);
+import_exception!(zkcoord.errors, NoUnitFoundError);
+import_exception!(zkcoord.errors, NotServing);
+import_exception!(zkcoord.errors, QuorumLeaderNotFoundError);
+import_exception!(zkcoord.errors, ReconfigConflict);
+import_exception!(zkcoord.errors, ReconfigDisabled);
+import_exception!(zkcoord.errors, ReconfigForbidden);
+import_exception!(zkcoord.errors, ReconfigInProgress);
+import_exception!(zkcoord.errors, UnsafeStep);
+import_exception!(zkcoord.errors, WordRefused);
 import_exception!(zkcoord.errors, OutOfResources);
 import_exception!(zkcoord.errors, ServerError);
 import_exception!(zkcoord.errors, TlsFailed);
@@ -37,8 +50,27 @@ impl From<Error> for PyErr {
             Error::NodeExists { .. } => NodeExists::new_err(arguments),
             Error::BadVersion { .. } => BadVersion::new_err(arguments),
             Error::Server { .. } => ServerError::new_err(arguments),
+            Error::Ensemble { refusal, .. } => of_ensemble(refusal, arguments),
             Error::Internal(_) => InternalError::new_err(arguments),
         }
+    }
+}
+
+fn of_ensemble(refusal: Refusal, arguments: (String, Option<String>)) -> PyErr {
+    match refusal {
+        Refusal::Syncing => MembersSyncingError::new_err(arguments),
+        Refusal::NotReady => MemberNotReadyError::new_err(arguments),
+        Refusal::NoQuorum => NoQuorum::new_err(arguments),
+        Refusal::Unsafe => UnsafeStep::new_err(arguments),
+        Refusal::Conflict => ReconfigConflict::new_err(arguments),
+        Refusal::InProgress => ReconfigInProgress::new_err(arguments),
+        Refusal::Disabled => ReconfigDisabled::new_err(arguments),
+        Refusal::Forbidden => ReconfigForbidden::new_err(arguments),
+        Refusal::NoLeader => QuorumLeaderNotFoundError::new_err(arguments),
+        Refusal::NoServer => NoUnitFoundError::new_err(arguments),
+        Refusal::WordRefused => WordRefused::new_err(arguments),
+        Refusal::NotServing => NotServing::new_err(arguments),
+        Refusal::NoAnswer => NoAnswer::new_err(arguments),
     }
 }
 

@@ -7,6 +7,7 @@ mod cancel;
 mod confd;
 mod connection;
 mod driver;
+mod ensemble;
 mod errors;
 mod hold;
 mod imported;
@@ -31,6 +32,11 @@ mod _core {
     use super::confd::{confd_needed, confd_query, confd_salt, confd_types, ConfdSocket};
     #[pymodule_export]
     use super::connection::{is_setting_given, profile_name, Settings};
+    #[pymodule_export]
+    use super::ensemble::{
+        ensemble_ask, ensemble_config, ensemble_leader, ensemble_member, ensemble_status, ensemble_step,
+        ensemble_steps, ensemble_tree, ensemble_wait,
+    };
     #[pymodule_export]
     use super::hold::Hold;
     #[pymodule_export]

@@ -53,6 +53,7 @@ pub(super) fn is_refusal(error: &zk::Error) -> bool {
             | E::NoChildrenForEphemerals
             | E::NotReadOnly
             | E::QuotaExceeded
+            | E::ReconfigDisabled
             | E::MarshallingError
             | E::Unimplemented
             | E::UnexpectedErrorCode(_)

@@ -307,6 +307,11 @@ impl Session {
         Writes { client: &self.client, longest: &self.longest, unacknowledged }
     }
 
+    /// Who the caller is: `scheme:user`, or `anonymous`.
+    pub(crate) fn user(&self) -> String {
+        self.identity.user()
+    }
+
     pub(crate) fn id(&self) -> i64 {
         self.client.session_id().0
     }

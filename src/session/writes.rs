@@ -109,6 +109,21 @@ impl<'a> Writes<'a> {
         acknowledged(self.unacknowledged, self.client.set_acl(path, acl, version))
     }
 
+    /// Changes who is in the ensemble, if its configuration is at this version: the configuration after that.
+    pub(crate) fn reconfigure<'b, I>(
+        self,
+        update: zk::EnsembleUpdate<'b, I>,
+        version: u64,
+    ) -> impl Future<Output = Reply<Vec<u8>>> + Send + 'b
+    where
+        'a: 'b,
+        I: Iterator<Item = &'b str> + Clone + Send + 'b,
+    {
+        let changing = self.client.update_ensemble(update, i64::try_from(version).ok());
+        let changing = async move { changing.await.map(|(data, _)| data) };
+        acknowledged(self.unacknowledged, changing)
+    }
+
     fn sends(self, bytes: usize) {
         self.longest.fetch_max(bytes, Ordering::Relaxed);
     }

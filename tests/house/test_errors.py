@@ -14,6 +14,7 @@ OF_PYTHON = {
     "LimitMismatch": ValueError,
     "NoAuth": PermissionError,
     "OutOfResources": OSError,
+    "ReconfigForbidden": PermissionError,
     "TimedOut": TimeoutError,
     "TlsFailed": ConnectionError,
     "TooFewReplies": TimeoutError,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import zkcoord
 from zkcoord import lease, znode
+from zkcoord import ensemble, znode
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,6 +33,20 @@ def test_every_public_function_explains_each_of_its_parameters():
     for method in (locker.__init__, locker.lock, locker.unlock, locker.unlock_with_retry, locker.renew, locker.check):
         document(method)
     document(lease.LeaseLock.__init__)
+    for name in (
+        "status",
+        "ask",
+        "leader",
+        "config",
+        "add_member",
+        "remove_member",
+        "set_config",
+        "wait_synced",
+        "tree",
+    ):
+        document(getattr(ensemble, name))
+    for kind in (ensemble.ZooKeeperManager, ensemble.ZooKeeperClient):
+        document(kind.__init__)
 
 
 def document(function):
@@ -71,11 +86,13 @@ ALLOWED = {
     "recipe::timed_lease": {"acl", "children", "client", "connect", "error", "path", "record", "session", "wait"}
     | {"recipe::identifier", "recipe::queue"},
     "recipe::party": {"children", "client", "error", "recipe::identifier", "session", "wait"},
+    "ensemble": {"client", "connect", "error", "session", "wait"},
     "py": {
         "acl",
         "client",
         "confd",
         "connect",
+        "ensemble",
         "error",
         "path",
         "recipe::party",
@@ -90,6 +107,7 @@ ALLOWED = {
 PURE = ["acl", "path", "recipe::identifier", "recipe::party::names", "secret", "wait::deadline"]
 PURE += [f"connect::{name}" for name in ("choice", "credentials", "disclosure", "hosts", "settings", "source", "tls")]
 PURE += [f"confd::{name}" for name in ("book", "key", "packet", "quorum", "reply", "request", "secrets", "verdict")]
+PURE += [f"ensemble::{name}" for name in ("configuration", "decision", "quorum", "words")]
 PURE += [f"recipe::queue::{name}" for name in ("names", "order")]
 PURE += [f"recipe::semaphore::{name}" for name in ("claim", "limit", "names")]
 PURE += [f"recipe::timed_lease::{name}" for name in ("claim", "judge", "lock_record", "names", "steps")]

@@ -1,0 +1,444 @@
+//! The dynamic configuration of an ensemble, its quorums, and the decision over a step: pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use zkcoord::ensemble::configuration::{Address, ClientAddress, Configuration, Line, Member, Role};
+use zkcoord::ensemble::decision::{decide, steps, to_ask, Change, Mode, Seen, Standing, Step};
+use zkcoord::ensemble::quorum::{critical, defect, is_quorum};
+use zkcoord::error::Refusal;
+
+fn host() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-z][a-z0-9-]{0,8}(\\.[a-z]{2,4})?",
+        Just("10.1.2.3".to_owned()),
+        Just("[2001:db8::8]".to_owned()),
+        Just("[::1]".to_owned()),
+        Just("[fe80::1%eth0]".to_owned()),
+    ]
+}
+
+fn role() -> impl Strategy<Value = Option<Role>> {
+    prop_oneof![Just(None), Just(Some(Role::Participant)), Just(Some(Role::Observer))]
+}
+
+fn member(id: i64) -> impl Strategy<Value = Member> {
+    let address = (host(), 1..=u16::MAX, 1..=u16::MAX);
+    let client = proptest::option::of((proptest::option::of(host()), 1..=u16::MAX));
+    (vec(address, 1..4), role(), client).prop_map(move |(addresses, role, client)| Member {
+        id,
+        addresses: addresses
+            .into_iter()
+            .map(|(host, quorum, election)| Address { host, quorum, election, role })
+            .collect(),
+        client: client.map(|(host, port)| ClientAddress { host, port }),
+    })
+}
+
+fn configuration() -> impl Strategy<Value = Configuration> {
+    let ids = proptest::collection::btree_set(0_i64..300, 0..8);
+    let members = ids.prop_flat_map(|ids| ids.into_iter().map(member).collect::<Vec<_>>());
+    let groups = proptest::collection::btree_map(0_i64..9, vec(0_i64..300, 1..5), 0..3);
+    let weights = proptest::collection::btree_map(0_i64..300, 0_u32..9, 0..3);
+    (members, groups, weights, any::<u64>()).prop_map(|(members, groups, weights, version)| Configuration {
+        lines: members
+            .into_iter()
+            .map(Line::Member)
+            .chain(groups.into_iter().map(|(id, members)| Line::Group(id, members)))
+            .chain(weights.into_iter().map(|(id, weight)| Line::Weight(id, weight)))
+            .collect(),
+        version,
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_printed_is_parsed_without_loss(configuration in configuration()) {
+        let printed = configuration.to_string();
+        let parsed = Configuration::parse(&printed).unwrap();
+        prop_assert_eq!(&parsed, &configuration);
+        prop_assert_eq!(parsed.to_string(), printed);
+    }
+
+    #[test]
+    fn any_text_is_a_configuration_or_refused(text in "(server\\.|group\\.|weight\\.|version=|[0-9:;|=\\[\\]a-z\n]|\\PC){0,40}") {
+        if let Ok(parsed) = Configuration::parse(&text) {
+            prop_assert_eq!(Configuration::parse(&parsed.to_string()).unwrap(), parsed);
+        }
+    }
+}
+
+#[test]
+fn a_configuration_of_real_servers_is_kept_to_the_letter() {
+    for text in [
+        "server.1=127.0.0.1:41263:39509:participant\nserver.2=127.0.0.1:43673:44013:participant;127.0.0.1:1\nversion=100000000",
+        "server.7=[2001:db8::8]:2888:3888:observer;[2001:db8::8]:2181\nserver.1=a:1:2;2181\nversion=0",
+        "server.1=a:1:2|b:1:2:participant;0.0.0.0:2181\nversion=ff",
+        "server.1=a:1:2:participant\ngroup.1=1\nweight.1=3\nversion=1b",
+        "server.1=a:1:2:participant\nsomething.new=1\nversion=1",
+    ] {
+        assert_eq!(Configuration::parse(text).unwrap().to_string(), text);
+    }
+    assert_eq!(Configuration::parse("").unwrap(), Configuration::default());
+}
+
+#[test]
+fn what_is_no_member_is_refused_in_one_line_that_says_what_one_is() {
+    for text in [
+        "",
+        "1",
+        "server.1",
+        "server.x=a:1:2",
+        "server.-1=a:1:2",
+        "server.1=a:1",
+        "server.1=a:1:2:leader",
+        "server.1=a:1:2:3:4",
+        "server.1=::1:1:2",
+        "server.1=[::1:1:2",
+        "server.1=a:1:70000",
+        "server.1=a:1:+2",
+        "server.1=a:1:2;",
+        "server.1=a:1:2;b:c",
+        "server.1=a:1:2;1;2",
+        "server.1=a:1:2:observer|b:1:2:participant",
+        "server.1=a b:1:2",
+        "server.1=a:1:2\nserver.2=b:1:2",
+    ] {
+        let error = Member::parse(text).unwrap_err().to_string();
+        assert!(error.starts_with("member: ") && error.contains("server.ID=HOST:PORT:PORT"), "{error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+    for text in ["server.1=a:1:2\nserver.1=b:1:2", "version=xyz", "group.a=1", "weight.1=-1", "weight.1=1\nweight.1=2"]
+    {
+        assert!(Configuration::parse(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn clients_find_a_member_where_it_says_or_on_its_host() {
+    let at = |text| Member::parse(text).unwrap().client_server();
+    assert_eq!(at("server.1=a:1:2;2181").as_deref(), Some("a:2181"));
+    assert_eq!(at("server.1=a:1:2;0.0.0.0:2181").as_deref(), Some("a:2181"));
+    assert_eq!(at("server.1=[::1]:1:2;[::]:2181").as_deref(), Some("[::1]:2181"));
+    assert_eq!(at("server.1=a:1:2;b:2181").as_deref(), Some("b:2181"));
+    assert_eq!(at("server.1=a:1:2"), None);
+}
+
+/// Voters 1..=n, and observers after them, each on a host of its own.
+fn ensemble(voters: i64, observers: i64) -> Configuration {
+    let line = |id: i64| {
+        let role = if id <= voters { "participant" } else { "observer" };
+        Member::parse(&format!("server.{id}=h{id}:2888:3888:{role};2181")).unwrap()
+    };
+    Configuration { version: 7, ..Configuration::of((1..=voters + observers).map(line)) }
+}
+
+fn grouped(groups: &[&[i64]], weights: &[(i64, u32)]) -> Configuration {
+    let voters = groups.iter().flat_map(|group| group.iter()).copied().max().unwrap_or(0);
+    let mut found = ensemble(voters, 0);
+    found.lines.extend((0..).zip(groups).map(|(id, members)| Line::Group(id, members.to_vec())));
+    found.lines.extend(weights.iter().map(|(id, weight)| Line::Weight(*id, *weight)));
+    found
+}
+
+fn set(ids: &[i64]) -> BTreeSet<i64> {
+    ids.iter().copied().collect()
+}
+
+#[test]
+fn a_quorum_is_more_than_half_of_the_voters() {
+    assert!(is_quorum(&ensemble(3, 2), &set(&[1, 2])));
+    assert!(!is_quorum(&ensemble(3, 2), &set(&[1, 4, 5])), "observers do not vote");
+    assert!(!is_quorum(&ensemble(4, 0), &set(&[1, 2])));
+    assert!(!is_quorum(&Configuration::default(), &set(&[])));
+    assert_eq!(critical(&ensemble(3, 0), &set(&[1, 2])), set(&[1, 2]));
+    assert_eq!(critical(&ensemble(3, 1), &set(&[1, 2, 3, 4])), set(&[]));
+}
+
+#[test]
+fn with_groups_it_is_more_than_half_of_the_groups_that_weigh_anything() {
+    let three = grouped(&[&[1, 2, 3], &[4, 5, 6], &[7, 8, 9]], &[]);
+    assert!(is_quorum(&three, &set(&[1, 2, 4, 5])));
+    assert!(!is_quorum(&three, &set(&[1, 2, 3, 4, 7])), "five of nine, and of one group only a majority");
+    let weighed = grouped(&[&[1, 2, 3], &[4, 5], &[6]], &[(1, 5), (6, 0)]);
+    assert!(!is_quorum(&weighed, &set(&[1, 2, 3])), "one of two groups that count");
+    assert!(is_quorum(&weighed, &set(&[1, 4, 5])));
+    assert!(!is_quorum(&weighed, &set(&[2, 3, 4, 5])), "server 1 weighs more than the rest of its group");
+}
+
+#[test]
+fn what_servers_could_not_run_has_a_reason() {
+    assert_eq!(defect(&ensemble(3, 1)), None);
+    assert!(defect(&ensemble(0, 2)).unwrap().contains("no participant"));
+    assert!(defect(&grouped(&[&[1], &[3]], &[])).unwrap().contains("server.2 votes, and is in no group"));
+    assert!(defect(&grouped(&[&[1, 2], &[2]], &[])).unwrap().contains("server.2 is in two groups"));
+    assert!(defect(&grouped(&[&[1]], &[(9, 1)])).unwrap().contains("server.9"));
+}
+
+fn synced(configuration: Configuration) -> Seen {
+    let leads = |id| if id == 1 { Mode::Leader } else { Mode::Follower };
+    let members = configuration.members().map(|member| (member.id, Standing::Synced(leads(member.id)))).collect();
+    Seen { configuration, members, ..Seen::default() }
+}
+
+fn join(text: &str) -> Step {
+    Step::Join(Member::parse(text).unwrap())
+}
+
+fn ready(mut seen: Seen, id: i64) -> Seen {
+    seen.joining.insert(id, Standing::Synced(Mode::Follower));
+    seen
+}
+
+fn refusal(seen: &Seen, step: &Step) -> (Refusal, String) {
+    decide(seen, step).expect_err("it is refused")
+}
+
+const FOURTH: &str = "server.4=h4:2888:3888:participant;2181";
+
+#[test]
+fn a_server_joins_that_follows_already_and_for_the_version_that_was_seen() {
+    let seen = ready(synced(ensemble(3, 0)), 4);
+    assert_eq!(to_ask(&seen.configuration, &join(FOURTH)).len(), 1);
+    let plan = decide(&seen, &join(FOURTH)).unwrap().unwrap();
+    assert_eq!((plan.from, plan.change), (7, Change::Incremental(vec![FOURTH.to_owned()], vec![])));
+    assert_eq!(plan.target, ensemble(4, 0));
+    assert_eq!(decide(&synced(ensemble(3, 0)), &join("server.2=h2:2888:3888;2181")).unwrap(), None, "it is there");
+    assert_eq!(decide(&synced(ensemble(3, 0)), &Step::Leave(9)).unwrap(), None, "it is gone");
+}
+
+#[test]
+fn a_server_that_is_not_ready_does_not_join() {
+    for (standing, what) in [
+        (Standing::Silent("refused the connection".to_owned()), "refused the connection"),
+        (Standing::Syncing, "not currently serving"),
+        (Standing::Alone, "stands alone"),
+        (Standing::Synced(Mode::Leader), "leads an ensemble of its own"),
+    ] {
+        let mut seen = synced(ensemble(3, 0));
+        seen.joining.insert(4, standing);
+        let (kind, reason) = refusal(&seen, &join(FOURTH));
+        assert_eq!(kind, Refusal::NotReady);
+        assert!(reason.contains("server.4") && reason.contains(what), "{reason}");
+    }
+    assert_eq!(refusal(&synced(ensemble(3, 0)), &join(FOURTH)).0, Refusal::NotReady, "nobody has asked it");
+}
+
+#[test]
+fn a_server_of_another_ensemble_does_not_join() {
+    let mut seen = ready(synced(ensemble(3, 0)), 4);
+    seen.guests = Some(0);
+    let (kind, reason) = refusal(&seen, &join(FOURTH));
+    assert_eq!(kind, Refusal::NotReady);
+    assert!(reason.contains("server.4") && reason.contains("another ensemble"), "{reason}");
+    seen.guests = Some(1);
+    assert!(decide(&seen, &join(FOURTH)).unwrap().is_some());
+    assert!(decide(&seen, &Step::Leave(2)).unwrap().is_some(), "it is only about those that join");
+}
+
+#[test]
+fn no_id_and_no_address_is_taken_twice() {
+    for line in [
+        "server.3=other:2888:3888;2181",
+        "server.4=h3:2888:9999;2182",
+        "server.4=h4:3888:4888|h2:1:3888;2181",
+        "server.4=H3:1:2;2181",
+    ] {
+        let (kind, reason) = refusal(&ready(synced(ensemble(3, 0)), 4), &join(line));
+        assert_eq!(kind, Refusal::Unsafe, "{line}");
+        assert!(reason.contains("taken"), "{reason}");
+    }
+}
+
+#[test]
+fn a_step_that_loses_the_quorum_is_refused() {
+    let mut seen = synced(ensemble(3, 0));
+    seen.members.insert(2, Standing::Silent("refused the connection".to_owned()));
+    let (kind, reason) = refusal(&seen, &Step::Leave(3));
+    assert_eq!(kind, Refusal::NoQuorum);
+    assert!(reason.contains("server.2 refused the connection"), "{reason}");
+    assert!(decide(&seen, &Step::Leave(2)).unwrap().is_some(), "the dead one may go");
+    seen.members.insert(3, Standing::Silent("refused the connection".to_owned()));
+    assert!(refusal(&seen, &Step::Leave(3)).1.contains("no quorum of the members is in sync now"));
+}
+
+#[test]
+fn the_last_participant_stays() {
+    assert_eq!(refusal(&synced(ensemble(1, 2)), &Step::Leave(1)).0, Refusal::Unsafe);
+    assert_eq!(refusal(&synced(ensemble(1, 2)), &Step::Whole(ensemble(0, 3))).0, Refusal::Unsafe);
+    assert_eq!(refusal(&Seen::default(), &join(FOURTH)).0, Refusal::Unsafe, "a server that stands alone");
+}
+
+#[test]
+fn no_second_step_before_the_first_is_in_sync() {
+    let mut seen = ready(synced(ensemble(4, 0)), 5);
+    seen.members.insert(4, Standing::Syncing);
+    let fifth = join("server.5=h5:2888:3888;2181");
+    assert_eq!(refusal(&seen, &fifth).0, Refusal::Syncing);
+    assert_eq!(refusal(&seen, &Step::Leave(2)).0, Refusal::Syncing);
+    assert!(decide(&seen, &Step::Leave(4)).unwrap().is_some(), "the one that does not get in step may go");
+    seen.pending_syncs = 1;
+    assert!(decide(&seen, &Step::Leave(4)).unwrap().is_some(), "it is the one that is brought up to date");
+    assert_eq!(refusal(&seen, &Step::Leave(2)).0, Refusal::Syncing);
+    let mut seen = ready(synced(ensemble(4, 0)), 5);
+    seen.pending_syncs = 1;
+    assert_eq!(refusal(&seen, &fifth).0, Refusal::Syncing);
+}
+
+#[test]
+fn groups_are_changed_whole() {
+    let seen = ready(synced(grouped(&[&[1, 2], &[3, 4], &[5]], &[(5, 2)])), 6);
+    assert_eq!(refusal(&seen, &join("server.6=h6:2888:3888;2181")).0, Refusal::Unsafe);
+    let plan = decide(&seen, &Step::Leave(5)).unwrap().unwrap();
+    let Change::Whole(lines) = plan.change else { panic!("not whole") };
+    assert!(lines.contains(&"group.1=3:4".to_owned()) && !lines.iter().any(|line| line.contains('5')), "{lines:?}");
+}
+
+#[test]
+fn exactly_these_members_are_reached_by_adding_before_removing_and_the_leader_goes_last() {
+    let now = ensemble(3, 1);
+    let wanted: Vec<Member> = [
+        "server.2=h2:2888:3888:participant;2181",
+        "server.4=h4:2888:3888:participant;2181",
+        "server.5=h5:2888:3888:participant;2181",
+        "server.3=elsewhere:2888:3888:participant;2181",
+    ]
+    .into_iter()
+    .map(|line| Member::parse(line).unwrap())
+    .collect();
+    let all = steps(&now, &wanted, Some(1));
+    assert_eq!(
+        all,
+        [
+            Step::Join(wanted[1].clone()),
+            Step::Join(wanted[2].clone()),
+            Step::Leave(3),
+            Step::Join(wanted[3].clone()),
+            Step::Leave(1),
+        ]
+    );
+    let members: Vec<_> = now.members().cloned().collect();
+    assert_eq!(steps(&now, &members, None), []);
+}
+
+/// What a set of servers can do, by counting in another way than the code does.
+mod brute {
+    use super::*;
+
+    /// Whether twice what is there is more than all, in each of more than half of the groups.
+    pub(super) fn is_quorum(configuration: &Configuration, up: &BTreeSet<i64>) -> bool {
+        let voters: Vec<i64> = configuration.voters().map(|voter| voter.id).collect();
+        let weights = configuration.weights();
+        let groups: Vec<Vec<i64>> = if configuration.is_hierarchical() {
+            configuration.groups().map(|(_, members)| members.to_vec()).collect()
+        } else {
+            vec![voters.clone()]
+        };
+        let grouped = configuration.is_hierarchical();
+        let mut counting = 0_i64;
+        let mut won = 0_i64;
+        for group in groups {
+            let of = |id: &i64| i64::from(if grouped { weights.get(id).copied().unwrap_or(1) } else { 1 });
+            let all: i64 = group.iter().map(of).sum();
+            let there: i64 = group.iter().filter(|id| up.contains(id) && voters.contains(id)).map(of).sum();
+            counting += i64::from(all > 0);
+            won += i64::from(all > 0 && 2 * there > all);
+        }
+        counting > 0 && 2 * won > counting
+    }
+}
+
+/// A small ensemble, perhaps with groups and weights, who is up, and a step.
+fn situation() -> impl Strategy<Value = (Configuration, Vec<bool>, Step, bool)> {
+    (1..5_i64, 0..3_i64, any::<bool>(), vec(0_u32..4, 7), vec(any::<bool>(), 8), 0..9_i64, 0..3_u8, any::<bool>())
+        .prop_map(|(voters, observers, has_groups, weights, up, id, kind, is_ready)| {
+            let mut now = ensemble(voters, observers);
+            if has_groups {
+                let (first, second): (Vec<i64>, Vec<i64>) = (1..=voters).partition(|id| id % 2 == 0);
+                let groups = [first, second].into_iter().filter(|members| !members.is_empty());
+                now.lines.extend((1..).zip(groups).map(|(id, members)| Line::Group(id, members)));
+                now.lines.extend((1..=voters).zip(weights).map(|(id, weight)| Line::Weight(id, weight)));
+            }
+            let step = match kind {
+                0 => Step::Leave(id),
+                1 => join(&format!("server.{id}=h{id}:2888:3888:participant;2181")),
+                _ => Step::Whole(now.without(id).with(Member::parse("server.8=h8:2888:3888;2181").unwrap())),
+            };
+            (now, up, step, is_ready)
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn quorums_are_those_that_one_counts_by_hand((now, up, _, _) in situation()) {
+        let all: Vec<i64> = now.members().map(|member| member.id).collect();
+        let mut quorums = Vec::new();
+        for bits in 0..(1_u32 << all.len()) {
+            let members: BTreeSet<i64> =
+                all.iter().enumerate().filter(|(bit, _)| bits & (1 << bit) != 0).map(|(_, id)| *id).collect();
+            prop_assert_eq!(is_quorum(&now, &members), brute::is_quorum(&now, &members), "{:?}", members);
+            if is_quorum(&now, &members) {
+                quorums.push(members);
+            }
+        }
+        for one in &quorums {
+            for other in &quorums {
+                prop_assert!(one.intersection(other).next().is_some(), "{:?} and {:?} could both decide", one, other);
+            }
+        }
+        let there: BTreeSet<i64> = all.iter().zip(&up).filter(|(_, up)| **up).map(|(id, _)| *id).collect();
+        if is_quorum(&now, &there) {
+            for id in &there {
+                let mut without = there.clone();
+                without.remove(id);
+                prop_assert_eq!(critical(&now, &there).contains(id), !brute::is_quorum(&now, &without));
+            }
+        }
+    }
+
+    #[test]
+    fn a_step_is_taken_only_if_the_ensemble_goes_on_with_those_that_are_up((now, up, step, is_ready) in situation()) {
+        let standing = |up| if up { Standing::Synced(Mode::Follower) } else { Standing::Silent("is down".to_owned()) };
+        let members: BTreeMap<i64, Standing> =
+            now.members().map(|member| (member.id, standing(up[usize::try_from(member.id).unwrap()]))).collect();
+        let joining: BTreeMap<i64, Standing> =
+            to_ask(&now, &step).iter().map(|member| (member.id, standing(is_ready))).collect();
+        let there: BTreeSet<i64> =
+            members.iter().filter(|(_, standing)| standing.is_synced()).map(|(id, _)| *id).collect();
+        let seen = Seen { configuration: now.clone(), members, joining, pending_syncs: 0, guests: None };
+        let after = |target: &Configuration| -> BTreeSet<i64> {
+            let is_new = |id: i64| now.member(id).is_none();
+            target.members().map(|member| member.id).filter(|id| there.contains(id) || (is_new(*id) && is_ready)).collect()
+        };
+        match decide(&seen, &step) {
+            Ok(None) => {}
+            Ok(Some(plan)) => {
+                prop_assert!(brute::is_quorum(&now, &there), "it could not be committed");
+                prop_assert!(brute::is_quorum(&plan.target, &after(&plan.target)), "it would stop");
+                prop_assert!(plan.target.voters().next().is_some());
+                prop_assert_eq!(plan.from, now.version);
+                for member in plan.target.members() {
+                    prop_assert!(now.member(member.id).is_some() || is_ready, "{member} is not up");
+                }
+            }
+            // Nothing is refused that would go well.
+            Err((Refusal::NoQuorum, _)) => {
+                let target = match &step {
+                    Step::Leave(id) => now.without(*id),
+                    Step::Join(member) => now.with(member.clone()),
+                    Step::Whole(target) => target.clone(),
+                };
+                prop_assert!(!brute::is_quorum(&now, &there) || !brute::is_quorum(&target, &after(&target)));
+            }
+            Err((Refusal::NotReady, _)) => prop_assert!(!is_ready),
+            Err((Refusal::Unsafe, reason)) => {
+                let is_explained = ["no participant", "in groups", "in no group", "taken"].iter().any(|it| reason.contains(it));
+                prop_assert!(is_explained, "{}", reason);
+            }
+            Err((other, reason)) => prop_assert!(false, "{:?}: {}", other, reason),
+        }
+    }
+}
