@@ -51,6 +51,7 @@ class Op(enum.IntEnum):
     CHECK = 13
     MULTI = 14
     CREATE2 = 15
+    RECONFIG = 16
     MULTI_READ = 22
     AUTH = 100
     SET_WATCHES = 101
