@@ -17,6 +17,9 @@ MODULES = {
     "module": ("modules.zk_concurrency", "modules.zk_lease", "modules.zookeeper", "modules.ganeti_confd"),
     "state": ("states.zk_concurrency", "states.zk_lease", "states.zookeeper", "states.ganeti_confd"),
     "runner": ("runners.zk_concurrency", "runners.zk_lease", "runners.ganeti_confd"),
+    "module": ("modules.zk_concurrency", "modules.zookeeper", "modules.zk_ensemble"),
+    "state": ("states.zk_concurrency", "states.zookeeper", "states.zk_ensemble"),
+    "runner": ("runners.zk_concurrency", "runners.zk_ensemble"),
 }
 EVERY = [name for names in MODULES.values() for name in names]
 
@@ -142,6 +145,7 @@ answer = {}
 for kind, loader in told.items():
     ours = ("zk_concurrency", "zk_lease", "zookeeper", "ganeti_confd")
     names = [name for name in loader if name.partition(".")[0] in ours]
+    names = [name for name in loader if name.partition(".")[0] in ("zk_concurrency", "zk_ensemble", "zookeeper")]
     answer[kind] = {name: [loader[name].__doc__, argspec_report(loader, name)[name]] for name in names}
 for ask in ("sys.doc", "sys.runner_doc", "sys.state_doc"):
     answer[ask] = modules[ask]("zk_concurrency")

@@ -46,6 +46,11 @@ _PARAMETERS = {
         timeout
             Seconds for the whole call, connecting included. $most ``connect_timeout``.
         """,
+    "admin": """
+        admin_port
+            The port of the AdminServers, which answer what a server refuses to. Default: the configuration's
+            ``admin_port``, then 8080; ``0`` for none.
+        """,
     "reason": """
         reason
             Why, for the log and for those who listen to the event bus.
