@@ -20,6 +20,7 @@ from rich.table import Table as Printed
 from zkcoord.testing import Ensemble, EnsembleError
 
 from bench import client_cost, confd, drain, far_servers, fleet, fresh, handover, leases, locks, queries, waiters
+from bench import ensemble as administered
 from bench.etcd import etcd_version
 from bench.measure import BenchError, Report, servers, shown
 from bench.render import render
@@ -38,6 +39,7 @@ WORK: dict[str, tuple[Callable[[Ensemble, bool], Report], int]] = {
     "far-servers": (far_servers.run, 240),
     "fleet": (fleet.run, 300),
     "confd": (confd.run, 200),
+    "ensemble": (administered.run, 200),
 }
 
 

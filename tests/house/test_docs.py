@@ -18,8 +18,11 @@ from tests.support.calls import together
 from tests.support.salt import bin_dir
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("zk_concurrency", "zookeeper", "zk_lease", "ganeti_confd")
-EXAMPLES = [ROOT / f"examples/{name}/README.md" for name in ("ganeti-nodes", "one-deployer", "rolling-restart")]
+NAMES = ("zk_concurrency", "zookeeper", "zk_lease", "zk_ensemble", "ganeti_confd")
+EXAMPLES = [
+    ROOT / f"examples/{name}/README.md"
+    for name in ("ensemble-restart", "ganeti-nodes", "one-deployer", "rolling-restart")
+]
 PAGES = [ROOT / "README.md", *EXAMPLES, *sorted((ROOT / "docs").glob("*.rst"))]
 SETTINGS = {
     *("hosts", "scheme", "username", "password", "default_acl", "session_timeout", "connect_timeout", "events"),
@@ -154,7 +157,7 @@ def test_its_yaml_is_states_that_succeed_or_settings_that_exist(page, pages):
     "module",
     [
         *(f"modules.{name}" for name in NAMES),
-        *(f"runners.{name}" for name in ("zk_concurrency", "zk_lease", "ganeti_confd")),
+        *(f"runners.{name}" for name in ("zk_concurrency", "zk_lease", "zk_ensemble", "ganeti_confd")),
     ],
 )
 def test_every_function_has_an_example_that_fits_its_signature(module):
