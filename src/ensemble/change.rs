@@ -118,16 +118,17 @@ pub async fn wait(
     admin_port: u16,
     budget: &Budget,
 ) -> Result<Configuration> {
-    let last = Mutex::new(String::from("no server has answered yet"));
+    let last = Mutex::new(None);
     let waiting = async {
         loop {
             match survey(client, budget, admin_port, Some(SILENT)).await {
                 Ok(found) => match out_of_sync(&found, ids) {
                     Ok(configuration) => return Ok(configuration),
-                    Err(reason) => *last.lock().unwrap_or_else(PoisonError::into_inner) = reason,
+                    Err(reason) => *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason),
                 },
                 Err(error @ (Error::Unreachable { .. } | Error::ConnectionLost { .. })) => {
-                    *last.lock().unwrap_or_else(PoisonError::into_inner) = error.to_string();
+                    // At the end of the time the servers are cut short, and what they have said before tells more.
+                    last.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error.to_string());
                 }
                 Err(error) => return Err(error),
             }
@@ -138,7 +139,8 @@ pub async fn wait(
         Ok(outcome) => outcome,
         Err(Cut::Cancelled) => Err(client.cancelled(budget, CONFIG, crate::session::UNCHANGED)),
         Err(Cut::TimedOut) => {
-            let reason = last.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let last = last.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let reason = last.unwrap_or_else(|| "no server has answered".to_owned());
             let seconds = budget.elapsed().as_secs_f64();
             Err(Error::ensemble(
                 Refusal::Syncing,

@@ -106,10 +106,12 @@ class Ensemble:
         :param properties: system properties of the servers' Java, for what ``zoo.cfg`` cannot set, such as
             ``{"jute.maxbuffer": 8388608}``
         :param base_dir: where the ensemble's temporary directory is made, instead of the system's default
-        :raises ValueError: `size` is less than 1
+        :raises ValueError: `size` is less than 1, or there are observers of one server
         """
         if size < 1:
             raise ValueError(f"an ensemble needs at least one server, not {size}")
+        if observers and size == 1:
+            raise ValueError("observers need at least two servers that vote: one alone is no ensemble")
         self.size = size + observers
         """How many servers there are at the start, running or not."""
         self.servers: tuple[Server, ...] = ()
