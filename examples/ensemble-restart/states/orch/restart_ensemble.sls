@@ -1,7 +1,7 @@
 # salt-run state.orchestrate orch.restart_ensemble
 #
-# Observers, then followers, and the leader last, so that there is one election. A host whose restart fails ends it: the rest
-# of the ensemble is as it was.
+# Observers, then followers, and the leader last, so that there is one election. A host whose restart fails ends it: the
+# rest of the ensemble is as it was.
 {%- set minions = salt['pillar.get']('zk:minions') %}
 {%- set order = salt['saltutil.runner']('zk_ensemble.restart_order', profile='super') %}
 {%- for server in order %}
