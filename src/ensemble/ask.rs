@@ -26,7 +26,7 @@ use crate::ensemble::words::{from_json, from_text, Fields, Trouble};
 
 /// Bytes of an answer. One that lists fifty thousand connections is as long.
 pub(crate) const MOST: usize = 16 * 1024 * 1024;
-/// How long a server may be silent after most others have answered, where the answer is to be a picture of all.
+/// How long a server may be silent after half of all have answered, where the answer is to be a picture of all.
 pub(crate) const STRAGGLING: Duration = Duration::from_millis(750);
 /// A server may take so many times as long as the others have taken.
 const SLOWER: u32 = 4;
@@ -69,7 +69,7 @@ pub(crate) struct Asking {
     pub(crate) admin_port: u16,
     /// When the time is up.
     pub(crate) end: Instant,
-    /// How long those who are silent are waited for once most others have answered; `None`: until the time is up.
+    /// How long those who are silent are waited for once half of all have answered; `None`: until the time is up.
     pub(crate) straggling: Option<Duration>,
 }
 
@@ -95,7 +95,7 @@ impl Asking {
             found[server][number] = Some(heard);
             let complete = found.iter().filter(|of| of.iter().all(Option::is_some)).count();
             if let (Some(straggling), false) = (self.straggling, is_cut) {
-                if 2 * complete > questions.len() && complete < questions.len() {
+                if 2 * complete >= questions.len() && complete < questions.len() {
                     let grace = straggling.max(started.elapsed() * SLOWER);
                     (end, is_cut) = (end.min(Instant::now() + grace), true);
                 }

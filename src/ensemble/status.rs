@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use futures::future::join_all;
+use futures::future::{join_all, FutureExt};
+use futures::stream::{FuturesUnordered, StreamExt};
 use serde::Serialize;
 
 use crate::client::Client;
+use crate::connect::findings::grouped;
 use crate::ensemble::ask::{Heard, STRAGGLING};
 use crate::ensemble::decision::Mode;
 use crate::ensemble::quorum::{critical, is_quorum};
@@ -238,34 +240,45 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The servers are asked again.
 pub async fn leader(client: &Client, admin_port: u16, budget: &Budget) -> Result<String> {
     let limit = Deadline::after(std::time::Instant::now(), ELECTION);
-    let mut last = Vec::new();
+    let asking = asking(client, budget, admin_port, None).await?;
+    let hosts = &client.settings().identity.servers;
+    // What each has said last.
+    let mut known: BTreeMap<&String, String> = BTreeMap::new();
     loop {
-        let answers = match budget.race(limit, ask(client, "srvr", admin_port, true, budget)).await {
-            Ok(answers) => answers?,
+        let round = async {
+            let answers = hosts.iter().map(|host| asking.ask(host, "srvr").map(move |heard| (host, heard)));
+            let mut answers: FuturesUnordered<_> = answers.collect();
+            // Whoever is silent is not waited for once the leader has answered.
+            while let Some((host, heard)) = answers.next().await {
+                let mode = heard.fields.as_ref().ok().and_then(|fields| field(fields, "Mode")).map(str::to_owned);
+                if mode.as_deref() == Some(Mode::Leader.name()) {
+                    return Some(host.clone());
+                }
+                let answer = match (mode, heard.fields) {
+                    (Some(mode), _) => format!("is a {mode}"),
+                    (None, Err(trouble)) => trouble.to_string(),
+                    (None, Ok(_)) => "does not say what it is".to_owned(),
+                };
+                known.insert(host, answer);
+            }
+            None
+        };
+        match budget.race(limit, round).await {
+            Ok(Some(leader)) => return Ok(leader),
+            Ok(None) => {}
             Err(Cut::Cancelled) => return Err(client.cancelled(budget, "the leader", crate::session::UNCHANGED)),
             Err(Cut::TimedOut) => break,
-        };
-        let mode =
-            |answer: &Answered| answer.as_ref().ok().and_then(|(_, fields)| field(fields, "Mode").map(str::to_owned));
-        let leads = answers.iter().find(|(_, answer)| mode(answer).as_deref() == Some("leader"));
-        if let Some((server, _)) = leads {
-            return Ok(server.clone());
         }
-        let is_alone = answers.iter().all(|(_, answer)| mode(answer).as_deref() == Some("standalone"));
-        last = answers
-            .into_iter()
-            .map(|(server, answer)| match (mode(&answer), answer) {
-                (Some(mode), _) => format!("{server} is a {mode}"),
-                (None, Err(error)) => error.to_string(),
-                (None, Ok(_)) => format!("{server} does not say what it is"),
-            })
-            .collect();
+        let is_alone = known.values().all(|answer| answer == "is a standalone");
         if is_alone || budget.race(limit, tokio::time::sleep(PAUSE)).await.is_err() {
             break;
         }
     }
-    let found = if last.is_empty() { "none has answered".to_owned() } else { last.join("; ") };
-    Err(Error::ensemble(Refusal::NoLeader, format!("no server leads: {found}")))
+    let found = hosts.iter().map(|host| {
+        let answer = known.get(host).map_or("has not answered", String::as_str);
+        (host.clone(), answer.to_owned())
+    });
+    Err(Error::ensemble(Refusal::NoLeader, format!("no server leads: {}", grouped(found))))
 }
 
 /// The time in the head of an answer of HTTP: `Thu, 26 Nov 2026 12:34:08 GMT`.

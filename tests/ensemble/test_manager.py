@@ -69,7 +69,7 @@ def test_whoever_is_connected_to_a_follower_asks_the_leader_whether_members_sync
 
 def test_without_a_leader_among_the_hosts_it_is_not_said_that_nobody_syncs(lab, manager):
     follower = followers(lab)[0]
-    with pytest.raises(errors.QuorumLeaderNotFoundError, match=f"{follower.address} is a follower"):
+    with pytest.raises(errors.QuorumLeaderNotFoundError, match=f"{follower.address}: is a follower"):
         manager([follower.address])
     with pytest.raises(errors.QuorumLeaderNotFoundError, match="no server leads"):
         manager([follower.address], read_only=True).members_syncing  # noqa: B018 - it asks

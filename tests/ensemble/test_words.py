@@ -130,6 +130,19 @@ def test_a_dead_or_a_paused_server_among_others_costs_less_than_a_second(lab):
     assert seconds() < usual + 1
 
 
+def test_the_leader_is_found_at_once_whoever_else_is_silent(lab):
+    leader, silent = lab.leader(), followers(lab)[0]
+    silent.pause()
+    started = time.monotonic()
+    assert ensemble.leader([silent.address, leader.address], admin_port=0) == leader.address
+    assert time.monotonic() - started < 1
+    other = next(server for server in followers(lab) if server is not silent)
+    with pytest.raises(errors.QuorumLeaderNotFoundError, match=f"{silent.address}: has not answered") as caught:
+        ensemble.leader([silent.address, other.address], admin_port=0)
+    assert f"{other.address}: is a follower" in str(caught.value)
+    silent.resume()
+
+
 @contextlib.contextmanager
 def serving(talk: Callable[[socket.socket], None]) -> Iterator[str]:
     """A server that says whatever it likes to whoever connects."""
