@@ -161,6 +161,9 @@ fn out_of_sync(found: &Survey, ids: Option<&BTreeSet<i64>>) -> std::result::Resu
             Some(format!("server.{} {why}", member.id))
         })
         .collect();
+    // One that has just been removed leads for a moment more.
+    let leads = |id| found.of(id).is_some_and(|server| server.standing() == Standing::Synced(Mode::Leader));
+    let is_led = configuration.members().any(|member| leads(member.id));
     let pending = pending_syncs(found);
     let is_alone = configuration.members().next().is_none();
     if !missing.is_empty() {
@@ -169,6 +172,8 @@ fn out_of_sync(found: &Survey, ids: Option<&BTreeSet<i64>>) -> std::result::Resu
         Err(format!("the leader is bringing {pending} up to date"))
     } else if is_alone {
         Err("a server that stands alone has no members".to_owned())
+    } else if !is_led {
+        Err("no member leads yet".to_owned())
     } else {
         Ok(configuration.clone())
     }

@@ -130,6 +130,7 @@ def pages(tmp_path_factory, ensemble):
         directory = salt_directory(tmp_path_factory, ensemble, confd)
         return list(commands_run(page, directory)), list(states_run(page, directory))
 
+    tmp_path_factory.getbasetemp()  # made by two at once, it would be there already for one of them
     with ConfdServers(3) as confd:
         return together(tried, PAGES, at_once=2)
 
