@@ -17,7 +17,6 @@
 //! | [`znode`] | single znodes: create, read, write, delete |
 //! | [`recipe`] | the primitives: queue, semaphore, timed lease and party |
 //! | [`confd`] | Ganeti's master candidates: questions, and which answer to believe; without ZooKeeper |
-//! | [`recipe`] | the primitives: queue, semaphore and party |
 //! | [`ensemble`] | who is in an ensemble, who leads, who lags; and a change that it survives |
 //! | `py` | the Python extension module, behind the feature `python` |
 //!

@@ -1,13 +1,19 @@
 """The native core. The public functions are in the modules beside it; this is what they are made of."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, final
 
-from zkcoord._types import Acl, AclEntry, LeaseStatus, LeaseSummary, LimitChange, Scalar, Status, ZnodeStat
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias, final
-
-from zkcoord._types import Acl, AclEntry, EnsembleStatus, LimitChange, Scalar, Status, ZnodeStat
+from zkcoord._types import (
+    Acl,
+    AclEntry,
+    EnsembleStatus,
+    LeaseStatus,
+    LeaseSummary,
+    LimitChange,
+    Scalar,
+    Status,
+    ZnodeStat,
+)
 
 _Wait: TypeAlias = tuple[float | None, Cancel | None, bool]
 """Timeout, cancel, raise_on_signal."""

@@ -129,6 +129,8 @@ class LeaseSummary(TypedDict):
     holder: LeaseHolder | None
     transitions: int
     waiting: int
+
+
 class ServerRow(TypedDict):
     """A server of an ensemble, as far as it tells."""
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import zkcoord
-from zkcoord import lease, znode
-from zkcoord import ensemble, znode
+from zkcoord import ensemble, lease, znode
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,12 +14,21 @@ import pytest
 from tests.support.salt import VERSIONS, bin_dir
 
 MODULES = {
-    "module": ("modules.zk_concurrency", "modules.zk_lease", "modules.zookeeper", "modules.ganeti_confd"),
-    "state": ("states.zk_concurrency", "states.zk_lease", "states.zookeeper", "states.ganeti_confd"),
-    "runner": ("runners.zk_concurrency", "runners.zk_lease", "runners.ganeti_confd"),
-    "module": ("modules.zk_concurrency", "modules.zookeeper", "modules.zk_ensemble"),
-    "state": ("states.zk_concurrency", "states.zookeeper", "states.zk_ensemble"),
-    "runner": ("runners.zk_concurrency", "runners.zk_ensemble"),
+    "module": (
+        "modules.zk_concurrency",
+        "modules.zk_lease",
+        "modules.zk_ensemble",
+        "modules.zookeeper",
+        "modules.ganeti_confd",
+    ),
+    "state": (
+        "states.zk_concurrency",
+        "states.zk_lease",
+        "states.zk_ensemble",
+        "states.zookeeper",
+        "states.ganeti_confd",
+    ),
+    "runner": ("runners.zk_concurrency", "runners.zk_lease", "runners.zk_ensemble", "runners.ganeti_confd"),
 }
 EVERY = [name for names in MODULES.values() for name in names]
 
