@@ -54,7 +54,7 @@ def test_a_run_that_fails_gives_it_back_unless_told_to_keep_it(salt, hosts, path
 
 def test_a_run_that_is_killed_holds_it_for_the_duration_and_no_longer(minionless, hosts, path):
     salt = minionless(zookeeper={"hosts": hosts, "session_timeout": 1})
-    salt.state("work", states(path, "sleep 30", duration="3s"))
+    salt.state("work", states(path, "sleep 8", duration="3s"))
     run = salt.start("state.apply", "work")
     wait_until(lambda: lease.status(path, hosts)["holder"], "it is held", 30)
     run.signal(signal.SIGKILL)
