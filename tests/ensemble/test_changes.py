@@ -111,7 +111,7 @@ def test_the_servers_refuse_fewer_than_two_participants_and_why_is_said(lab, man
 def test_the_leader_goes_and_another_one_leads(lab, manager):
     found, leader = manager(timeout=20), lab.leader()
     found.remove_members([leader.number])
-    assert found.get_leader() != leader.address
+    wait_until(lambda: found.get_leader() != leader.address, "the one that was removed says no more that it leads")
     assert len(found.server_members) == 2
 
 

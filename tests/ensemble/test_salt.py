@@ -197,6 +197,7 @@ def test_the_order_of_a_restart_is_observers_then_followers_then_the_leader(runn
     server = lab.add(observer=True)
     lab.wait_ready()
     ensemble.add_member(lab.member(server, observer=True), lab.hosts, **DIGEST, admin_port=0)
+    wait_until(lambda: server.mode() == "observer", "it has gone over from following to observing")
     order = runner.restart_order()
     assert [row["mode"] for row in order] == ["observer", "follower", "follower", "leader"]
     assert order[-1]["address"] == lab.leader().address
