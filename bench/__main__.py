@@ -19,7 +19,20 @@ from rich.console import Console
 from rich.table import Table as Printed
 from zkcoord.testing import Ensemble, EnsembleError
 
-from bench import client_cost, confd, drain, far_servers, fleet, fresh, handover, leases, locks, queries, waiters
+from bench import (
+    client_cost,
+    confd,
+    drain,
+    far_servers,
+    fleet,
+    fresh,
+    grants,
+    handover,
+    leases,
+    locks,
+    queries,
+    waiters,
+)
 from bench import ensemble as administered
 from bench.etcd import etcd_version
 from bench.measure import BenchError, Report, servers, shown
@@ -34,6 +47,7 @@ WORK: dict[str, tuple[Callable[[Ensemble, bool], Report], int]] = {
     "queries": (queries.run, 200),
     "leases": (leases.run, 300),
     "handover": (handover.run, 200),
+    "grants": (grants.run, 200),
     "drain": (drain.run, 300),
     "waiters": (waiters.run, 300),
     "far-servers": (far_servers.run, 240),

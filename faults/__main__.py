@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from faults import leases, report
+from faults.coordinated import Coordinated, coordinated
 from faults.minority import Minority, minority
 from faults.run import Outcome, Plan, run
 from faults.soak import Soaked, soak
@@ -40,11 +41,16 @@ def main() -> int:
     for seed, servers in itertools.product(seeds if options.minority_seconds else [], (3, 5)):
         minorities.append(found := minority(seed, options.minority_seconds, servers))
         print(f"{found.lost[:SHOWN]} lost and {found.failed[:SHOWN]} failed of {found.servers} servers", flush=True)
+    grants = [coordinated(seed, options.grants_seconds) for seed in seeds if options.grants_seconds]
+    for asked in grants:
+        print(f"{len(asked.world.granted):,} grants, {len(asked.violations)} violations, hangs {asked.hangs[:SHOWN]}")
+        for it in asked.violations[:SHOWN]:
+            print(f"  {it.rule}: {it.unit} at {it.lock} {it.zxid:#x}: {it.what}")
     held = [leases.run(leases.Plan(seed, options.lease_seconds)) for seed in seeds if options.lease_seconds]
     took, late = leases.prompt(seeds[0]) if options.lease_seconds else ([], [])
     for found in held:
         print(f"{found.violations[:SHOWN]} and hangs {found.hangs[:SHOWN]} of timed leases")
-    text = _figures(outcomes, soaked, minorities) + "".join(f"\n{leases.text_of(found)}\n" for found in held)
+    text = _figures(outcomes, soaked, minorities, grants) + "".join(f"\n{leases.text_of(found)}\n" for found in held)
     if took:
         text += (
             f"\n{len(took)} holders of timed leases killed, for whom somebody waited: each was taken over at most "
@@ -54,8 +60,8 @@ def main() -> int:
     if options.figures:
         options.figures.write_text(text)
     ours = [outcome for name, outcome in outcomes.items() if name != "stock"]
-    bad = sum(len(report.broken(it)) for it in ours)
-    hung = sum(report.hung(it, report.OURS) for it in ours)
+    bad = sum(len(report.broken(it)) for it in ours) + sum(len(it.violations) for it in grants)
+    hung = sum(report.hung(it, report.OURS) for it in ours) + sum(len(it.hangs) for it in grants)
     errors = sum(report.errors(it, report.OURS) for it in ours)
     lost = sum(len(it.lost) + len(it.failed) for it in minorities)
     bad += sum(len(it.violations) for it in held) + len(late)
@@ -69,13 +75,17 @@ def main() -> int:
     return 1 if bad or hung or errors or failed or grown or lost else 0
 
 
-def _figures(outcomes: dict[str, Outcome], soaked: Soaked | None, minorities: list[Minority]) -> str:
+def _figures(
+    outcomes: dict[str, Outcome], soaked: Soaked | None, minorities: list[Minority], grants: list[Coordinated]
+) -> str:
     parts = [report.of_runs(outcomes), report.of_faults(outcomes)] if outcomes else []
     if soaked:
         rate = soaked.jobs / soaked.seconds
         parts += [f"{soaked.jobs:,} jobs, {soaked.failed} failed, {rate:.0f} a second.", report.of_soak(soaked)]
     if minorities:
         parts.append(report.of_minorities(minorities))
+    if grants:
+        parts.append(report.of_grants(grants))
     return "\n\n".join(parts) + "\n"
 
 
@@ -98,6 +108,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=20_000, help="of the minion; 0 for none")
     parser.add_argument("--minority-seconds", type=float, default=60, help="of each run with a minority broken")
     parser.add_argument("--lease-seconds", type=float, default=300, help="of each run of timed leases; 0 for none")
+    parser.add_argument("--grants-seconds", type=float, default=240, help="of each run of a coordinator; 0 for none")
     parser.add_argument("--figures", type=Path, help="write the tables into this file too")
     return parser.parse_args()
 

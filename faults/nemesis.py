@@ -103,9 +103,15 @@ def schedule(seed: str, seconds: float, pace: float) -> list[Fault]:
 class Nemesis:
     """Carries out a schedule, one thing at a time, from the thread that calls `step`."""
 
-    def __init__(self, ensemble: Ensemble, proxies: Proxies, victims: Callable[[], Sequence[Victim]]) -> None:
-        """Break these servers, these connections, and whoever lives when it is time."""
-        self.ensemble, self.proxies, self.victims = ensemble, proxies, victims
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        proxies: Proxies,
+        victims: Callable[[], Sequence[Victim]],
+        chosen: Sequence[Op] = CHOSEN,
+    ) -> None:
+        """Break these servers, these connections, and whoever lives when it is time; lose the `chosen` requests."""
+        self.ensemble, self.proxies, self.victims, self.chosen = ensemble, proxies, victims, chosen
         self.done: list[Done] = []
         self.passed_over: Counter[str] = Counter()
         """Faults that were due when there was nothing to break, or more would have broken the majority."""
@@ -213,7 +219,7 @@ class Nemesis:
 
     def _drop(self, fault: Fault, verb: str) -> bool:
         for proxy in self.proxies:
-            getattr(proxy, verb)(CHOSEN[int(fault.draw * len(CHOSEN))])
+            getattr(proxy, verb)(self.chosen[int(fault.draw * len(self.chosen))])
         return True
 
     def _victim(self, fault: Fault) -> Victim | None:

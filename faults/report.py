@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from faults import checker, nemesis
+from faults.coordinated import Coordinated
 from faults.history import TRUE, UNRESOLVED
 from faults.minority import Minority
 from faults.run import Outcome
@@ -146,3 +147,22 @@ def errors(outcome: Outcome, kinds: set[str]) -> int:
 def hung(outcome: Outcome, kinds: set[str]) -> int:
     """How many processes of these kinds were ended because a call of theirs had not."""
     return sum(name.partition("-")[0] in kinds for name in outcome.hangs)
+
+
+def of_grants(runs: Sequence[Coordinated]) -> str:
+    """What became of the requests for a coordinator's locks, one column for each run."""
+    rows: list[tuple[object, ...]] = [
+        ("units", *(run.units for run in runs)),
+        ("seconds", *(round(run.ran) for run in runs)),
+        ("requests", *(len(run.world.filed) for run in runs)),
+        ("grants", *(len(run.world.granted) for run in runs)),
+        ("passed over, because the policy held them up", *(run.world.passed for run in runs)),
+        ("processes killed", *(run.deaths["-9"] for run in runs)),
+        ("faults", *(len(run.faults) for run in runs)),
+        ("requests and replies lost", *(run.dropped for run in runs)),
+        ("calls that an outage has ended", *(run.errors for run in runs)),
+        ("clocks off by at most, hours", *(round(run.skew / nemesis.HOUR, 1) for run in runs)),
+        ("promises broken", *(len(run.violations) for run in runs)),
+        ("calls that hung", *(len(run.hangs) for run in runs)),
+    ]
+    return table(("a coordinator", *(f"seed {run.plan.seed}" for run in runs)), rows)

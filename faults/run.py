@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import zkcoord
 import zkcoord.znode
@@ -83,8 +84,8 @@ class Outcome:
 class Process:
     """A contender's process with what it forks: a process group of its own."""
 
-    def __init__(self, spec: Spec, preload: Path) -> None:
-        """Start it."""
+    def __init__(self, spec: Any, preload: Path, module: str = "faults.contender") -> None:
+        """Start it: a `module` that takes the fields of its `spec`, among them name, directory and slot."""
         self.spec = spec
         # A host keeps its clock, whatever becomes of its processes.
         self.skew = Path(spec.directory) / f"{spec.slot}.skew"
@@ -94,7 +95,7 @@ class Process:
         """Until when nothing can be concluded from its silence."""
         self.log = (Path(spec.directory) / f"{spec.name}.log").open("wb")
         self.popen = subprocess.Popen(
-            (*DIE_WITH_PARENT, sys.executable, "-m", "faults.contender", json.dumps(asdict(spec))),
+            (*DIE_WITH_PARENT, sys.executable, "-m", module, json.dumps(asdict(spec))),
             cwd=ROOT,
             env={**os.environ, "LD_PRELOAD": str(preload), "ZKCOORD_SKEW": str(self.skew)},
             stdin=subprocess.DEVNULL,
@@ -122,6 +123,9 @@ class Process:
 class Run:
     """One run, while it lasts."""
 
+    chosen = nemesis.CHOSEN
+    """Requests whose reply, or who themselves, get lost."""
+
     def __init__(self, plan: Plan, directory: Path, ensemble: Ensemble, proxies: Proxies) -> None:
         """Prepare; nothing is started."""
         self.plan, self.directory, self.ensemble, self.proxies = plan, directory, ensemble, proxies
@@ -131,7 +135,8 @@ class Run:
         self.processes: dict[int, Process] = {}
         self.wanted = [kind for kind, count in plan.contenders.items() for _ in range(count)]
         self.incarnations = [0] * len(self.wanted)
-        self.nemesis = nemesis.Nemesis(ensemble, proxies, lambda: [self.processes[at] for at in sorted(self.processes)])
+        victims = lambda: [self.processes[at] for at in sorted(self.processes)]  # noqa: E731
+        self.nemesis = nemesis.Nemesis(ensemble, proxies, victims, self.chosen)
         self.operators = ThreadPoolExecutor(4, "operator")
         self.stamps = stamps.Stamps(ensemble.hosts)
         self.hangs: list[str] = []
@@ -161,6 +166,9 @@ class Run:
                 process.end()
             self.operators.shutdown(cancel_futures=True)
         return self._prove(ran)
+
+    def _start(self, at: int) -> Process:
+        return Process(self._spec(at), self.preload)
 
     def _spec(self, at: int) -> Spec:
         kind, incarnation = self.wanted[at], self.incarnations[at]
@@ -203,7 +211,7 @@ class Run:
                 if at not in self.processes:
                     for slot in (2 * at, 2 * at + 1):
                         self.board.expect(slot, 0)
-                    self.processes[at] = Process(self._spec(at), self.preload)
+                    self.processes[at] = self._start(at)
                     self.incarnations[at] += 1
 
     def _bury(self, process: Process, code: object) -> None:

@@ -35,6 +35,19 @@ pub enum Error {
         /// The number the caller gave.
         wanted: u32,
     },
+    /// The lock has another policy than the one asked for; nothing was changed.
+    #[error(
+        "the lock {path} has the policy {stored}, but {wanted} was asked for: \
+         ask for {stored}, or change the policy of the lock"
+    )]
+    PolicyMismatch {
+        /// The znode with the policy.
+        path: String,
+        /// The policy of the lock.
+        stored: String,
+        /// The policy that the caller gave.
+        wanted: String,
+    },
     /// The ACL of a znode forbids what was needed.
     #[error(
         "not permitted to {} {path} as {user}: {} gives no {action} permission; \
@@ -266,6 +279,7 @@ impl Error {
         match self {
             Self::Argument { .. } => "argument",
             Self::LimitMismatch { .. } => "limit_mismatch",
+            Self::PolicyMismatch { .. } => "policy_mismatch",
             Self::NoAuth { .. } => "no_auth",
             Self::AuthFailed { .. } | Self::NoTicket { .. } => "auth_failed",
             Self::Tls { .. } => "tls",
@@ -287,6 +301,7 @@ impl Error {
     pub fn path(&self) -> Option<&str> {
         match self {
             Self::LimitMismatch { path, .. }
+            | Self::PolicyMismatch { path, .. }
             | Self::NoAuth { path, .. }
             | Self::AuthFailed { path, .. }
             | Self::NoTicket { path, .. }

@@ -15,7 +15,7 @@
 //! | [`client`] | a caller's handle: a session when one is needed, and the one loop that tries again |
 //! | `children`, `record` | a znode's children, and a znode that is written if it is still what was read |
 //! | [`znode`] | single znodes: create, read, write, delete |
-//! | [`recipe`] | the primitives: queue, semaphore, timed lease and party |
+//! | [`recipe`] | the primitives: queue, semaphore, timed lease, party and coordinator |
 //! | [`confd`] | Ganeti's master candidates: questions, and which answer to believe; without ZooKeeper |
 //! | [`ensemble`] | who is in an ensemble, who leads, who lags; and a change that it survives |
 //! | `py` | the Python extension module, behind the feature `python` |

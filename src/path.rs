@@ -79,6 +79,6 @@ fn join(argument: &'static str, text: &str) -> Result<String> {
 }
 
 /// The characters refused by ZooKeeper's `PathUtils`. What is beyond 16 bits is two of them in Java, both refused.
-fn is_forbidden(c: char) -> bool {
+pub(crate) fn is_forbidden(c: char) -> bool {
     matches!(u32::from(c), 0x0000..=0x001f | 0x007f..=0x009f | 0xd800..=0xf8ff | 0xfff0..)
 }

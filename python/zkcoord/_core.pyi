@@ -6,10 +6,16 @@ from typing import Any, TypeAlias, final
 from zkcoord._types import (
     Acl,
     AclEntry,
+    Acquired,
+    Effects,
     EnsembleStatus,
     LeaseStatus,
     LeaseSummary,
     LimitChange,
+    LockQueue,
+    OwnGrants,
+    Policy,
+    Released,
     Scalar,
     Status,
     ZnodeStat,
@@ -19,6 +25,8 @@ _Wait: TypeAlias = tuple[float | None, Cancel | None, bool]
 """Timeout, cancel, raise_on_signal."""
 _Meaning: TypeAlias = tuple[str, int, Any, int] | str
 """A reply's salt, status, answer and serial; or why a datagram is discarded."""
+_Home: TypeAlias = tuple[str, Scalar]
+"""Root, key."""
 
 __all__ = [
     "Cancel",
@@ -35,6 +43,15 @@ __all__ = [
     "confd_query",
     "confd_salt",
     "confd_types",
+    "coordinator_acquire",
+    "coordinator_grant",
+    "coordinator_grant_if",
+    "coordinator_granted",
+    "coordinator_locks",
+    "coordinator_queue",
+    "coordinator_release",
+    "coordinator_set_policy",
+    "coordinator_settle",
     "digest_acl",
     "ensemble_ask",
     "ensemble_config",
@@ -237,6 +254,54 @@ def party_members(
 ) -> list[str]: ...
 def status(path: str, connection: Settings, wait: _Wait) -> Status: ...
 def set_max(path: str, max_concurrency: int, connection: Settings, wait: _Wait) -> LimitChange: ...
+def coordinator_acquire(
+    home: _Home,
+    name: Scalar,
+    unit: Scalar,
+    policy: Policy,
+    reason: Scalar | None,
+    labels: Mapping[str, Scalar] | None,
+    expires: float | None,
+    connection: Settings,
+    wait: _Wait,
+) -> Acquired: ...
+def coordinator_settle(
+    home: _Home, name: Scalar, by: Scalar, drops: bool | None, connection: Settings, wait: _Wait
+) -> Effects: ...
+def coordinator_release(
+    home: _Home,
+    name: Scalar,
+    unit: Scalar,
+    request: int | None,
+    by: Scalar,
+    connection: Settings,
+    wait: _Wait,
+) -> Released: ...
+def coordinator_grant(
+    home: _Home,
+    name: Scalar,
+    unit: Scalar,
+    by: Scalar,
+    reason: Scalar | None,
+    connection: Settings,
+    wait: _Wait,
+) -> Effects | None: ...
+def coordinator_grant_if(
+    home: _Home,
+    name: Scalar,
+    custom: str,
+    version: int,
+    units: set[str],
+    by: Scalar,
+    connection: Settings,
+    wait: _Wait,
+) -> Effects | None: ...
+def coordinator_set_policy(
+    home: _Home, name: Scalar, policy: Policy, connection: Settings, wait: _Wait
+) -> str | None: ...
+def coordinator_queue(home: _Home, name: Scalar, connection: Settings, wait: _Wait) -> LockQueue: ...
+def coordinator_locks(home: _Home, connection: Settings, wait: _Wait) -> list[str]: ...
+def coordinator_granted(home: _Home, unit: Scalar, known: set[int], connection: Settings, wait: _Wait) -> OwnGrants: ...
 def znode_create(
     path: str,
     value: bytes | str | None,

@@ -170,3 +170,117 @@ class EnsembleChange(TypedDict):
     changed: bool
     members: list[str]
     version: int
+
+
+Policy: TypeAlias = str | Mapping[str, Any]
+"""``"serial"``, or a mapping with some of ``max``, ``party``, ``per`` and ``window``."""
+
+
+class Dropped(TypedDict):
+    """A request that was dropped because its unit was not seen."""
+
+    unit: str
+    granted: bool
+    seen: str
+    expires: float
+
+
+class Effects(TypedDict):
+    """What a call to a coordinator has changed for others."""
+
+    granted: list[str]
+    released: list[tuple[str, int]]
+    dropped: list[Dropped]
+
+
+class Acquired(TypedDict):
+    """A request, and whether it is granted."""
+
+    granted: bool
+    request: int
+    since: str
+    timestamp: float
+    token: int | None
+    granted_since: str | None
+    position: int | None
+    waiting: int
+    holders: list[tuple[str, str | None]]
+    is_new: bool
+    effects: Effects
+
+
+class Released(TypedDict):
+    """What was given back."""
+
+    requested: bool
+    granted: bool
+    request: int | None
+    since: str | None
+    granted_since: str | None
+    effects: Effects
+
+
+class _Stated(TypedDict):
+    reason: str | None
+    labels: dict[str, str]
+    expires: float | None
+    seen: str
+    unseen: float
+
+
+class GrantHolder(_Stated):
+    """A request that is granted."""
+
+    unit: str
+    request: int
+    since: str
+    timestamp: float
+    granted: str | None
+    age: float
+    token: int | None
+    by: str | None
+    granted_because: str | None
+
+
+class GrantWaiter(_Stated):
+    """A request that is not granted yet."""
+
+    unit: str
+    position: int
+    request: int
+    since: str
+    timestamp: float
+    age: float
+    hopeless: str | None
+
+
+class LockQueue(TypedDict):
+    """A lock of a coordinator and its queue at one moment."""
+
+    lock: str
+    path: str
+    policy: dict[str, Any] | None
+    rule: str | None
+    max: int | None
+    opens: str | None
+    version: int | None
+    holders: list[GrantHolder]
+    waiters: list[GrantWaiter]
+
+
+class OwnGrant(TypedDict):
+    """A grant of a unit."""
+
+    lock: str
+    request: int
+    token: int | None
+    granted: str | None
+    by: str | None
+    reason: str | None
+
+
+class OwnGrants(TypedDict):
+    """What a unit was granted, and what it waits for."""
+
+    granted: list[OwnGrant]
+    waiting: list[str]

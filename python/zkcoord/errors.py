@@ -31,6 +31,7 @@ __all__ = [
     "NodeExists",
     "NotServing",
     "OutOfResources",
+    "PolicyMismatch",
     "QuorumLeaderNotFoundError",
     "ReconfigConflict",
     "ReconfigDisabled",
@@ -79,6 +80,12 @@ class LimitMismatch(Error, ValueError):
     """The pool stores another `max_concurrency` than the one asked for. Nothing was changed."""
 
     kind = "limit_mismatch"
+
+
+class PolicyMismatch(Error, ValueError):
+    """The lock of a coordinator has another policy than the one asked for. Nothing was changed."""
+
+    kind = "policy_mismatch"
 
 
 class NoAuth(Error, PermissionError):

@@ -1,12 +1,13 @@
-"""Who waited for a slot, who held one, and when: a picture of the events that Salt's bus carried.
+"""Who waited for a slot or a lock, who held one, and when: a picture of the events that Salt's bus carried.
 
     salt-run state.event 'zk_concurrency/*' > events.txt     # until Ctrl-C
     python -m zkcoord.timeline events.txt -o timeline.svg
     python -m zkcoord.timeline events.txt --text
 
 The events are a JSON list of objects with ``tag``, ``data`` and ``_stamp``, or lines as `salt-run state.event`
-writes them. Others than ``zk_concurrency/MINION/KIND`` are passed over. The picture needs matplotlib, the text
-nothing; the same events make the same bytes. Times are those at which the master heard of it.
+writes them. Others than ``zk_concurrency/MINION/KIND`` and ``zk_coordinator/MINION/KIND`` are passed over. The picture
+needs matplotlib, the text nothing; the same events make the same bytes. Times are those at which the master heard of
+it.
 """
 
 from __future__ import annotations
@@ -25,8 +26,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Event", "Row", "Span", "TimelineError", "draw", "parse", "rows", "save", "text"]
 
-_PREFIX = "zk_concurrency"
-_KINDS = frozenset({"waiting", "acquired", "released", "forced", "lost"})
+_SLOTS = {kind: kind for kind in ("waiting", "acquired", "released", "forced", "lost")}
+# What a coordinator tells of, in the same picture. What was not granted yet when it was given up, or dropped, waits no
+# more.
+_GRANTS = {
+    "requested": "waiting",
+    "granted": "acquired",
+    "released": "released",
+    "withdrawn": "released",
+    "revoked": "lost",
+    "dropped": "lost",
+}
+_KINDS = {"zk_concurrency": _SLOTS, "zk_coordinator": _GRANTS}
 # Two that differ in lightness and hue, for all eyes and for print; those of Okabe and Ito.
 _WAITING, _HOLDING, _FORCED, _LOST = "#f0c987", "#0072b2", "#d55e00", "#000000"
 
@@ -78,7 +89,7 @@ def parse(source: str) -> list[Event]:
     """
     found = [event for raw in _raw_events(source) if (event := _event(raw))]
     if not found:
-        raise TimelineError(f"no {_PREFIX} events in it")
+        raise TimelineError(f"no {' nor '.join(_KINDS)} events in it")
     # In the order in which they came where two have the same time.
     return sorted(found, key=lambda event: event.time)
 
@@ -105,8 +116,9 @@ def _event(raw: Any) -> Event | None:
     """One event; None if it is none of ours."""
     if not isinstance(raw, Mapping) or not isinstance(raw.get("data"), Mapping):
         return None
-    prefix, _, kind = str(raw.get("tag")).rpartition("/")
-    if kind not in _KINDS or prefix.partition("/")[0] != _PREFIX:
+    prefix, _, named = str(raw.get("tag")).rpartition("/")
+    kind = _KINDS.get(prefix.partition("/")[0], {}).get(named)
+    if kind is None:
         return None
     outer = raw["data"]
     # What a minion sends is wrapped once more; what the master says itself is not.

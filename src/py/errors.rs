@@ -29,6 +29,7 @@ import_exception!(zkcoord.errors, ReconfigInProgress);
 import_exception!(zkcoord.errors, UnsafeStep);
 import_exception!(zkcoord.errors, WordRefused);
 import_exception!(zkcoord.errors, OutOfResources);
+import_exception!(zkcoord.errors, PolicyMismatch);
 import_exception!(zkcoord.errors, ServerError);
 import_exception!(zkcoord.errors, TlsFailed);
 import_exception!(zkcoord.errors, Unreachable);
@@ -39,6 +40,7 @@ impl From<Error> for PyErr {
         match error {
             Error::Argument { .. } => ArgumentError::new_err(arguments),
             Error::LimitMismatch { .. } => LimitMismatch::new_err(arguments),
+            Error::PolicyMismatch { .. } => PolicyMismatch::new_err(arguments),
             Error::NoAuth { .. } => NoAuth::new_err(arguments),
             Error::AuthFailed { .. } | Error::NoTicket { .. } => AuthFailed::new_err(arguments),
             Error::Tls { .. } => TlsFailed::new_err(arguments),

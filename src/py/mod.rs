@@ -6,6 +6,7 @@ mod canary;
 mod cancel;
 mod confd;
 mod connection;
+mod coordinator;
 mod driver;
 mod ensemble;
 mod errors;
@@ -32,6 +33,11 @@ mod _core {
     use super::confd::{confd_needed, confd_query, confd_salt, confd_types, ConfdSocket};
     #[pymodule_export]
     use super::connection::{is_setting_given, profile_name, Settings};
+    #[pymodule_export]
+    use super::coordinator::{
+        coordinator_acquire, coordinator_grant, coordinator_grant_if, coordinator_granted, coordinator_locks,
+        coordinator_queue, coordinator_release, coordinator_set_policy, coordinator_settle,
+    };
     #[pymodule_export]
     use super::ensemble::{
         ensemble_ask, ensemble_config, ensemble_leader, ensemble_member, ensemble_status, ensemble_step,

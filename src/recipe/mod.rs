@@ -6,9 +6,11 @@
 //! | [`semaphore`] | Beta | N slots on a path, through that queue; a lock is one slot |
 //! | [`timed_lease`] | Beta | one holder at a time, whose lease ends by the clock |
 //! | [`party`] | Beta | who is present, and waiting until enough are |
+//! | [`coordinator`] | Beta | ask now, be granted later: requests that outlive their process |
 //!
 //! [`identifier`] is what a znode's data says of whose it is.
 
+pub mod coordinator;
 pub mod identifier;
 pub mod party;
 pub mod queue;

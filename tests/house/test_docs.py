@@ -18,10 +18,10 @@ from tests.support.calls import together
 from tests.support.salt import bin_dir
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("zk_concurrency", "zookeeper", "zk_lease", "zk_ensemble", "ganeti_confd")
+NAMES = ("zk_concurrency", "zookeeper", "zk_coordinator", "zk_lease", "zk_ensemble", "ganeti_confd")
 EXAMPLES = [
     ROOT / f"examples/{name}/README.md"
-    for name in ("ensemble-restart", "ganeti-nodes", "one-deployer", "rolling-restart")
+    for name in ("coordinated-restart", "ensemble-restart", "ganeti-nodes", "one-deployer", "rolling-restart")
 ]
 PAGES = [ROOT / "README.md", *EXAMPLES, *sorted((ROOT / "docs").glob("*.rst"))]
 SETTINGS = {
@@ -32,6 +32,7 @@ SETTINGS = {
 CONFD_SETTINGS = {"peers", "hmac_key_file", "hmac_key", "port", "coverage", "timeout", "grains", "grains_ttl", "node"}
 # They are in the example's own test, with a master and four minions.
 NEED_A_FLEET = {
+    "cmd.run",
     "jobs.active",
     "saltutil.refresh_pillar",
     "saltutil.term_job",
@@ -158,7 +159,10 @@ def test_its_yaml_is_states_that_succeed_or_settings_that_exist(page, pages):
     "module",
     [
         *(f"modules.{name}" for name in NAMES),
-        *(f"runners.{name}" for name in ("zk_concurrency", "zk_lease", "zk_ensemble", "ganeti_confd")),
+        *(
+            f"runners.{name}"
+            for name in ("zk_concurrency", "zk_coordinator", "zk_lease", "zk_ensemble", "ganeti_confd")
+        ),
     ],
 )
 def test_every_function_has_an_example_that_fits_its_signature(module):

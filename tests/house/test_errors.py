@@ -15,6 +15,7 @@ OF_PYTHON = {
     "NoAuth": PermissionError,
     "OutOfResources": OSError,
     "ReconfigForbidden": PermissionError,
+    "PolicyMismatch": ValueError,
     "TimedOut": TimeoutError,
     "TlsFailed": ConnectionError,
     "TooFewReplies": TimeoutError,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import zkcoord
-from zkcoord import ensemble, lease, znode
+from zkcoord import ensemble, grants, lease, znode
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,6 +26,8 @@ def test_every_public_function_explains_each_of_its_parameters():
         document(function)
     for name in set(znode.__all__) - {"digest_acl"}:
         document(getattr(znode, name))
+    for name in set(grants.__all__) - {"ROOT"}:
+        document(getattr(grants, name))
     for name in ("take", "renew", "give_back", "status", "below"):
         document(getattr(lease, name))
     locker = lease.LeaseLocker
@@ -84,6 +86,8 @@ ALLOWED = {
     | {"recipe::identifier", "recipe::queue"},
     "recipe::timed_lease": {"acl", "children", "client", "connect", "error", "path", "record", "session", "wait"}
     | {"recipe::identifier", "recipe::queue"},
+    "recipe::coordinator": {"acl", "children", "client", "connect", "error", "path", "record", "session", "wait"}
+    | {"recipe::party"},
     "recipe::party": {"children", "client", "error", "recipe::identifier", "session", "wait"},
     "ensemble": {"client", "connect", "error", "session", "wait"},
     "py": {
@@ -94,6 +98,7 @@ ALLOWED = {
         "ensemble",
         "error",
         "path",
+        "recipe::coordinator",
         "recipe::party",
         "recipe::semaphore",
         "recipe::timed_lease",
@@ -108,6 +113,7 @@ PURE += [f"connect::{name}" for name in ("choice", "credentials", "disclosure", 
 PURE += [f"confd::{name}" for name in ("book", "key", "packet", "quorum", "reply", "request", "secrets", "verdict")]
 PURE += [f"ensemble::{name}" for name in ("configuration", "decision", "quorum", "words")]
 PURE += [f"recipe::queue::{name}" for name in ("names", "order")]
+PURE += [f"recipe::coordinator::{name}" for name in ("decide", "document", "names", "policy", "window")]
 PURE += [f"recipe::semaphore::{name}" for name in ("claim", "limit", "names")]
 PURE += [f"recipe::timed_lease::{name}" for name in ("claim", "judge", "lock_record", "names", "steps")]
 

@@ -55,6 +55,29 @@ class TestRows:
         assert spans(web2.waits) == [(0.5, 4.5, False)]
         assert web2.waits[0].positions == ((0.5, 2), (2.5, 1))
 
+    def test_a_coordinators_requests_and_grants_are_waits_and_holds(self):
+        """Who decides tells of the grant, in its own name, and of whom it is."""
+
+        def of_lock(when: float, by: str, kind: str, who: str) -> dict[str, object]:
+            told = event(when, by, kind, "/coordinator/salt/restart", identifier=who)
+            return {**told, "tag": f"zk_coordinator/{by}/{kind}"}
+
+        rows = drawn(
+            of_lock(0, "web1", "requested", "web1"),
+            of_lock(0, "web1", "granted", "web1"),
+            of_lock(1, "web2", "requested", "web2"),
+            of_lock(2, "web3", "requested", "web3"),
+            of_lock(3, "web1", "released", "web1"),
+            of_lock(3, "web1", "granted", "web2"),
+            of_lock(4, "web1", "kept", "web2"),
+            of_lock(5, "master", "revoked", "web2"),
+            of_lock(6, "web3", "withdrawn", "web3"),
+        )
+        web1, web2, web3 = (rows["/coordinator/salt/restart", f"web{number}"] for number in (1, 2, 3))
+        assert spans(web1.holds) == [(0, 3, False)]
+        assert (spans(web2.waits), spans(web2.holds), web2.lost) == ([(1, 3, False)], [(3, 5, False)], [5])
+        assert (spans(web3.waits), spans(web3.holds)) == ([(2, 6, False)], [])
+
     def test_what_has_no_end_among_the_events_lasts_to_the_last_one_and_is_open(self):
         rows = drawn(*ROLLING)
         assert spans(rows["/restart/web", "web2"].holds) == [(4.5, 10, True)]
@@ -193,8 +216,8 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            ("", "no zk_concurrency events in it"),
-            ("[]", "no zk_concurrency events in it"),
+            ("", "no zk_concurrency nor zk_coordinator events in it"),
+            ("[]", "no zk_concurrency nor zk_coordinator events in it"),
             ('[{"tag": ', "not JSON"),
             ("salt/auth {}\n", "line 1 is not"),
             ('a\t{}\nzk_concurrency/a/waiting\t{"path"\n', "line 2 is not"),

@@ -5,6 +5,7 @@
 mod acl;
 mod choice;
 mod confd;
+mod coordinator;
 mod deadline;
 mod disclosure;
 mod ensemble;

@@ -16,6 +16,7 @@ from tests.support.salt import VERSIONS, bin_dir
 MODULES = {
     "module": (
         "modules.zk_concurrency",
+        "modules.zk_coordinator",
         "modules.zk_lease",
         "modules.zk_ensemble",
         "modules.zookeeper",
@@ -23,12 +24,19 @@ MODULES = {
     ),
     "state": (
         "states.zk_concurrency",
+        "states.zk_coordinator",
         "states.zk_lease",
         "states.zk_ensemble",
         "states.zookeeper",
         "states.ganeti_confd",
     ),
-    "runner": ("runners.zk_concurrency", "runners.zk_lease", "runners.zk_ensemble", "runners.ganeti_confd"),
+    "runner": (
+        "runners.zk_concurrency",
+        "runners.zk_coordinator",
+        "runners.zk_lease",
+        "runners.zk_ensemble",
+        "runners.ganeti_confd",
+    ),
 }
 EVERY = [name for names in MODULES.values() for name in names]
 
@@ -152,9 +160,8 @@ told = {"module": modules, "state": states, "runner": salt.loader.runner(master)
 from salt.utils.args import argspec_report
 answer = {}
 for kind, loader in told.items():
-    ours = ("zk_concurrency", "zk_lease", "zookeeper", "ganeti_confd")
+    ours = ("zk_concurrency", "zk_coordinator", "zk_lease", "zk_ensemble", "zookeeper", "ganeti_confd")
     names = [name for name in loader if name.partition(".")[0] in ours]
-    names = [name for name in loader if name.partition(".")[0] in ("zk_concurrency", "zk_ensemble", "zookeeper")]
     answer[kind] = {name: [loader[name].__doc__, argspec_report(loader, name)[name]] for name in names}
 for ask in ("sys.doc", "sys.runner_doc", "sys.state_doc"):
     answer[ask] = modules[ask]("zk_concurrency")

@@ -8,7 +8,7 @@ use zookeeper_client as zk;
 use super::claim::{Claim, Terms};
 use super::limit::{has_room, Limit};
 use super::{lease, names};
-use crate::children::or_missing;
+use crate::children::{answered, or_missing};
 use crate::path;
 use crate::recipe::queue::contender::Listing;
 use crate::session::{Attempt, Reply, Session, Transaction, Unacknowledged};
@@ -47,24 +47,17 @@ pub(super) fn read<'a>(
 fn snapshot(results: Vec<zk::MultiReadResult>) -> Reply<Snapshot> {
     let unexpected = |results: &dyn std::fmt::Debug| zk::Error::UnexpectedError(format!("a read answered {results:?}"));
     let [queue, pool, leases] = <[_; 3]>::try_from(results).map_err(|results| unexpected(&results))?;
-    let pool = match or_missing(outcome(pool))? {
+    let pool = match or_missing(answered(pool))? {
         None => None,
         Some(zk::MultiReadResult::Data { data, stat }) => Some((data, stat)),
         Some(other) => return Err(unexpected(&other)),
     };
-    let children = |result| match or_missing(outcome(result))? {
+    let children = |result| match or_missing(answered(result))? {
         None => Ok(Vec::new()),
         Some(zk::MultiReadResult::Children { children }) => Ok(children),
         Some(other) => Err(unexpected(&other)),
     };
     Ok(Snapshot { queue: children(queue)?, pool, leases: children(leases)? })
-}
-
-fn outcome(result: zk::MultiReadResult) -> Reply<zk::MultiReadResult> {
-    match result {
-        zk::MultiReadResult::Error { err } => Err(err),
-        result => Ok(result),
-    }
 }
 
 impl Listing for Snapshot {

@@ -7,7 +7,7 @@ from typing import Any
 
 import zkcoord
 from typing_extensions import assert_type
-from zkcoord import aio, confd, lease, znode
+from zkcoord import aio, confd, coordinator, grants, lease, znode
 
 
 def calls(config: dict[str, Any]) -> None:
@@ -92,3 +92,21 @@ def fails() -> str | None:
         assert_type(error.kind, str)
         return error.path
     return None
+
+
+class Racks(coordinator.BaseCoordinator):
+    def default_grant(self, lock: str, unit: str, granted: set[str], queue: list[str]) -> bool:
+        return len(granted) < 2
+
+
+def coordinated() -> None:
+    serial = coordinator.Serial(unit="a", zk_hosts="a:1", policy={"max": 2})
+    with serial.hook() as hook:
+        assert_type(hook.acquire("restart", reason="kernel", labels={"rack": 1}, expires=60), bool)
+        assert_type(hook.granted("restart"), bool)
+        assert_type(hook.grants, dict[str, dict[str, str]])
+        assert_type(hook.queue("restart")["waiters"][0]["position"], int)
+    assert_type(grants.acquire("restart", "a", policy="serial")["position"], int | None)
+    assert_type(grants.release("restart", connection=zkcoord.Connection("a:1"))["granted"], bool)
+    assert_type(grants.grant("restart", "a", reason="why"), bool)
+    assert_type(grants.granted("a", [1], timeout=0)["granted"][0]["token"], int | None)

@@ -10,12 +10,10 @@ runner's answers look like that unless ``--out`` says otherwise. For minions:
     salt web1 zk_concurrency.status /lock/path --out=zk_concurrency
 """
 
-import salt.output
+from saltext.zkcoord.utils.tables import duration, findings, shown_by, table
 from saltext.zkcoord.utils.terminal import shown
 
 __virtualname__ = "zk_concurrency"
-
-_UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 def __virtual__():
@@ -33,17 +31,17 @@ def output(data, **kwargs):
         salt-run zk_concurrency.status /lock/path
     """
     if not isinstance(data, dict):
-        return _with("nested", data)
+        return shown_by(__opts__, "nested", data)
     if {"holders", "waiters"} <= data.keys():
         return _status(data)
     if "findings" in data:
-        return _findings(data)
+        return findings(data)
     return "\n".join(_named(name, value) for name, value in data.items())
 
 
 def _named(name, value):
     if not _is_known(value):
-        return _with("nested", {name: value})
+        return shown_by(__opts__, "nested", {name: value})
     return output(value) if name == value["path"] else f"{name}:\n{output(value)}"
 
 
@@ -59,60 +57,27 @@ def _status(pool):
         rows = [
             [
                 holder["identifier"],
-                _time(holder["age"]),
+                duration(holder["age"]),
                 holder["since"],
                 "ephemeral" if holder["ephemeral"] else "persistent",
             ]
             for holder in pool["holders"]
         ]
-        lines.append(_table(["Holder", "For", "Since", "Lease"], rows))
+        lines.append(table(__opts__, ["Holder", "For", "Since", "Lease"], rows))
     if pool["waiters"]:
         labels = ["Position", "Waiter", "For", "Since"]
         rows = [
-            [waiter["position"], waiter["identifier"], _time(waiter["age"]), waiter["since"]]
+            [waiter["position"], waiter["identifier"], duration(waiter["age"]), waiter["since"]]
             for waiter in pool["waiters"]
         ]
         if any(map(_is_orphan, pool["waiters"])):
             labels.append("Session")
             for row, waiter in zip(rows, pool["waiters"], strict=True):
                 row.append("none: blocks all behind it" if _is_orphan(waiter) else waiter["session"])
-        lines.append(_table(labels, rows))
-    return "\n".join(lines)
-
-
-def _findings(report):
-    findings = report["findings"]
-    if not findings:
-        return f"{shown(report['path'])}: nothing to complain about"
-    lines = [f"{shown(report['path'])}: {len(findings)} finding{'' if len(findings) == 1 else 's'}"]
-    for number, finding in enumerate(findings, 1):
-        lines += [f"{number:>4}. {shown(finding['what'])}", f"      {shown(finding['do'])}"]
+        lines.append(table(__opts__, labels, rows))
     return "\n".join(lines)
 
 
 def _is_orphan(waiter):
     # A minion may have an older version.
     return waiter.get("orphan", False)
-
-
-def _time(seconds):
-    """
-    Seconds in the two greatest units: ``2 h 5 min``.
-    """
-    parts, rest = [], int(seconds)
-    for unit, length in _UNITS:
-        count, rest = divmod(rest, length)
-        if count or (unit == "s" and not parts):
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2])
-
-
-def _table(labels, rows):
-    data = {"labels": labels, "rows": [[shown(cell) for cell in row] for row in rows]}
-    return _with("table", data, rows_key="rows", labels_key="labels", justify="left")
-
-
-def _with(outputter, data, **kwargs):
-    # `output` in the options would win over the name, and a table's lines over `separate_rows=False`.
-    opts = {key: value for key, value in __opts__.items() if key != "output"}
-    return salt.output.out_format(data, outputter, {"out.table.separate_rows": False, **opts}, **kwargs)

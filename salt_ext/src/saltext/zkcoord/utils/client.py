@@ -157,13 +157,18 @@ class Client:
         section = self._configuration.section(self._profile, names)
         return {**self._connection, "config": section, "raise_on_signal": True}
 
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """The connection's arguments, with what is configured of it, for a function of the core."""
+        return self._keywords
+
     def errors(self) -> AbstractContextManager[None]:
         """Turn errors of the core into those of Salt."""
         return salt_errors()
 
-    def events(self, path: object, identifier: object) -> Events:
+    def events(self, path: object, identifier: object, system: str = "zk_concurrency") -> Events:
         """What is told of a contender."""
-        return Events(self._salt, self._opts, self._configuration, path, identifier, self._profile)
+        return Events(self._salt, self._opts, self._configuration, path, identifier, self._profile, system)
 
 
 class Slot:

@@ -96,6 +96,38 @@ _PARAMETERS = {
             ``True`` shows the secrets of DRBD disks, and private parameters of operating systems. What is returned is
             kept in job caches and logs.
         """,
+    "lock": """
+        lock
+            What the lock is called; any text or number. Locks do not contend with each other.
+        """,
+    "unit": """
+        unit
+            Who asks. Default: the minion's id.
+        """,
+    "place": """
+        key
+            Which coordinator it is. Locks of different keys are different locks.
+
+        root
+            Below which znode the coordinators are.
+        """,
+    "policy": """
+        policy
+            Who may be granted the lock together. ``serial``: one, first come, first served. Or a mapping, all of which
+            holds together: ``max: 2``, or ``max: 25%`` with ``party: /web`` (of the members of that party, rounded
+            down, but at least one); ``per: {rack: 1}``, for each value of a label; ``window: {days: [sat], from:
+            '02:00', to: '04:00', zone: Europe/Berlin}``, or a list of such windows. The first who asks stores it with
+            the lock. Another one is an error that names both; ``zk_coordinator.set_policy`` changes it.
+        """,
+    "asked": """
+        labels
+            What the policy counts by, such as ``{rack: r1}``, or a list of grains. A label that the policy needs and
+            that is missing here is the grain of that name.
+
+        expires
+            Seconds after which ``handle`` may drop the request, or the grant, if the unit has not asked again since.
+            Default: never. What is dropped is logged, and told on the event bus.
+        """,
     "minion": """
         identifier
             Who holds the slot. Default: the minion's id. (In the execution module it is the host's name.)

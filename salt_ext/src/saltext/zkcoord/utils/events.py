@@ -20,7 +20,8 @@ _PATIENCE = 2
 class Events:
     """
     The events of one contender: ``zk_concurrency/<id>/<kind>``, with ``path`` and ``identifier``; of one who wants a
-    timed lease ``zk_lease/<id>/<kind>``, with ``path`` and ``owner``.
+    timed lease ``zk_lease/<id>/<kind>``, with ``path`` and ``owner``; of a unit that asks a coordinator for a lock
+    ``zk_coordinator/<id>/<kind>``, with ``path`` and ``identifier``.
 
     ``<id>`` is that of the minion or master that acts. Off with ``zookeeper:events: False``, or
     ``zookeeper:PROFILE:events: False``, and without a master to send to. An event that cannot be sent is a line

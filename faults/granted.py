@@ -1,0 +1,199 @@
+"""Whether a coordinator has kept its promises. Pure: transactions and histories go in, violations come out.
+
+The order of everything is that of the ensemble's transactions. No clock is looked at, and nothing of zkcoord's own
+decisions is used: the policy is written down here anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from faults.txnlog import Change, Transaction
+
+POLICY, ORDER, ONCE, ANSWER, SURVIVES, TURN = "policy", "order", "once", "answer", "survives", "turn"
+RULES = {
+    POLICY: "grants are never beyond the policy",
+    ORDER: "nobody is passed over who could be granted",
+    ONCE: "no grant is lost, and none is doubled",
+    ANSWER: "what a unit was told is so",
+    SURVIVES: "a request survives its process",
+    TURN: "everybody gets a turn, and nothing is left",
+}
+
+
+class Violation(NamedTuple):
+    """A promise that was broken: which, to whom, where in the order, and what is there instead."""
+
+    rule: str
+    unit: str
+    lock: str
+    zxid: int
+    what: str
+
+
+class Request(NamedTuple):
+    """A request that is there."""
+
+    unit: str
+    czxid: int
+    labels: dict[str, str]
+
+
+@dataclass
+class Lock:
+    """A lock while the transactions are gone through."""
+
+    requests: dict[str, Request] = field(default_factory=dict)
+    document: dict[str, int] = field(default_factory=dict)
+    """The czxid that each unit's grant names."""
+
+    def valid(self) -> dict[str, int]:
+        """The grants that count: unit and czxid."""
+        there = self.requests
+        return {unit: czxid for unit, czxid in self.document.items() if unit in there and there[unit].czxid == czxid}
+
+
+@dataclass
+class World:
+    """What became of the locks, from the transactions alone."""
+
+    granted: dict[int, tuple[str, str, int]] = field(default_factory=dict)
+    """By the czxid of the request: unit, lock, and the zxid that granted it."""
+    filed: dict[int, tuple[str, str]] = field(default_factory=dict)
+    deleted: dict[int, int] = field(default_factory=dict)
+    """By the czxid of the request: the zxid that deleted it."""
+    violations: list[Violation] = field(default_factory=list)
+    left: list[Request] = field(default_factory=list)
+    passed: int = 0
+    """How often somebody was rightly passed over, because the policy held him up and not those behind."""
+
+
+def replay(steps: Iterable[Transaction], policies: Mapping[str, Any], home: str) -> World:
+    """Go through the transactions of the coordinator at `home`."""
+    world = World()
+    locks = {name: Lock() for name in policies}
+    for step in steps:
+        touched = {lock for change in step.changes if (lock := _lock_of(change.path, home)) in locks}
+        before = {name: locks[name].valid() for name in touched}
+        for change in step.changes:
+            if (name := _lock_of(change.path, home)) in locks:
+                _apply(world, locks[name], name, change, step.zxid, home)
+        for name in touched:
+            _judge(world, locks[name], name, before[name], policies[name], step.zxid)
+    world.left = [request for lock in locks.values() for request in lock.requests.values()]
+    return world
+
+
+def _lock_of(path: str, home: str) -> str:
+    parts = path.removeprefix(f"{home}/").split("/")
+    return parts[1] if path.startswith(f"{home}/") and len(parts) > 1 else ""
+
+
+def _apply(world: World, lock: Lock, name: str, change: Change, zxid: int, home: str) -> None:
+    kind, *rest = change.path.removeprefix(f"{home}/").split("/")
+    if kind == "grants" and change.what in {"create", "set"}:
+        lock.document = {unit: grant["request"] for unit, grant in json.loads(change.data or b"{}").items()}
+    elif kind == "requests" and len(rest) == 2:
+        unit = rest[1]
+        if change.what == "create":
+            lock.requests[unit] = Request(unit, zxid, json.loads(change.data).get("labels", {}))
+            world.filed[zxid] = (unit, name)
+        elif change.what == "delete" and unit in lock.requests:
+            world.deleted[lock.requests.pop(unit).czxid] = zxid
+
+
+def _judge(world: World, lock: Lock, name: str, before: dict[str, int], policy: Any, zxid: int) -> None:
+    """What the grants of a transaction mean, and whether they were right."""
+    now = lock.valid()
+    for unit, czxid in before.items():
+        if unit in lock.requests and lock.requests[unit].czxid == czxid and now.get(unit) != czxid:
+            world.violations.append(Violation(ONCE, unit, name, zxid, f"the grant of {czxid:#x} is lost"))
+    held = [lock.requests[unit] for unit in now if before.get(unit) == now[unit]]
+    new = sorted((lock.requests[unit] for unit in now if before.get(unit) != now[unit]), key=lambda it: it.czxid)
+    if not new:
+        return
+    for request in new:
+        if request.czxid in world.granted:
+            what = f"{request.czxid:#x} is granted twice, at {world.granted[request.czxid][2]:#x} before"
+            world.violations.append(Violation(ONCE, request.unit, name, zxid, what))
+        world.granted[request.czxid] = (request.unit, name, zxid)
+    chosen = {request.czxid for request in new}
+    held_ids = {request.czxid for request in held}
+    for request in sorted(lock.requests.values(), key=lambda it: it.czxid):
+        if request.czxid in held_ids:
+            continue
+        could = _admits(policy, held, request)
+        if request.czxid in chosen:
+            if not could:
+                what = f"granted beside {len(held)} others, under {policy}"
+                world.violations.append(Violation(POLICY, request.unit, name, zxid, what))
+            held.append(request)
+        elif could and any(later.czxid > request.czxid for later in new):
+            world.violations.append(
+                Violation(ORDER, request.unit, name, zxid, "passed over, though it could be granted")
+            )
+        elif any(later.czxid > request.czxid for later in new):
+            world.passed += 1
+
+
+def _admits(policy: Any, held: list[Request], more: Request) -> bool:
+    if policy == "serial":
+        return not held
+    if "max" in policy and len(held) >= policy["max"]:
+        return False
+    for label, most in policy.get("per", {}).items():
+        if sum(it.labels.get(label) == more.labels.get(label) for it in held) >= most:
+            return False
+    return True
+
+
+def check(world: World, histories: Iterable[list[dict[str, Any]]], policies: Iterable[str]) -> list[Violation]:
+    """Every promise that was broken."""
+    notes: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    last: Counter[str] = Counter()
+    for lines in histories:
+        unit = lines[0]["unit"]
+        notes[unit] += lines[1:]
+        last[unit] += sum("last_turn" in line for line in lines)
+    found = list(world.violations)
+    for unit, lines in notes.items():
+        found += _answered(world, unit, lines)
+        found += [
+            Violation(TURN, unit, line["no_turn"], 0, "no turn at the end") for line in lines if "no_turn" in line
+        ]
+    found += _survived(world, notes)
+    found += [Violation(TURN, it.unit, "", it.czxid, "a request is left at the end") for it in world.left]
+    assert list(policies)
+    return found
+
+
+def _answered(world: World, unit: str, lines: list[dict[str, Any]]) -> Iterator[Violation]:
+    intents = Counter(line["request"] for line in lines if line.get("op") == "release")
+    for line in lines:
+        czxid, token = line.get("request"), line.get("token")
+        if "op" not in line and czxid is not None:
+            if world.filed.get(czxid) != (unit, line["lock"]):
+                yield Violation(ANSWER, unit, line["lock"], czxid, "was told of a request that nobody has filed for it")
+            elif token is not None and world.granted.get(czxid) != (unit, line["lock"], token):
+                what = f"was told the token {token:#x}, and the log has {world.granted.get(czxid)}"
+                yield Violation(ANSWER, unit, line["lock"], czxid, what)
+        if "released" in line:
+            czxid = line["released"]
+            if czxid not in world.deleted:
+                yield Violation(ANSWER, unit, line["lock"], czxid, "was told that it is given back, and it is not")
+            elif not line["requested"] and intents[czxid] == 1:
+                yield Violation(ANSWER, unit, line["lock"], czxid, "was told that it had no request, and gave it back")
+        if "broken" in line:
+            yield Violation(ANSWER, unit, "", 0, line["broken"])
+
+
+def _survived(world: World, notes: Mapping[str, list[dict[str, Any]]]) -> Iterator[Violation]:
+    intended = {line["request"] for lines in notes.values() for line in lines if line.get("op") == "release"}
+    for czxid, zxid in world.deleted.items():
+        if czxid not in intended:
+            unit, lock = world.filed[czxid]
+            yield Violation(SURVIVES, unit, lock, zxid, f"the request {czxid:#x} is gone, and nobody has given it up")

@@ -1,0 +1,142 @@
+"""A process of a unit: it asks a coordinator for locks, acts when it is granted one, and writes down what it was told.
+
+Started as `python -m faults.unit JSON`, with the fields of `UnitSpec`. A unit outlives its processes: what one of them
+has asked for, the next one is granted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from faults.board import CALM, RUN, Board
+from faults.history import Writer
+
+KEY = "faults"
+# How long an answer may take, before it counts as a hang.
+MARGIN = 30.0
+WORK = (0, 0, 0, 0.001, 0.005)
+WAITS = (0.05, 0.2, 0.5)
+
+
+@dataclass(frozen=True)
+class UnitSpec:
+    """Who asks, how, and for what."""
+
+    name: str
+    """Of the process: the unit and its incarnation."""
+    unit: str
+    labels: dict[str, str]
+    seed: str
+    hosts: str
+    """Where its requests go: through the proxies, or straight."""
+    policies: dict[str, Any]
+    """Of each lock."""
+    directory: str
+    slot: int
+    session_timeout: float
+    bound: float
+    """Seconds for a turn once the faults are over."""
+
+
+class Unit:
+    """A unit, for as long as this process lives."""
+
+    def __init__(self, spec: UnitSpec) -> None:
+        """Begin a history. No session is opened before the first call."""
+        self.spec = spec
+        self.random = random.Random(f"{spec.seed}/{spec.name}")
+        self.board = Board(Path(spec.directory) / "board")
+        self.history = Writer(Path(spec.directory), spec.name, unit=spec.unit, pid=os.getpid())
+        self.errors = importlib.import_module("zkcoord.errors")
+        self.grants = importlib.import_module("zkcoord.grants")
+        settings = {"zookeeper:session_timeout": spec.session_timeout}
+        config_get = lambda key, default=None: settings.get(key, default)  # noqa: E731
+        self.at = {"key": KEY, "zk_hosts": spec.hosts, "config_get": config_get}
+
+    def live(self) -> None:
+        """Ask and act until the nemesis has stopped; then have one more turn at each lock, and leave nothing."""
+        self.act_on(self.granted(0) or [])  # what a process before was granted
+        while self.board.phase == RUN:
+            lock = self.random.choice(list(self.spec.policies))
+            if self.ask(lock):
+                continue
+            if self.random.random() < 0.5:
+                self.act_on(self.granted(self.random.choice(WAITS)) or [])
+        if self.board.phase == CALM:
+            for lock in self.spec.policies:
+                self.last_turn(lock)
+
+    def ask(self, lock: str) -> bool:
+        """Ask for a lock; whether it was granted, and given back again."""
+        own = {"policy": self.spec.policies[lock], "labels": self.spec.labels}
+        self.history.note(op="acquire", lock=lock, at=time.monotonic())
+        answer = self._call(lambda: self.grants.acquire(lock, self.spec.unit, timeout=10, **own, **self.at))
+        if answer is None:
+            return False
+        self.history.note(request=answer["request"], token=answer["token"], lock=lock)
+        if answer["granted"]:
+            self.act(lock, answer["request"])
+        return bool(answer["granted"])
+
+    def granted(self, timeout: float) -> list[tuple[str, int]] | None:
+        """Wait for grants; which there are. None: nobody has answered."""
+        state = self._call(lambda: self.grants.granted(self.spec.unit, timeout=timeout, **self.at), limit=timeout)
+        if state is None:
+            return None
+        for grant in state["granted"]:
+            self.history.note(request=grant["request"], token=grant["token"], lock=grant["lock"])
+        return [(grant["lock"], grant["request"]) for grant in state["granted"]]
+
+    def act_on(self, granted: list[tuple[str, int]]) -> None:
+        """Act under each grant, and give it back."""
+        for lock, request in granted:
+            self.act(lock, request)
+
+    def act(self, lock: str, request: int) -> None:
+        """Work, and give the lock back, until somebody answers."""
+        time.sleep(self.random.choice(WORK))
+        while True:
+            self.history.note(op="release", lock=lock, request=request, at=time.monotonic())
+            given = {"request": request, "timeout": 10, **self.at}
+            answer = self._call(lambda given=given: self.grants.release(lock, self.spec.unit, **given))
+            if answer is not None:
+                self.history.note(released=request, lock=lock, requested=answer["requested"])
+                return
+
+    def last_turn(self, lock: str) -> None:
+        """Have a turn, now that nothing goes wrong any more."""
+        end = time.monotonic() + self.spec.bound
+        while time.monotonic() < end:
+            if self.ask(lock):
+                self.history.note(last_turn=lock)
+                return
+            self.act_on([it for it in self.granted(0.2) or [] if it[0] != lock])
+        self.history.note(no_turn=lock)
+
+    def _call(self, function: Callable[[], Any], limit: float = 0) -> Any:
+        """The answer of a call; None where it has ended with an error that an outage may have."""
+        self.board.expect(self.spec.slot, time.monotonic() + MARGIN + limit)
+        try:
+            answer = function()
+        except (self.errors.Unreachable, self.errors.ConnectionLost) as error:
+            self.history.note(error=type(error).__name__, at=time.monotonic(), wall=time.time())
+            answer = None
+        except self.errors.Error as error:
+            self.history.note(broken=f"{type(error).__name__}: {error}"[:300])
+            raise
+        finally:
+            self.board.expect(self.spec.slot, 0)
+        return answer
+
+
+if __name__ == "__main__":
+    Unit(UnitSpec(**json.loads(sys.argv[1]))).live()

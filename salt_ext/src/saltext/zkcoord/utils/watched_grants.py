@@ -1,0 +1,153 @@
+"""The thread of the beacon: it waits for grants of this minion by a watch, and tells of them at once."""
+
+import datetime
+import logging
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import zkcoord
+from salt.exceptions import SaltException
+from saltext.zkcoord.utils.coordinator import Coordinator
+from zkcoord.errors import Cancelled, ServerError
+
+log = logging.getLogger(__name__)
+
+# Seconds between two decisions, in case that something can be granted that nobody has decided: a process died before it
+# could, a party has grown. Each of many that wait decides less often, so that all together do about twice a second at
+# most.
+_DECIDE = 60.0
+_DECIDE_FOR_EACH = 0.5
+# Seconds after the opening of a window within which those who wait decide, and after the start of the beacon.
+_SPREAD = 3.0
+# Seconds of one wait. Between two it is looked whether anybody wants the beacon still, which Salt asks every second.
+_WAIT = 20.0
+_FORGOTTEN = 60.0
+# Seconds after an error.
+_PAUSE = 5.0
+
+
+class Watch:
+    """The thread of one beacon. Children that are forked have no part in it."""
+
+    def __init__(
+        self,
+        coordinator: Callable[[], Coordinator],
+        unit: str,
+        tell: Callable[[Mapping[str, Any]], None],
+        again: float,
+    ) -> None:
+        """Take whose grants, where, what is to be called with each, and after how many seconds again; and start."""
+        self._coordinator, self._unit, self._tell, self._again = coordinator, unit, tell, again
+        self._cancel = zkcoord.Cancel()
+        self._reported: dict[int, float] = {}
+        self._decides_at = time.monotonic() + random.uniform(0, _SPREAD)
+        self._waiting: list[str] = []
+        self._complaint = ""
+        self.asked_for = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="zk_coordinator", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it watches."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """End it. Does not wait for that."""
+        self._cancel.cancel()
+
+    def _run(self) -> None:
+        timeout = 0.0  # at first it tells what was granted before
+        while time.monotonic() - self.asked_for < _FORGOTTEN and not self._cancel.cancelled:
+            try:
+                coordinator = self._coordinator()
+                state = coordinator.granted(self._unit, self._reported, timeout, self._cancel)
+                self._note(state["granted"])
+                if time.monotonic() >= self._decides_at or state["waiting"] != self._waiting:
+                    self._decide(coordinator, state["waiting"])
+                timeout = self._wait()
+            except SaltException as err:
+                if isinstance(err.__cause__, Cancelled):
+                    return
+                if str(err) != self._complaint:
+                    log.warning("What is granted to %s cannot be seen, and is waited for: %s", self._unit, err)
+                self._complaint, timeout = str(err), 0.0
+                time.sleep(_PAUSE)
+            except Exception:
+                log.exception("Grants of %s are reported no more", self._unit)
+                return
+
+    def _note(self, granted: list[Mapping[str, Any]]) -> None:
+        now, self._complaint = time.monotonic(), ""
+        there = {grant["request"] for grant in granted}
+        self._reported = {request: reported for request, reported in self._reported.items() if request in there}
+        for grant in granted:
+            reported = self._reported.get(grant["request"])
+            if reported is None:
+                self._reported[grant["request"]] = now
+                # What the unit has granted itself, that very run knows. Should it fail, it is reported after a while.
+                if grant["by"] != self._unit:
+                    self._tell(grant)
+            elif self._again and now - reported >= self._again:
+                self._reported[grant["request"]] = now
+                self._tell(grant)
+
+    def _decide(self, coordinator: Coordinator, waiting: list[str]) -> None:
+        """Decide what nobody has decided, and note when to do it again."""
+        self._waiting = waiting
+        pause = _DECIDE * random.uniform(0.75, 1.25)
+        opening = float("inf")
+        for lock in waiting:
+            try:
+                coordinator.handle(lock, f"beacon of {self._unit}")
+                queue = coordinator.queue(lock)
+            except SaltException as err:
+                if not isinstance(err.__cause__, ServerError):
+                    raise
+                log.warning("%s is left aside: %s", lock, err)
+                continue
+            pause = max(pause, len(queue["waiters"]) * _DECIDE_FOR_EACH * random.uniform(0.75, 1.25))
+            if queue["opens"]:
+                opening = min(opening, _seconds_to(queue["opens"]) + random.uniform(0, _SPREAD))
+        self._decides_at = time.monotonic() + min(pause, opening)
+
+    def _wait(self) -> float:
+        """How many seconds to wait for the next grant."""
+        now = time.monotonic()
+        due = [self._decides_at]
+        if self._again:
+            due += [reported + self._again for reported in self._reported.values()]
+        return min(_WAIT, max(0.05, min(due) - now))
+
+
+def _seconds_to(time_of_day: str) -> float:
+    then = datetime.datetime.fromisoformat(time_of_day.replace("Z", "+00:00"))
+    return max(0.05, (then - datetime.datetime.now(datetime.timezone.utc)).total_seconds())
+
+
+_watches: dict[str, tuple[int, object, Watch]] = {}
+_guard = threading.Lock()
+
+
+def ensure(name: str, settings: object, start: Callable[[], Watch]) -> None:
+    """See to it that the beacon of that name has its thread in this process, with these settings."""
+    with _guard:
+        pid, before, watch = _watches.get(name, (0, None, None))
+        if watch is not None and pid == os.getpid():
+            if watch.is_alive and before == settings:
+                watch.asked_for = time.monotonic()
+                return
+            watch.stop()
+        _watches[name] = (os.getpid(), settings, start())
+
+
+def stop(name: str) -> None:
+    """End the thread of a beacon."""
+    with _guard:
+        pid, _, watch = _watches.pop(name, (0, None, None))
+    if watch is not None and pid == os.getpid():
+        watch.stop()

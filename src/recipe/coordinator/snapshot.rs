@@ -1,0 +1,125 @@
+//! Reading a lock: its grants, its policy, and its requests in their order.
+
+use futures::future::join;
+use zookeeper_client as zk;
+
+use super::document::{Asked, Grants, Request};
+use super::lock::Lock;
+use super::names;
+use super::policy::Policy;
+use crate::children::{self, answered, or_missing};
+use crate::error::Error;
+use crate::recipe::party;
+use crate::record::Stored;
+use crate::session::{Attempt, Failure, Reply, Session};
+
+/// A lock at one moment: what a decision is made by.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    /// The policy, and the version of its znode. `None`: there is no such lock.
+    pub(super) policy: Option<(Policy, i32)>,
+    /// The requests in the order of the queue.
+    pub(super) requests: Vec<Request>,
+    pub(super) grants: Grants,
+    /// The data of the grants' znode.
+    pub(super) written: Vec<u8>,
+    /// The version of the grants' znode. `None`: there is none yet.
+    pub(super) version: Option<i32>,
+}
+
+impl Snapshot {
+    /// The request of a unit.
+    pub(super) fn request(&self, unit: &str) -> Option<&Request> {
+        self.requests.iter().find(|request| request.unit == unit)
+    }
+
+    /// Whether a request is granted.
+    pub(super) fn is_granted(&self, request: &Request) -> bool {
+        self.grants.0.get(&request.unit).is_some_and(|grant| grant.request == request.czxid)
+    }
+}
+
+/// Reads a lock as the leader knows it, in two round trips, whatever the number of its requests. What
+/// was sent before is answered in the same flight.
+///
+/// The grants are read before the requests: a grant whose request is not among these is over for good.
+pub(super) async fn read(session: &Session, lock: &Lock) -> Attempt<Snapshot> {
+    let refused = |error: zk::Error| session.failure(&error, "read", &lock.requests);
+    let synced = session.sync(&lock.requests);
+    let reading = {
+        let mut reader = session.multi_reader();
+        let added = reader
+            .add_get_data(&lock.grants)
+            .and_then(|()| reader.add_get_data(&lock.requests))
+            .and_then(|()| reader.add_get_children(&lock.requests));
+        added.map(|()| reader.commit())
+    };
+    let (synced, results) = join(synced, async { reading?.await }).await;
+    synced.map_err(refused)?;
+    let (grants, policy, children) = parts(results.map_err(refused)?).map_err(refused)?;
+    let (grants, written, version) = match grants {
+        None => (Grants::default(), Vec::new(), None),
+        Some((data, stat)) => {
+            let mut grants = Grants::decode(&lock.grants, &data).map_err(Failure::Final)?;
+            grants.complete(stat.mtime, stat.mzxid);
+            (grants, data, Some(stat.version))
+        }
+    };
+    let policy = match policy {
+        None => None,
+        Some((data, stat)) => Some((Policy::decode(&lock.requests, &data).map_err(Failure::Final)?, stat.version)),
+    };
+    let mut requests = Vec::with_capacity(children.len());
+    for (name, read) in children::read(session, &lock.requests, children).await? {
+        match or_missing(read) {
+            Ok(Some((data, stat))) => requests.push(request(&name, data, &stat)),
+            Ok(None) => {}
+            Err(error) => return Err(session.failure(&error, "read", &format!("{}/{name}", lock.requests))),
+        }
+    }
+    requests.sort_by_key(|request| request.czxid);
+    Ok(Snapshot { policy, requests, grants, written, version })
+}
+
+type Znode = Option<(Vec<u8>, zk::Stat)>;
+
+/// The grants, the policy, and the names of the requests.
+fn parts(results: Vec<zk::MultiReadResult>) -> Reply<(Znode, Znode, Vec<String>)> {
+    let unexpected = |results: &dyn std::fmt::Debug| zk::Error::UnexpectedError(format!("a read answered {results:?}"));
+    let [grants, policy, names] = <[_; 3]>::try_from(results).map_err(|results| unexpected(&results))?;
+    let data = |result| match or_missing(answered(result))? {
+        None => Ok(None),
+        Some(zk::MultiReadResult::Data { data, stat }) => Ok(Some((data, stat))),
+        Some(other) => Err(unexpected(&other)),
+    };
+    let names = match or_missing(answered(names))? {
+        None => Vec::new(),
+        Some(zk::MultiReadResult::Children { children }) => children,
+        Some(other) => return Err(unexpected(&other)),
+    };
+    Ok((data(grants)?, data(policy)?, names))
+}
+
+fn request(name: &str, data: Vec<u8>, stat: &zk::Stat) -> Request {
+    Request {
+        unit: names::decode(name),
+        znode: name.to_owned(),
+        czxid: stat.czxid,
+        since: stat.ctime,
+        seen: stat.mtime,
+        asked: Asked::decode(&data),
+        data,
+    }
+}
+
+/// How many members the party has that a policy counts.
+pub(super) async fn members(session: &Session, lock: &Lock, policy: &Policy) -> Attempt<usize> {
+    let Some(party) = policy.party() else { return Ok(0) };
+    let present = children::list(session, &lock.party(party)).await?;
+    Ok(present.iter().filter(|child| party::names::member(child).is_some()).count())
+}
+
+/// The error for a unit that has no request.
+pub(super) fn no_request(lock: &Lock, unit: &str) -> Error {
+    Error::argument("unit", format!("{unit:?} has no request for the lock {:?}; nothing was changed", lock.name))
+}

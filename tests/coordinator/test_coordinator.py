@@ -1,0 +1,266 @@
+"""The interface of charmhelpers' coordinator: hooks, locks that stay for the retry, policies of one's own."""
+
+import datetime
+import logging
+from typing import ClassVar
+
+import pytest
+from zkcoord import coordinator, errors
+
+
+@pytest.fixture
+def unit(hosts, root):
+    """Make a unit: `unit("a")`, of any class. Each has a class of its own, as there is one object of a class."""
+
+    def unit(name, base=coordinator.Serial, **keywords):
+        own = type(base.__name__, (base,), {"__qualname__": base.__qualname__})
+        return own(unit=name, root=root, zk_hosts=hosts, **keywords)
+
+    return unit
+
+
+def test_a_lock_is_given_back_at_the_end_of_a_hook_that_succeeded(unit, held_by):
+    a, b = unit("a"), unit("b")
+    with a.hook():
+        assert a.acquire("restart") is True
+        with b.hook():
+            assert b.acquire("restart") is False
+            assert b.requested("restart")
+            assert not b.granted("restart")
+        assert held_by(a) == (["a"], ["b"])
+    assert held_by(a) == (["b"], [])
+    with b.hook():
+        assert b.granted("restart"), "granted since, and seen by the next hook"
+    assert held_by(a) == ([], []), "used or not"
+
+
+@pytest.fixture
+def held_by():
+    def held(one, lock="restart"):
+        found = one.queue(lock)
+        return [it["unit"] for it in found["holders"]], [it["unit"] for it in found["waiters"]]
+
+    return held
+
+
+def test_a_hook_that_fails_keeps_what_it_was_granted(unit, held_by, caplog):
+    caplog.set_level(logging.INFO, "zkcoord.coordinator")
+    a = unit("a")
+
+    def run(error):
+        with a.hook():
+            assert a.acquire("restart")
+            raise error
+
+    with pytest.raises(ZeroDivisionError):
+        run(ZeroDivisionError())
+    assert held_by(a) == (["a"], [])
+    assert "keeps restart for the retry" in caplog.text
+    with pytest.raises(SystemExit):
+        run(SystemExit(3))
+    assert held_by(a) == (["a"], [])
+    with pytest.raises(SystemExit):
+        run(SystemExit(0))
+    assert held_by(a) == ([], [])
+
+
+def test_what_is_granted_while_a_hook_runs_is_the_next_hooks(unit, held_by):
+    a, b = unit("a"), unit("b")
+    with a.hook():
+        a.acquire("restart")
+    with b.hook():
+        with a.hook():
+            a.acquire("restart")
+            b.acquire("restart")
+        assert held_by(a) == (["b"], [])
+        assert not b.granted("restart"), "this hook has not seen it"
+    assert held_by(a) == (["b"], []), "and so does not give it back"
+
+
+def test_a_lock_can_be_given_back_early(unit, held_by):
+    a = unit("a")
+    with a.hook():
+        a.acquire("restart")
+        assert a.release("restart") is True
+        assert not a.granted("restart")
+        assert held_by(a) == ([], [])
+        assert a.release("restart") is False
+
+
+def test_what_a_unit_is_told_of_its_request(unit):
+    a = unit("a")
+    with a.hook():
+        assert a.request_timestamp("restart") is None
+        assert not a.requested("restart")
+        a.acquire("restart", reason="kernel", labels={"rack": "r1"}, expires=60)
+        asked = a.request_timestamp("restart")
+        assert asked.tzinfo is None
+        now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
+        assert abs((asked - now).total_seconds()) < 60
+        text = asked.strftime("%Y-%m-%d %H:%M:%S.%fZ")
+        assert a.requests == a.grants == {"a": {"restart": text}}
+        holder = a.queue("restart")["holders"][0]
+        assert (holder["reason"], holder["labels"], holder["expires"]) == ("kernel", {"rack": "r1"}, 60.0)
+
+
+def test_it_may_be_used_before_it_is_initialized(unit):
+    a = unit("a")
+    assert a.granted("restart") is False
+    assert a.requests == {}
+    assert a.grants == {}
+
+
+def test_a_lock_that_somebody_has_broken_does_not_hold_up_the_others(unit, zk, root, caplog):
+    caplog.set_level(logging.INFO, "zkcoord.coordinator")
+    zk.create(f"{root}/coordinator/requests/broken", b"no policy", makepath=True)
+    a = unit("a")
+    with a.hook():
+        assert a.acquire("restart") is True
+        with pytest.raises(errors.ServerError, match="no policy that is known here"):
+            a.acquire("broken")
+    assert "broken is left aside: could not decide over" in caplog.text
+
+
+def test_released_is_called_where_a_grant_has_ended(unit):
+    told = []
+
+    class Telling(coordinator.Serial):
+        def released(self, unit, lock, timestamp):
+            told.append((unit, lock, timestamp))
+
+    a = unit("a", Telling)
+    with a.hook():
+        a.acquire("restart")
+        asked = a.request_timestamp("restart")
+    assert told == [("a", "restart", asked)]
+
+
+def test_require_runs_what_is_needed_and_granted(unit):
+    a, b = unit("a"), unit("b")
+    needed, ran = [True], []
+
+    @a.require("restart", lambda *args, **kw: needed[0] and (args, kw) == ((1,), {"x": 2}), 1, x=2)
+    def restart(how):
+        """Restart it."""
+        ran.append(how)
+
+    assert restart.__doc__ == "Restart it."
+    with b.hook():
+        b.acquire("restart")
+        with a.hook():
+            answer = restart("now")
+            assert answer is coordinator.NOT_RUN
+            assert not answer
+            assert a.requested("restart")
+    with a.hook():
+        assert restart("now") is None
+        needed[0] = False
+        assert restart("again") is coordinator.NOT_RUN, "granted, and no longer needed"
+    assert ran == ["now"]
+    with a.hook():
+        assert restart("again") is coordinator.NOT_RUN
+        assert not a.requested("restart"), "what is not needed is not asked for"
+
+
+def test_a_subclass_decides_by_itself_for_all_units_alike(unit, held_by):
+    seen = []
+
+    class Pairs(coordinator.BaseCoordinator):
+        def default_grant(self, lock, unit, granted, queue):
+            seen.append((lock, unit, granted, queue))
+            return len(granted) < 2
+
+        def grant_reboot(self, lock, unit, granted, queue):
+            return False
+
+        grant_policies: ClassVar = {"restart nginx": lambda lock, unit, granted, queue: unit.startswith("web")}
+
+    a, b, c = (unit(name, Pairs) for name in ("a", "b", "c"))
+    assert [one.acquire("restart") for one in (a, b, c)] == [True, True, False]
+    assert held_by(a) == (["a", "b"], ["c"])
+    assert seen[-1] == ("restart", "c", {"a", "b"}, ["c"])
+    assert a.release("restart")
+    assert held_by(a) == (["b", "c"], [])
+    assert a.acquire("reboot") is False
+    assert a.grant("reboot", "a") is False
+    assert a.acquire("restart nginx") is False
+    assert unit("web1", Pairs).acquire("restart nginx") is True
+    with pytest.raises(errors.PolicyMismatch, match=r"custom .*Pairs\.default_grant, but serial was asked for"):
+        unit("d").acquire("restart")
+
+
+def test_a_policy_of_ours_decides_for_a_class_that_does_not(unit, held_by):
+    both = {"max": 2}
+    a, b, c = (unit(name, coordinator.BaseCoordinator, policy=both) for name in ("a", "b", "c"))
+    assert [one.acquire("restart") for one in (a, b, c)] == [True, True, False]
+    assert a.grant("restart", "c") is False
+    assert a.grant("restart", "b") is True
+    assert a.grant("restart", "z") is False
+
+
+def test_serials_rule_can_be_asked():
+    decides = coordinator.Serial.default_grant
+    assert decides(None, "restart", "a", set(), ["a", "b"]) is True
+    assert decides(None, "restart", "b", set(), ["a", "b"]) is False
+    assert decides(None, "restart", "a", {"c"}, ["a", "b"]) is False
+
+
+def test_there_is_one_object_of_a_class(hosts, root):
+    class Own(coordinator.Serial):
+        pass
+
+    first = Own(unit="a", root=root, zk_hosts=hosts)
+    assert Own() is first
+    assert Own(unit="a", root=root, zk_hosts=hosts) is first
+    assert (first.relname, first.relid) == ("coordinator", f"{root}/coordinator")
+    with pytest.raises(errors.ArgumentError, match="unit: there is one Own in a process"):
+        Own(unit="b", root=root, zk_hosts=hosts)
+    with pytest.raises(errors.ArgumentError, match="connection: "):
+        type("Other", (coordinator.Serial,), {})(connection=first._home["connection"], zk_hosts=hosts)
+
+
+PROGRAM = """
+from zkcoord import coordinator
+serial = coordinator.Serial(unit="a", root=root, zk_hosts=hosts)
+serial.initialize()
+serial.handle()
+print(serial.acquire("restart"), flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "kept"),
+    [
+        ("", False),
+        ("sys.exit(0)", False),
+        ("sys.exit(3)", True),
+        ("raise ValueError('failed')", True),
+        ("os.kill(os.getpid(), 9)", True),
+        ("os._exit(0)", True),
+    ],
+)
+def test_the_end_of_a_process_is_the_end_of_its_hook(script, unit, held_by, end, kept):
+    process = script(PROGRAM + end)
+    assert process.line() == "True"
+    process.wait()
+    assert held_by(unit("b")) == ((["a"], []) if kept else ([], []))
+
+
+def test_a_request_survives_its_process_and_is_granted_while_there_is_none(script, unit, held_by):
+    a, b = unit("b"), script(PROGRAM + "os.kill(os.getpid(), 9)")
+    with a.hook():
+        a.acquire("restart") or None
+        b.line()
+        b.wait()
+    assert "a" in held_by(a)[0]
+    again = script(PROGRAM)
+    assert again.line() == "True"
+    assert again.wait() == 0
+    assert held_by(a) == ([], [])
+
+
+def test_a_forked_child_finishes_nothing_of_its_parents(script, unit, held_by):
+    process = script(PROGRAM + "child = os.fork()\nif not child: sys.exit(0)\nos.waitpid(child, 0)\nos._exit(0)")
+    assert process.line() == "True"
+    process.wait()
+    assert held_by(unit("b")) == (["a"], [])

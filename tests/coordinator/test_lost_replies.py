@@ -1,0 +1,82 @@
+"""The server has acted and its reply is lost, or it has not: no grant is lost, and none is doubled."""
+
+import pytest
+
+from tests.support.proxy import Op
+
+
+@pytest.fixture(params=["reply", "request"])
+def lose(request, proxies):
+    """Lose the next reply to a kind of request, or the request itself; with the proof that it was lost."""
+    wanted = set()
+
+    def lose(opcode):
+        wanted.add(opcode)
+        for proxy in proxies:
+            (proxy.drop_reply if request.param == "reply" else proxy.drop_request)(opcode)
+
+    yield lose
+    assert wanted
+    assert {opcode for proxy in proxies for opcode in proxy.dropped} == wanted
+
+
+@pytest.fixture
+def far(at, proxies):
+    """The same coordinator, through the proxies."""
+    return {"zk_hosts": proxies.hosts, "timeout": 30}
+
+
+OPCODES = [Op.MULTI, Op.MULTI_READ, Op.SYNC]
+
+
+@pytest.mark.parametrize("opcode", [*OPCODES, Op.CREATE2], ids=lambda op: op.name)
+def test_the_first_request_is_filed_and_granted_once(at, far, held, zk, lose, opcode):
+    lose(opcode)
+    assert at.acquire("restart", "a", **far)["granted"]
+    assert held() == (["a"], [])
+    assert zk.get_children(f"{at.path}/requests/restart") == ["a"]
+
+
+@pytest.mark.parametrize("opcode", OPCODES, ids=lambda op: op.name)
+def test_a_later_request_is_filed_once(at, far, held, lose, opcode):
+    at.acquire("restart", "a")
+    at.release("restart", "a")
+    lose(opcode)
+    answer = at.acquire("restart", "b", **far)
+    assert answer["granted"]
+    assert held() == (["b"], [])
+    assert answer["effects"]["granted"] in (["b"], []), "told once, if at all"
+
+
+def test_a_release_is_done_once_and_the_next_is_granted_once(at, far, held, lose):
+    for unit in "abc":
+        at.acquire("restart", unit)
+    lose(Op.MULTI)
+    given = at.release("restart", "a", **far)
+    assert (given["requested"], given["granted"]) == (True, True)
+    assert given["effects"]["granted"] == ["b"]
+    assert held() == (["b"], ["c"])
+
+
+def test_an_operators_grant_is_made_once(at, far, held, lose):
+    for unit in "ab":
+        at.acquire("restart", unit)
+    lose(Op.MULTI)
+    assert at.grant("restart", "b", **far) is True
+    assert held() == (["a", "b"], [])
+
+
+def test_a_decision_of_a_program_is_made_once(at, far, held, lose):
+    at.acquire("restart", "a", policy={"custom": "mine"})
+    version = at.queue("restart")["version"]
+    lose(Op.MULTI)
+    at.grant_if("restart", "mine", version, ["a"], **far)
+    assert held() == (["a"], [])
+    assert at.grant_if("restart", "mine", version, ["a"]) is None, "it is another version by now"
+
+
+def test_a_policy_is_changed_once(at, far, lose):
+    at.acquire("restart", "a")
+    lose(Op.SET_DATA)
+    assert at.set_policy("restart", {"max": 3}, **far) in ("serial", "max 3")
+    assert at.queue("restart")["rule"] == "max 3"

@@ -1,0 +1,112 @@
+"""The short form of the coordinator's run under faults, and the checker, which finds what is broken on purpose."""
+
+import json
+
+import pytest
+
+from faults import granted
+from faults.coordinated import POLICIES, coordinated
+from faults.granted import ANSWER, ONCE, ORDER, POLICY, SURVIVES, TURN, check, replay
+from faults.txnlog import Change, Transaction
+
+HOME = "/coordinator/faults"
+
+
+@pytest.mark.timeout(300)
+def test_promises_are_kept_under_faults():
+    found = coordinated("3", seconds=12, units=6, pace=1.5)
+    assert found.violations == []
+    assert found.hangs == []
+    assert set(found.deaths) <= {"-9"}, "but for those that were killed"
+    assert found.by_lock.keys() == POLICIES.keys(), "each lock was granted"
+    assert len(found.world.granted) > 100
+    assert found.dropped
+    assert found.faults
+
+
+class Log:
+    """Transactions of a lock, as they are written down."""
+
+    def __init__(self):
+        self.steps, self.zxid = [], 0x100
+
+    def step(self, *changes):
+        self.zxid += 1
+        self.steps.append(Transaction(self.zxid, 1, 1, changes))
+        return self.zxid
+
+    def file(self, unit, rack="r1"):
+        data = json.dumps({"labels": {"rack": rack}}).encode()
+        return self.step(Change("create", f"{HOME}/requests/lock/{unit}", data))
+
+    def grants(self, *deleted, **grants):
+        document = json.dumps({unit: {"request": czxid} for unit, czxid in grants.items()}).encode()
+        gone = [Change("delete", f"{HOME}/requests/lock/{unit}") for unit in deleted]
+        return self.step(Change("set", f"{HOME}/grants/lock", document), *gone)
+
+    def broken(self, policy="serial", *notes):
+        world = replay(self.steps, {"lock": policy}, HOME)
+        histories = [[{"unit": unit}, *lines] for unit, lines in notes]
+        return {it.rule for it in check(world, histories, ["lock"]) if it.rule != TURN}, world
+
+
+def test_what_is_right_is_right():
+    log = Log()
+    a, b = log.file("a"), log.file("b")
+    first = log.grants(a=a)
+    second = log.grants("a", b=b)
+    log.grants("b")
+    asked = ("a", [{"lock": "lock", "request": a, "token": first}, {"op": "release", "lock": "lock", "request": a}])
+    gave = ("b", [{"lock": "lock", "request": b, "token": second}, {"op": "release", "lock": "lock", "request": b}])
+    broken, world = log.broken("serial", asked, gave)
+    assert broken == set()
+    assert list(world.granted) == [a, b]
+
+
+def test_what_is_broken_is_found():
+    log = Log()
+    a, b = log.file("a"), log.file("b")
+    log.grants(a=a, b=b)
+    assert POLICY in log.broken("serial")[0]
+    assert log.broken({"max": 2})[0] == set()
+    assert POLICY in log.broken({"per": {"rack": 1}})[0]
+
+    log = Log()
+    a, b = log.file("a"), log.file("b")
+    log.grants(b=b)
+    assert log.broken("serial")[0] == {ORDER}
+    assert log.broken({"max": 1})[0] == {ORDER}
+
+    log = Log()
+    a = log.file("a")
+    log.grants(a=a)
+    log.grants()
+    assert log.broken("serial")[0] == {ONCE}, "it is lost"
+    log.grants(a=a)
+    assert log.broken("serial")[0] == {ONCE}, "and doubled"
+
+    log = Log()
+    a = log.file("a")
+    granted_at = log.grants(a=a)
+    told = [{"lock": "lock", "request": a, "token": granted_at + 5}]
+    assert log.broken("serial", ("a", told))[0] == {ANSWER}
+    assert log.broken("serial", ("b", [{"lock": "lock", "request": a, "token": None}]))[0] == {ANSWER}
+    assert log.broken("serial", ("a", [{"lock": "lock", "released": a, "requested": True}]))[0] == {ANSWER}
+    log.grants("a")
+    assert log.broken("serial", ("a", []))[0] == {SURVIVES}
+
+
+def test_a_grant_of_a_request_that_was_made_anew_counts_for_nobody():
+    log = Log()
+    a = log.file("a")
+    log.grants(a=a)
+    log.step(Change("delete", f"{HOME}/requests/lock/a"))
+    again = log.file("a")
+    b = log.file("b")
+    log.grants(a=a, b=b)
+    assert log.broken("serial")[0] >= {ORDER}, "a asked before b, and its grant is of another request"
+    assert again < b
+
+
+def test_each_rule_has_its_words():
+    assert set(granted.RULES) == {POLICY, ORDER, ONCE, ANSWER, SURVIVES, TURN}
