@@ -8,7 +8,7 @@ use futures::future::join;
 use zookeeper_client as zk;
 
 use crate::client::Client;
-use crate::ensemble::configuration::Configuration;
+use crate::ensemble::configuration::{Configuration, Role};
 use crate::ensemble::decision::{decide, to_ask, Change, Mode, Plan, Seen, Standing, Step};
 use crate::ensemble::survey::{address_of, asking, parsed, survey, Survey, Surveyed, CONFIG, QUESTIONS};
 use crate::ensemble::words::{field, standing};
@@ -157,7 +157,12 @@ fn out_of_sync(found: &Survey, ids: Option<&BTreeSet<i64>>) -> std::result::Resu
     let missing: Vec<_> = wanted
         .filter_map(|member| {
             let standing = found.of(member.id).map_or(Standing::Syncing, |server| server.standing());
-            let why = standing.why_not()?;
+            let why = match (standing, member.role()) {
+                // It serves in its old role, and stops for a moment to take up the new one.
+                (Standing::Synced(Mode::Observer), Role::Participant) => "observes still".to_owned(),
+                (Standing::Synced(Mode::Leader | Mode::Follower), Role::Observer) => "does not observe yet".to_owned(),
+                (standing, _) => standing.why_not()?,
+            };
             Some(format!("server.{} {why}", member.id))
         })
         .collect();
