@@ -365,14 +365,18 @@ fn secrets_are_left_out_wherever_they_are() {
     assert_eq!(left, row);
 }
 
-fn json_value() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        "\\PC{0,8}".prop_map(Value::from),
-        "[\u{0}-\u{ff}]{0,8}".prop_map(Value::from),
-    ];
+/// Text of the letters that a server can sign.
+fn signed_text() -> BoxedStrategy<Value> {
+    "[\u{0}-\u{ff}]{0,8}".prop_map(Value::from).boxed()
+}
+
+fn any_text() -> BoxedStrategy<Value> {
+    prop_oneof!["\\PC{0,8}".prop_map(Value::from), signed_text()].boxed()
+}
+
+fn json_value(text: BoxedStrategy<Value>) -> impl Strategy<Value = Value> {
+    let leaf =
+        prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i64>().prop_map(Value::from), text,];
     leaf.prop_recursive(3, 12, 4, |inner| {
         prop_oneof![
             vec(inner.clone(), 0..4).prop_map(Value::from),
@@ -409,15 +413,18 @@ proptest! {
     }
 
     #[test]
-    fn what_a_server_signs_is_read_as_it_was(answer in json_value(), serial in any::<i64>(), salt in "[ -~]{1,40}") {
+    fn what_a_server_signs_is_read_as_it_was(
+        answer in json_value(signed_text()),
+        serial in any::<i64>(),
+        salt in "[ -~]{1,40}",
+    ) {
         let text = message(0, &answer, serial);
-        prop_assume!(text.chars().all(|letter| u32::from(letter) <= 0xff));
         let signed = packet::reply(&datagram(&text, &salt, KEY), &key());
         prop_assert_eq!(signed, Ok(Signed { salt, reply: ok(answer, serial) }));
     }
 
     #[test]
-    fn any_query_is_sent_as_it_is_or_refused(kind in -1..14_i64, query in json_value(), salt in "\\PC{0,40}") {
+    fn any_query_is_sent_as_it_is_or_refused(kind in -1..14_i64, query in json_value(any_text()), salt in "\\PC{0,40}") {
         let Ok(asked) = Request::new(kind, query.clone(), salt.clone()) else { return Ok(()) };
         let Ok(sent) = packet::request(&asked, &key(), 1_764_160_000) else { return Ok(()) };
         prop_assert!(sent.len() <= packet::LONGEST_REQUEST && sent.is_ascii());
@@ -440,7 +447,7 @@ proptest! {
     }
 
     #[test]
-    fn an_answer_without_secrets_is_otherwise_the_same(answer in json_value()) {
+    fn an_answer_without_secrets_is_otherwise_the_same(answer in json_value(any_text())) {
         let mut left = answer.clone();
         leave_out(&mut left);
         prop_assert_eq!(left, answer);
