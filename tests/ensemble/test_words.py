@@ -282,8 +282,13 @@ def test_an_admin_server_may_speak_https_and_is_verified_then(authority, tmp_pat
     with Ensemble(1, tls=tls, admin=True, own_hosts=True, config=https) as servers:
         (server,) = servers.servers
         options = {"use_ssl": True, "ca_certs": str(authority.path), "admin_port": server.admin_port}
-        answer = one(ensemble.ask("mntr", servers.secure_hosts, **options))
-        assert isinstance(answer, Answer), answer
+
+        def ask():
+            return one(ensemble.ask("mntr", servers.secure_hosts, **options))
+
+        # The secure port listens a moment later than the other one.
+        wait_until(lambda: isinstance(ask(), Answer), "it answers")
+        answer = ask()
         assert (answer.source, answer["zk_server_state"]) == ("admin", "standalone")
         answer = one(ensemble.ask("mntr", server.address, admin_port=server.admin_port))
         assert isinstance(answer, errors.WordRefused)

@@ -28,6 +28,9 @@ SECRET = "c0rrect-h0rse"
 every_function = pytest.mark.parametrize("function", FUNCTIONS)
 
 
+FAILURES = [name for name in errors.__all__ if not issubclass(getattr(errors, name), errors.ArgumentError)]
+
+
 class TestConfiguration:
     def test_without_a_profile_every_setting_is_looked_up_below_zookeeper(self, shim, config, hosts, root):
         config.update({**{f"zookeeper:{key}": None for key in KEYS}, "zookeeper:hosts": hosts})
@@ -124,7 +127,7 @@ class TestErrors:
         assert isinstance(caught.value.__cause__, errors.Unreachable)
 
     @every_function
-    @pytest.mark.parametrize("kind", [name for name in errors.__all__ if name != "ArgumentError"])
+    @pytest.mark.parametrize("kind", FAILURES)
     def test_every_other_failure_is_an_error_in_one_line(self, shim, monkeypatch, function, kind, execution_error):
         failure = getattr(errors, kind)("it went\n  wrong\n", "/the/path")
 

@@ -12,8 +12,6 @@ use crate::session::{Attempt, Session, Unacknowledged, PAUSE};
 use crate::wait::deadline::{Deadline, Timeout};
 use crate::wait::Budget;
 
-/// How long a lease is searched for whose session is over.
-const GRACE: Duration = Duration::from_secs(1);
 /// The longest pause between two searches for a lease that may come late.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// For how many session timeouts a lease is searched for that may come late.
@@ -31,9 +29,8 @@ const STILL_HELD: &str = "the slot may be held still; it is given back as soon a
 /// As for every other error: the lease is given back in the background, once there is a connection.
 ///
 /// # Lost connection
-/// It is waited for while the time in `budget` lasts, and the lease is deleted again. Where the session of an ephemeral
-/// lease is over for us, the servers may have the lease still: they removed it, or another session deletes it within a
-/// second.
+/// It is waited for while the time in `budget` lasts, and the lease is deleted again. If the session expires, the
+/// servers have removed an ephemeral lease, and the answer is `false`.
 ///
 /// # Source
 /// The `Lease` of Curator's `InterProcessSemaphoreV2`, and the mutex of etcd's `concurrency`.
@@ -46,18 +43,15 @@ pub async fn release(client: &Client, hold: &Hold, budget: &Budget) -> Result<bo
 }
 
 async fn try_release(client: &Client, hold: &Hold, budget: &Budget) -> Result<bool> {
-    let is_over = hold.ephemeral && hold.own_session(client, budget).await?.is_none();
+    if hold.ephemeral && hold.own_session(client, budget).await?.is_none() {
+        return Ok(false);
+    }
     let unacknowledged = Unacknowledged::new(STILL_HELD);
     let attempt = |session: Session| {
         let unacknowledged = &unacknowledged;
         async move { Ok(delete(&session, hold, unacknowledged).await? || unacknowledged.is_any()) }
     };
-    let released = client.write(budget, &hold.pool, &unacknowledged, attempt);
-    if is_over {
-        // Without an answer the holder is best told of the loss: the servers remove what they may have still.
-        return Ok(tokio::time::timeout(GRACE, released).await.is_ok_and(|released| released.unwrap_or(false)));
-    }
-    released.await
+    client.write(budget, &hold.pool, &unacknowledged, attempt).await
 }
 
 async fn delete(session: &Session, hold: &Hold, unacknowledged: &Unacknowledged) -> Attempt<bool> {
