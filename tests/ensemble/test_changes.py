@@ -207,7 +207,7 @@ def test_a_member_that_is_replaced_by_an_empty_one_is_waited_for(lab, manager):
     found.create_znode_leader("/kept")
     lab.replace(server)
     server.pause()  # it cannot have caught up by now
-    late = rf"not all members are in sync after \d\.\d s: server\.{server.number}"
+    late = rf"not all members are in sync after \d\.\d s: (server\.{server.number}|no ZooKeeper server answered)"
     with pytest.raises(errors.MembersSyncingError, match=late):
         ensemble.wait_synced(None, lab.hosts, admin_port=0, timeout=3)
     server.resume()
@@ -227,7 +227,9 @@ def test_a_member_whose_disk_takes_no_more_is_seen_and_can_go(lab, manager):
 
     wait_until(lambda: not row()["in_sync"], "it runs, and does not serve any more")
     assert "not currently serving requests" in row()["trouble"]
-    with pytest.raises(errors.MembersSyncingError, match=rf"server\.{server.number} is not currently serving"):
+    with pytest.raises(
+        errors.MembersSyncingError, match=rf"server\.{server.number} (is not currently serving|closed the connection)"
+    ):
         ensemble.wait_synced(None, lab.hosts, admin_port=0, timeout=3)
     found.remove_members([server.number])
     assert len(found.server_members) == 2

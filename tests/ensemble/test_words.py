@@ -15,6 +15,7 @@ from zkcoord.ensemble import Answer, ZooKeeperClient
 from zkcoord.testing import Ensemble
 
 from tests.ensemble.conftest import followers
+from tests.support.calls import wait_until
 
 WORDS = ("srvr", "mntr", "ruok", "conf", "cons", "stat", "envi", "isro")
 
