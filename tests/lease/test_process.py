@@ -130,11 +130,13 @@ def test_ctrl_c_ends_a_program_that_holds_a_lease(script, path, record):
         """
     try:
         with locker:
+            print("in", flush=True)
             time.sleep(60)
     except KeyboardInterrupt:
         print("interrupted", locker.held, flush=True)
     """,
     )
+    assert process.line() == "in"
     process.signal(signal.SIGINT)
     assert process.line() == "interrupted False"
     process.result()
