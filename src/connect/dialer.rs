@@ -296,7 +296,7 @@ impl Dialer {
     pub(crate) async fn connect(self: Arc<Self>, server: usize) -> io::Result<Box<dyn Stream>> {
         let given_up = self.state().given_up.take();
         if let Some(address) = given_up {
-            self.find_another(address, self.session_timeout / 5).await;
+            self.find_another(address).await;
         }
         let turn = self.state().choice.turn(server, fastrand::f64());
         match turn {
@@ -412,15 +412,15 @@ impl Dialer {
                 // It is slow, as perhaps they all are, and needs no more work.
                 continue;
             }
-            if self.find_another(address, limit).await {
+            if self.find_another(address).await {
                 return;
             }
         }
     }
 
     /// Asks all addresses but one, and lets the first that answers as a server that serves be next; whether there is one.
-    async fn find_another(&self, address: SocketAddr, limit: Duration) -> bool {
-        let others = 0..self.servers.len();
+    async fn find_another(&self, address: SocketAddr) -> bool {
+        let (others, limit) = (0..self.servers.len(), self.session_timeout / 5);
         let mut others: FuturesUnordered<_> =
             others.map(|other| async move { (other, self.one_that_serves(other, address, limit).await) }).collect();
         while let Some((other, found)) = others.next().await {

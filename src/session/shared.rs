@@ -247,12 +247,7 @@ impl Sessions {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.background.send_modify(|running| *running += 1);
-        let (sessions, work) = (self.clone(), work(self.ending.child()));
-        tokio::spawn(async move {
-            work.await;
-            sessions.background.send_modify(|running| *running -= 1);
-        });
+        counted(&self.background, work(self.ending.child()));
     }
 
     /// Runs a task that renews what this process holds. It is cancelled, and waited for, before the sessions end.
@@ -260,13 +255,8 @@ impl Sessions {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.renewals.send_modify(|running| *running += 1);
         let cancel = self.renewing.lock().unwrap_or_else(PoisonError::into_inner).child();
-        let (sessions, work) = (self.clone(), work(cancel));
-        tokio::spawn(async move {
-            work.await;
-            sessions.renewals.send_modify(|running| *running -= 1);
-        });
+        counted(&self.renewals, work(cancel));
     }
 
     /// Ends the renewals, within the limit. Later ones may begin.
@@ -316,6 +306,16 @@ impl Sessions {
         });
         all
     }
+}
+
+/// Starts a task that counts as `running` until it ends.
+fn counted(running: &watch::Sender<usize>, work: impl Future<Output = ()> + Send + 'static) {
+    running.send_modify(|running| *running += 1);
+    let running = running.clone();
+    tokio::spawn(async move {
+        work.await;
+        running.send_modify(|running| *running -= 1);
+    });
 }
 
 async fn close_all(shared: Vec<Arc<SharedSession>>, limit: Duration) {
