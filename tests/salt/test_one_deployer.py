@@ -18,6 +18,8 @@ EXAMPLE = ROOT / "examples/one-deployer"
 HOSTS = ("app1", "app2", "app3")
 PROFILE = {"profile": "deploy"}
 LEASE = "/leases/one-deployer/migration"
+# The beacon tells of no lease before it has seen it once. This one shows that it has: it looks at both in turn.
+SIGN = "/leases/one-deployer-sign/sign"
 SLOW = 60.0
 
 
@@ -46,7 +48,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Database:
 def cluster(ensemble, database: Database) -> Iterator[ExampleCluster]:
     """The example on a master and three minions, which know where this site's ensemble and database are."""
     site = {"zookeeper": {"deploy": {"hosts": ensemble.hosts}}}
-    watching = {"zk_lease": [{"leases": [LEASE]}, {"profile": "deploy"}, {"interval": 1}]}
+    watching = {"zk_lease": [{"leases": [LEASE, SIGN]}, {"profile": "deploy"}, {"interval": 1}]}
     minions = {
         host: {
             **site,
@@ -64,7 +66,21 @@ def cluster(ensemble, database: Database) -> Iterator[ExampleCluster]:
         cluster.stop()
 
 
-def test_one_migrates_and_when_it_is_killed_another_takes_over_and_its_token_is_refused(cluster, database, wait_until):
+@pytest.fixture
+def beacon_looks(cluster, wait_until) -> None:
+    """The beacon has seen each lease once: from here on it tells of every change."""
+
+    def told() -> bool:
+        for function in ("zk_lease.lock", "zk_lease.unlock"):
+            assert cluster.on_all("app1", function, SIGN, **PROFILE).answer().stdout
+        return bool(cluster.events("salt/beacon/app3/zk_lease/" + SIGN.strip("/")))
+
+    wait_until(told, "the beacon tells of the other lease", SLOW)
+
+
+def test_one_migrates_and_when_it_is_killed_another_takes_over_and_its_token_is_refused(
+    cluster, database, beacon_looks, wait_until
+):
     lease = LEASE
     pillar = {
         "zookeeper": {"deploy": {"session_timeout": 2}},
@@ -107,7 +123,7 @@ def test_one_migrates_and_when_it_is_killed_another_takes_over_and_its_token_is_
         assert {"waiting", "acquired", "taken_over", "released"} <= {*kinds}
 
         def seen() -> list[tuple[object, object]]:
-            fired = [event["data"] for event in cluster.events("salt/beacon/app3/zk_lease/")]
+            fired = [event["data"] for event in cluster.events("salt/beacon/app3/zk_lease/" + LEASE.strip("/"))]
             return [(event.get("what"), event.get("owner")) for event in fired]
 
         wait_until(lambda: ("released", None) in seen(), "the beacon has seen that it was given back", SLOW)
