@@ -323,7 +323,8 @@ impl Error {
     }
 
     /// That the operating system gave nothing for what `action` needs.
-    pub(crate) fn resources(action: &'static str, error: &std::io::Error) -> Self {
+    #[must_use]
+    pub fn resources(action: &'static str, error: &std::io::Error) -> Self {
         let advice = match error.kind() {
             std::io::ErrorKind::WouldBlock | std::io::ErrorKind::OutOfMemory => {
                 "this process, its user or its container may have no more (ulimit -u, pids.max), or there is no memory for \

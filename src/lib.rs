@@ -13,7 +13,7 @@
 //! | [`connect`] | which servers, as whom, for how long, with which certificates, and why a server cannot be used |
 //! | [`session`] | one session of the protocol, what a failure in it means, and which calls share it |
 //! | [`client`] | a caller's handle: a session when one is needed, and the one loop that tries again |
-//! | `children`, `record` | a znode's children, and a znode that is written if it is still what was read |
+//! | `children`, `record`, `watches` | a znode's children; a znode that is written if it is still what was read; the next change |
 //! | [`znode`] | single znodes: create, read, write, delete |
 //! | [`recipe`] | the primitives: queue, semaphore, timed lease, party and coordinator |
 //! | [`confd`] | Ganeti's master candidates: questions, and which answer to believe; without ZooKeeper |
@@ -37,6 +37,7 @@ mod record;
 pub mod secret;
 pub mod session;
 pub mod wait;
+mod watches;
 pub mod znode;
 
 pub use error::{Error, Result};

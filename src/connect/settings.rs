@@ -50,6 +50,12 @@ impl Identity {
         self.servers.iter().map(|server| format!("{scheme}{server}")).collect::<Vec<_>>().join(",")
     }
 
+    /// How long the servers keep a silent session, if their own bounds allow it.
+    #[must_use]
+    pub fn session_timeout(&self) -> Duration {
+        self.session_timeout
+    }
+
     /// Bytes of the longest request that is sent without asking the servers whether they take it.
     #[must_use]
     pub fn longest_request(&self) -> usize {

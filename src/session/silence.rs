@@ -28,8 +28,8 @@ struct Questions {
 
 impl Silence {
     /// Waits until the servers may have ended the session, because they have heard nothing of it for its `timeout`.
-    /// However many wait, one question is asked at a time, with `ask`.
-    pub(super) async fn lasts<T, A>(&self, timeout: Duration, ask: impl Fn() -> A)
+    /// However many wait, one question is asked at a time, with `ask`. The answer is when that was.
+    pub(super) async fn lasts<T, A>(&self, timeout: Duration, ask: impl Fn() -> A) -> Instant
     where
         A: Future<Output = Reply<T>>,
     {
@@ -40,7 +40,7 @@ impl Silence {
             let (next, answered) = self.ask_now(now, pause);
             let end = answered.map_or(started, |answered| answered.max(started)) + timeout;
             if now >= end {
-                return;
+                return end;
             }
             if let Some(next) = next {
                 tokio::time::sleep_until(next.min(end).into()).await;

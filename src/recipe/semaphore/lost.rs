@@ -1,5 +1,7 @@
 //! Learning that the lease of a hold is gone.
 
+use std::time::{Duration, Instant};
+
 use zookeeper_client as zk;
 
 use super::hold::Hold;
@@ -26,34 +28,54 @@ use crate::wait::Budget;
 /// # Source
 /// The `Done` of a session in etcd's `concurrency`.
 pub async fn lost(client: &Client, hold: &Hold, budget: &Budget) -> Result<()> {
-    let outcome = gone(client, hold, budget).await;
+    lost_early(client, hold, Duration::ZERO, budget).await.map(drop)
+}
+
+/// As [`lost`], for a caller who needs some time to stop what it does: an ephemeral lease counts as lost so much `early`
+/// before the servers may give the slot to another, or after half of the session timeout, whichever is later. Where the lease
+/// is there still, the caller gives it back once it has stopped. The answer is until when the servers keep it for sure; `None`:
+/// it is gone.
+///
+/// # Errors
+/// As [`lost`].
+///
+/// # Cancellation
+/// As [`lost`].
+///
+/// # Lost connection
+/// As [`lost`].
+pub async fn lost_early(client: &Client, hold: &Hold, early: Duration, budget: &Budget) -> Result<Option<Instant>> {
+    let outcome = gone(client, hold, early, budget).await;
     if client.has_removed(&hold.path()) && outcome.is_ok() {
         return Err(client.cancelled(budget, &hold.pool, UNCHANGED));
     }
     outcome
 }
 
-async fn gone(client: &Client, hold: &Hold, budget: &Budget) -> Result<()> {
+async fn gone(client: &Client, hold: &Hold, early: Duration, budget: &Budget) -> Result<Option<Instant>> {
     let (pool, lease) = (&hold.pool, &hold.path());
     if hold.ephemeral {
         let watching = async {
             while let Some(session) = hold.own_session(client, budget).await? {
                 let (closing, asking) = (session.closing(), session.clone());
                 tokio::select! {
-                    () = closing.cancelled() => return Ok(()),
-                    () = asking.silent_for_too_long(lease) => {
-                        // Should the servers hear of the session in time after all, the lease would stay for nobody.
-                        give_back(client, hold.clone());
-                        return Ok(());
+                    () = closing.cancelled() => return Ok(None),
+                    until = asking.silent_for_too_long(lease, early) => {
+                        // Should the servers hear of the session in time after all, the lease would stay for nobody. A
+                        // caller who is told early still acts under it, and gives it back when that has ended.
+                        if early.is_zero() {
+                            give_back(client, hold.clone());
+                        }
+                        return Ok(Some(until));
                     }
                     ended = watch(session, hold) => match ended {
-                        Ok(()) | Err(Failure::Gone) => return Ok(()),
+                        Ok(()) | Err(Failure::Gone) => return Ok(None),
                         Err(Failure::Final(error)) => return Err(error),
                         Err(Failure::Lost) => tokio::time::sleep(PAUSE).await,
                     },
                 }
             }
-            Ok(())
+            Ok(None)
         };
         let outcome = budget.race(Deadline::NEVER, watching).await;
         return outcome.unwrap_or_else(|_| Err(client.cancelled(budget, pool, UNCHANGED)));
@@ -66,7 +88,7 @@ async fn gone(client: &Client, hold: &Hold, budget: &Budget) -> Result<()> {
         }
     };
     let outcome = client.attempts(budget, pool, Outage::Outlasted, attempt).await;
-    outcome.unwrap_or_else(|_| Err(client.cancelled(budget, pool, UNCHANGED)))
+    outcome.unwrap_or_else(|_| Err(client.cancelled(budget, pool, UNCHANGED))).map(|()| None)
 }
 
 /// Waits, in one session, until the lease is gone.

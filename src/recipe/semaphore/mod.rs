@@ -65,11 +65,12 @@
 //! | `acquire` | waiting for a slot, and what the caller is told |
 //! | `hold`, `release`, `lost` | a lease that a caller has: whether it is there, giving it back, learning of its loss |
 //! | `unlock` | giving the slot of an identifier back |
-//! | `status`, `set_max` | who holds and who waits, and changing the limit |
+//! | `status`, `follow`, `set_max` | who holds and who waits, now and at every change; changing the limit |
 
 mod acquire;
 pub mod claim;
 mod claimant;
+mod follow;
 mod hold;
 mod lease;
 pub mod limit;
@@ -85,8 +86,9 @@ mod unlock;
 pub use crate::recipe::queue::contender::Positions;
 pub use acquire::{acquire, force, undo, Acquired};
 pub use claim::Claim;
+pub use follow::follow;
 pub use hold::{is_held, Hold};
-pub use lost::lost;
+pub use lost::{lost, lost_early};
 pub use release::release;
 pub use set_max::{set_max, Change};
 pub use status::{holders, obstacles, status, Holder, Obstacles, Status, Waiter};

@@ -87,7 +87,7 @@ pub async fn status(client: &Client, pool: &str, budget: &Budget) -> Result<Stat
     client.answer(budget, pool, |session| async move { read(&session, pool).await }).await
 }
 
-async fn read(session: &Session, pool: &str) -> Attempt<Status> {
+pub(super) async fn read(session: &Session, pool: &str) -> Attempt<Status> {
     let queue = names::queue(pool);
     let refused = |error| session.failure(&error, "read", pool);
     // The queue is read first. A contender that exchanges its queue node for a lease meanwhile is seen twice, where it

@@ -1,0 +1,43 @@
+//! `party`: who is present, and waiting until there are enough.
+
+use clap::Args;
+use zkcoord::recipe::party;
+use zkcoord::wait::deadline::Timeout;
+
+use crate::arguments::{self, OutputOptions};
+use crate::call::{Answer, Calls};
+use crate::print::{self, shown, Form};
+use crate::status::Status;
+
+/// Print the members of a party, one a line
+#[derive(Args, Debug)]
+pub(crate) struct Party {
+    /// The party, such as /workers
+    path: String,
+    /// Wait until it has so many members; the status is 1 where it has fewer when the time is up
+    #[arg(short, long, value_name = "N")]
+    min: Option<usize>,
+    /// How long to wait for them; 0 looks once; without it for ever
+    #[arg(short, long, value_name = "TIME", value_parser = arguments::timeout, requires = "min")]
+    timeout: Option<Timeout>,
+}
+
+impl Party {
+    pub(crate) async fn run(self, calls: &mut Calls, output: OutputOptions) -> Answer<Status> {
+        let path = calls.settings().path(&self.path)?;
+        let timeout = self.timeout.unwrap_or(Timeout::Forever);
+        let mut members = match self.min {
+            None => calls.ask(|client, budget| async move { party::members(&client, &path, &budget).await }).await?,
+            Some(enough) => {
+                let wait = |client, budget| async move { party::gather(&client, &path, enough, &budget).await };
+                calls.wait(timeout, wait).await?
+            }
+        };
+        members.sort();
+        match output.form() {
+            Form::Json => print::json(&members),
+            Form::Text => members.iter().for_each(|member| print::answer(&shown(member))),
+        }
+        Ok(if self.min.is_some_and(|enough| members.len() < enough) { Status::NO } else { Status::DONE })
+    }
+}

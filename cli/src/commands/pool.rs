@@ -1,0 +1,190 @@
+//! `lock`, `unlock`, `holders`, `status`, `set-max`: slots by identifier, and who has them.
+
+use std::num::NonZeroU32;
+
+use clap::Args;
+use zkcoord::recipe::semaphore::{self, Acquired, Claim};
+use zkcoord::wait::deadline::Timeout;
+
+use crate::arguments::{self, OutputOptions};
+use crate::call::{Answer, Calls};
+use crate::print::{self, age, shown, Form};
+use crate::progress;
+use crate::status::Status;
+
+/// Take a slot for an identifier, and keep it until it is unlocked
+///
+/// The slot stays when this command has ended, and after a reboot. Whoever holds one already is answered at once.
+#[derive(Args, Debug)]
+pub(crate) struct Lock {
+    /// The pool, such as /restart/web
+    path: String,
+    /// How many may hold a slot
+    #[arg(short = 'n', long = "max", default_value = "1", value_name = "N")]
+    limit: NonZeroU32,
+    /// How long to wait; 0 tries once; without it for ever
+    #[arg(short, long, value_name = "TIME", value_parser = arguments::timeout)]
+    timeout: Option<Timeout>,
+    /// Who holds the slot; default: the host's name
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+    /// Take a slot at once, whatever the limit and whoever waits
+    #[arg(long)]
+    force: bool,
+}
+
+impl Lock {
+    pub(crate) async fn run(self, calls: &mut Calls, output: OutputOptions) -> Answer<Status> {
+        let identifier = self.id.unwrap_or_else(arguments::host_name);
+        let claim = Claim::new(calls.settings(), &self.path, identifier, self.limit.get(), false)?;
+        let force = self.force;
+        let (sender, positions) = tokio::sync::watch::channel(0);
+        let telling = progress::tell(progress::manner(output), calls.client(), claim.pool.clone(), positions);
+        let timeout = self.timeout.unwrap_or(Timeout::Forever);
+        let locking = calls.wait(timeout, |client, budget| async move {
+            if force {
+                semaphore::force(&client, claim, &budget).await
+            } else {
+                semaphore::acquire(&client, claim, &budget, Some(sender)).await
+            }
+        });
+        let acquired = tokio::select! {
+            biased;
+            acquired = locking => acquired?,
+            () = telling => unreachable!("telling does not end"),
+        };
+        Ok(yes_or_no(!matches!(acquired, Acquired::No), output))
+    }
+}
+
+/// Give the slot of an identifier back
+#[derive(Args, Debug)]
+pub(crate) struct Unlock {
+    /// The pool
+    path: String,
+    /// Whose slot; default: the host's name
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+}
+
+impl Unlock {
+    pub(crate) async fn run(self, calls: &mut Calls, output: OutputOptions) -> Answer<Status> {
+        let identifier = self.id.unwrap_or_else(arguments::host_name);
+        let claim = Claim::new(calls.settings(), &self.path, identifier, 1, false)?;
+        let change = |client, budget| async move { semaphore::unlock(&client, &claim, &budget).await };
+        Ok(yes_or_no(calls.change(change).await?, output))
+    }
+}
+
+/// The status, and the answer as JSON where that is asked for.
+fn yes_or_no(is_done: bool, output: OutputOptions) -> Status {
+    if output.form() == Form::Json {
+        print::json(&is_done);
+    }
+    if is_done {
+        Status::DONE
+    } else {
+        Status::NO
+    }
+}
+
+/// Print who holds a slot, one a line
+#[derive(Args, Debug)]
+pub(crate) struct Holders {
+    /// The pool
+    path: String,
+}
+
+impl Holders {
+    pub(crate) async fn run(self, calls: &mut Calls, output: OutputOptions) -> Answer<Status> {
+        let pool = calls.settings().path(&self.path)?;
+        let mut holders =
+            calls.ask(|client, budget| async move { semaphore::holders(&client, &pool, &budget).await }).await?;
+        holders.sort();
+        match output.form() {
+            Form::Json => print::json(&holders),
+            Form::Text => holders.iter().for_each(|holder| print::answer(&shown(holder))),
+        }
+        Ok(Status::DONE)
+    }
+}
+
+/// Show who holds a slot since when, and who waits
+#[derive(Args, Debug)]
+pub(crate) struct StatusOf {
+    /// The pool
+    path: String,
+}
+
+impl StatusOf {
+    pub(crate) async fn run(self, calls: &mut Calls, output: OutputOptions) -> Answer<Status> {
+        let pool = calls.settings().path(&self.path)?;
+        let status =
+            calls.ask(|client, budget| async move { semaphore::status(&client, &pool, &budget).await }).await?;
+        match output.form() {
+            Form::Json => print::json(&status),
+            Form::Text => print::answer(&text(&status)),
+        }
+        Ok(Status::DONE)
+    }
+}
+
+/// A pool, for people.
+pub(crate) fn text(status: &semaphore::Status) -> String {
+    let (held, waiting) = (status.holders.len(), status.waiters.len());
+    let slots = match status.max_concurrency {
+        Some(limit) => format!("{held} of {limit} slots held"),
+        None if held + waiting == 0 => "no limit is stored, and nobody has asked for a slot".to_owned(),
+        None => format!("{held} slots held, no limit is stored"),
+    };
+    let mut text = format!("{}: {slots}, {waiting} waiting", shown(&status.path));
+    let mut rows = Vec::new();
+    for holder in &status.holders {
+        let kind = if holder.ephemeral { "holds, until its session ends" } else { "holds, until it is unlocked" };
+        let (who, token) = (shown(&holder.identifier), format!("{}", holder.fencing_token));
+        rows.push(vec![who, kind.to_owned(), holder.since.clone(), age(holder.age), token]);
+    }
+    for waiter in &status.waiters {
+        let mut kind = format!("waits, {}", print::ordinal(waiter.position));
+        if waiter.orphan {
+            kind += ": of no session, it blocks those behind it";
+        }
+        rows.push(vec![shown(&waiter.identifier), kind, waiter.since.clone(), age(waiter.age), String::new()]);
+    }
+    if !rows.is_empty() {
+        text += "\n";
+        text += &print::table(&["who", "what", "since", "for", "fencing token"], rows);
+    }
+    text
+}
+
+/// Change how many may hold a slot
+///
+/// Waiters see it at once, and nobody who holds a slot loses it.
+#[derive(Args, Debug)]
+pub(crate) struct SetMax {
+    /// The pool
+    path: String,
+    /// How many may hold a slot
+    number: NonZeroU32,
+}
+
+impl SetMax {
+    pub(crate) async fn run(self, calls: &mut Calls, output: OutputOptions) -> Answer<Status> {
+        let claim = Claim::new(calls.settings(), &self.path, String::new(), self.number.get(), false)?;
+        let change =
+            calls.change(|client, budget| async move { semaphore::set_max(&client, &claim, &budget).await }).await?;
+        match output.form() {
+            Form::Json => print::json(&change),
+            Form::Text => {
+                let old = change.old.map_or_else(|| "none".to_owned(), |old| old.to_string());
+                let over = match change.overshoot {
+                    0 => String::new(),
+                    over => format!("; {over} more hold a slot than that, until they give it back"),
+                };
+                print::answer(&format!("{}: {old} -> {}{over}", shown(&change.path), change.new));
+            }
+        }
+        Ok(Status::DONE)
+    }
+}

@@ -1,0 +1,38 @@
+//! `zkcoord` at a shell: the core's calls, with arguments, tables and exit statuses.
+//!
+//! | module | what it answers |
+//! | --- | --- |
+//! | `status` | which exit status means what |
+//! | `print` | how an answer, a table, an error and a text from a znode reach a terminal or a pipe |
+//! | `arguments` | which options all commands share, and how numbers and times are written |
+//! | `files` | what the configuration files say |
+//! | `connection` | which setting is in force: option, environment, file; and where it came from |
+//! | `signals` | which signal came, and whether the terminal has sent it |
+//! | `call` | one call of the core, which a signal ends |
+//! | `descendants` | what a command has started, and signals to all of it |
+//! | `child` | the command that runs with a slot |
+//! | `progress` | the line that says how a wait goes |
+//! | `commands` | one module a command |
+//!
+//! Imports run one way: a module uses what stands above it in this table, and nothing below.
+
+mod arguments;
+mod call;
+mod child;
+mod commands;
+mod connection;
+mod descendants;
+mod files;
+mod print;
+mod progress;
+mod signals;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+
+fn main() -> ExitCode {
+    let matches = commands::Zkcoord::command().try_get_matches();
+    matches.map_or_else(|error| status::of_usage(&error), |matches| commands::run(&matches)).into()
+}

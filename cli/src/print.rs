@@ -1,0 +1,166 @@
+//! What reaches a terminal or a pipe. Texts from znodes are escaped, and a pipe that somebody has closed is no failure.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write as _};
+use std::time::Duration;
+
+use comfy_table::{presets, ContentArrangement, Table};
+use serde::Serialize;
+use serde_json::json;
+use zkcoord::Error;
+
+use crate::status::Status;
+
+/// How answers are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Lines and tables for people.
+    Text,
+    /// One JSON document a line.
+    Json,
+}
+
+/// A text from a znode, in which no terminal sees a command: what is not printable becomes `\u{1b}` and the like.
+pub(crate) fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '\'' | '"') {
+            shown.push(c);
+        } else {
+            shown.extend(c.escape_debug());
+        }
+    }
+    shown
+}
+
+/// A word of a shell's command line.
+pub(crate) fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-:@%+=,".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    if word.chars().all(|c| !c.is_control() && c.escape_debug().len() == 1 || "'\"\\".contains(c)) {
+        return format!("'{}'", word.replace('\'', r"'\''"));
+    }
+    // bash and zsh read this notation; the bytes are those of the text.
+    let mut text = String::from("$'");
+    for byte in word.bytes() {
+        match byte {
+            b'\'' | b'\\' => {
+                let _ = write!(text, "\\{}", byte as char);
+            }
+            b' '..=b'~' => text.push(byte as char),
+            _ => {
+                let _ = write!(text, "\\x{byte:02x}");
+            }
+        }
+    }
+    text + "'"
+}
+
+/// How long, for people: the two greatest units.
+pub(crate) fn age(seconds: f64) -> String {
+    let whole = Duration::from_secs(Duration::try_from_secs_f64(seconds).unwrap_or_default().as_secs());
+    let text = humantime::format_duration(whole).to_string();
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+/// `1st`, `2nd`, `3rd`.
+pub(crate) fn ordinal(number: usize) -> String {
+    let ending = match (number % 10, number % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    format!("{number}{ending}")
+}
+
+/// A table without lines, in the width of the terminal.
+pub(crate) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    if !io::stdout().is_terminal() {
+        table.set_content_arrangement(ContentArrangement::Disabled);
+    }
+    table.set_header(head.iter().copied());
+    table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.trim_fmt()
+}
+
+/// Writes an answer to standard output.
+pub(crate) fn answer(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// Writes bytes to standard output as they are.
+pub(crate) fn raw(bytes: &[u8]) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(bytes).and_then(|()| out.flush());
+}
+
+/// Writes an answer as JSON.
+pub(crate) fn json(value: &impl Serialize) {
+    match serde_json::to_string(value) {
+        Ok(text) => answer(&text),
+        Err(error) => note(&format!("internal error, please report it: {error}")),
+    }
+}
+
+/// Writes a line for people to standard error.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "zkcoord: {text}");
+}
+
+/// Tells of an error: one line, or an object with `error` (its kind), `message` and `status`.
+pub(crate) fn error(error: &Error, form: Form) {
+    match form {
+        Form::Text => note(&shown(&error.to_string())),
+        Form::Json => {
+            let status = u8::from(Status::of(error));
+            let object = json!({"error": kind(error), "message": error.to_string(), "status": status});
+            let _ = writeln!(io::stderr().lock(), "{object}");
+        }
+    }
+}
+
+/// The name of an error's kind.
+fn kind(error: &Error) -> String {
+    let text = format!("{error:?}");
+    text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_escape_sequence_reaches_a_terminal() {
+        assert_eq!(shown("web1"), "web1");
+        assert_eq!(shown("é'\""), "é'\"");
+        assert_eq!(shown("a\x1b[2Jb\u{202e}\n"), "a\\u{1b}[2Jb\\u{202e}\\n");
+    }
+
+    #[test]
+    fn a_word_is_quoted_where_a_shell_would_read_it_otherwise() {
+        assert_eq!(quoted("/restart/web"), "/restart/web");
+        assert_eq!(quoted(""), "''");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted("a b;$c"), "'a b;$c'");
+        assert_eq!(quoted("a\nb\x1b"), r"$'a\x0ab\x1b'");
+    }
+
+    #[test]
+    fn ages_have_two_units_and_numbers_their_endings() {
+        assert_eq!(age(0.4), "0s");
+        assert_eq!(age(125.9), "2m 5s");
+        assert_eq!(age(3.0 * 86400.0 + 7200.0 + 61.0), "3days 2h");
+        let numbers = [1, 2, 3, 4, 11, 12, 13, 21, 102, 112].map(ordinal);
+        assert_eq!(numbers, ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "102nd", "112th"]);
+    }
+}
