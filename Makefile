@@ -15,12 +15,14 @@ VENV_GSSAPI := $(CURDIR)/.venv-gssapi
 SOURCES := $(wildcard Cargo.lock) Cargo.toml pyproject.toml README.md \
   $(shell find src compat python salt_ext -type f -not -name '*.pyc' -not -name '*.so')
 
+COMMAND_SOURCES := $(wildcard Cargo.lock) Cargo.toml $(shell find src compat cli/src cli/*.* -type f)
+
 .PHONY: help
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 23
 
 .PHONY: setup
-setup: .make/installed ## install what is missing, build, and make .venv with both distributions
+setup: .make/installed .make/command ## install what is missing, build, and make .venv with all distributions
 
 .PHONY: demo
 demo: .make/installed ## the main job through real salt-call, on a real ZooKeeper ensemble
@@ -29,13 +31,13 @@ demo: .make/installed ## the main job through real salt-call, on a real ZooKeepe
 # Most of a test's time is a wait: for a session's end, for a server that starts. Each worker has an ensemble of its own.
 WORKERS := --numprocesses 2 --dist loadfile
 .PHONY: test
-test: .make/installed .make/installed-3006 ## every test; ARGS="-k fork" goes to pytest
+test: .make/installed .make/installed-3006 .make/command ## every test; ARGS="-k fork" goes to pytest
 	cargo test --no-default-features --workspace
 	PATH="$(VENV)/bin:$$PATH" ZKCOORD_SALT_3006="$(VENV_3006)/bin" $(VENV)/bin/python -m pytest $(WORKERS) $(ARGS)
 
 VERSION := 3.9
 .PHONY: test-zookeeper
-test-zookeeper: .make/installed .make/installed-3006 ## the same on another ZooKeeper, VERSION=3.6 or 3.9, of which 400 MB are fetched once
+test-zookeeper: .make/installed .make/installed-3006 .make/command ## the same on another ZooKeeper, VERSION=3.6 or 3.9, of which 400 MB are fetched once
 	class_path=$$(tools/zookeeper-jars $(VERSION)) && PATH="$(VENV)/bin:$$PATH" \
 	  ZKCOORD_ZOOKEEPER_CLASSPATH=$$class_path ZKCOORD_SALT_3006="$(VENV_3006)/bin" $(VENV)/bin/python -m pytest $(WORKERS) $(ARGS)
 
@@ -47,7 +49,7 @@ gssapi: .make/installed-gssapi ## the build with Kerberos, on a realm of its own
 	$(VENV_GSSAPI)/bin/python -m pytest --confcutdir tests/gssapi tests/gssapi $(ARGS)
 
 .PHONY: bench
-bench: .make/installed ## what locks and leases cost, beside kazoo, Salt's stock module and etcd; takes seven minutes
+bench: .make/installed .make/command ## what locks and leases cost, beside kazoo, Salt's stock module and etcd; takes seven minutes
 	@tools/prerequisites bench >/dev/null
 	$(VENV)/bin/python -m bench $(ARGS)
 
@@ -111,6 +113,22 @@ prerequisites:
 	$(VENV)/bin/maturin build --release --interpreter $(VENV)/bin/python --out .make/dist
 	$(VENV)/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir .make/dist ./salt_ext
 	touch $@
+
+# The native command, with its manual pages and the completions of three shells, for its wheel.
+SHARE := cli/data/data/share
+.make/command: $(COMMAND_SOURCES) .make/venv
+	cargo build --release --package zkcoord-cli
+	install -m 755 target/release/zkcoord $(VENV)/bin/zkcoord
+	rm -rf cli/data
+	mkdir -p $(SHARE)/man/man1 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
+	target/release/zkcoord manual > $(SHARE)/man/man1/zkcoord.1
+	for command in $$(target/release/zkcoord manual --list); do \
+	  target/release/zkcoord manual $$command > $(SHARE)/man/man1/zkcoord-$$command.1; \
+	done
+	target/release/zkcoord completions bash > $(SHARE)/bash-completion/completions/zkcoord
+	target/release/zkcoord completions zsh > $(SHARE)/zsh/site-functions/_zkcoord
+	target/release/zkcoord completions fish > $(SHARE)/fish/vendor_completions.d/zkcoord.fish
+	mkdir -p .make && touch $@
 
 .make/installed: .make/wheels
 	$(VENV)/bin/pip install --quiet --no-deps --force-reinstall .make/dist/*.whl

@@ -33,6 +33,16 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 
 fn main() -> ExitCode {
+    drop_empty_variables();
     let matches = commands::Zkcoord::command().try_get_matches();
     matches.map_or_else(|error| status::of_usage(&error), |matches| commands::run(&matches)).into()
+}
+
+/// Forgets the variables of ours that are empty: as everywhere, they count as not set.
+fn drop_empty_variables() {
+    for (name, value) in std::env::vars_os() {
+        if value.is_empty() && name.to_string_lossy().starts_with("ZKCOORD_") {
+            std::env::remove_var(name);
+        }
+    }
 }

@@ -11,6 +11,9 @@ use zkcoord::Error;
 
 use crate::status::Status;
 
+/// Columns of a terminal in which a table is wrapped. In fewer, or where their number is not known, it is not.
+const NARROW: u16 = 60;
+
 /// How answers are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -80,9 +83,9 @@ pub(crate) fn ordinal(number: usize) -> String {
 /// A table without lines, in the width of the terminal.
 pub(crate) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    if !io::stdout().is_terminal() {
-        table.set_content_arrangement(ContentArrangement::Disabled);
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    if io::stdout().is_terminal() && table.width().is_some_and(|width| width >= NARROW) {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
     }
     table.set_header(head.iter().copied());
     table.add_rows(rows);

@@ -31,12 +31,19 @@ impl Completions {
 pub(crate) struct Manual {
     /// The page of this command; default: that of zkcoord
     command: Option<String>,
+    /// Print which commands have a page, one a line
+    #[arg(long, conflicts_with = "command")]
+    list: bool,
 }
 
 impl Manual {
     pub(crate) fn run(&self, command: clap::Command) -> Status {
         let mut command = command;
         command.build();
+        if self.list {
+            command.get_subcommands().for_each(|command| print::answer(command.get_name()));
+            return Status::DONE;
+        }
         if let Some(name) = &self.command {
             let Some(found) = command.find_subcommand(name).cloned() else {
                 print::note(&format!("manual: there is no command {}", print::shown(name)));

@@ -1,0 +1,116 @@
+"""The binary itself, as a shell starts it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zkcoord
+
+LIMIT = 60.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run of the command has ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def value(self) -> Any:
+        """The answer that was printed as JSON."""
+        return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+
+class Running:
+    """A run of the command that goes on."""
+
+    def __init__(self, command: list[str], env: Mapping[str, str], **options: Any) -> None:
+        given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options}
+        self.process = subprocess.Popen(command, env=env, text=True, **given)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def line(self) -> str:
+        """The next line on standard output."""
+        assert self.process.stdout
+        return self.process.stdout.readline().rstrip("\n")
+
+    def error_line(self) -> str:
+        """The next line on standard error."""
+        assert self.process.stderr
+        return self.process.stderr.readline().rstrip("\n")
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def end(self, limit: float = LIMIT) -> Ended:
+        """Wait until it has ended; a signal that has ended it is a negative status, as everywhere in Python."""
+        out, err = self.process.communicate(timeout=limit)
+        return Ended(self.process.returncode, out or "", err or "")
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGCONT)
+            self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture(scope="session")
+def binary() -> Path:
+    """The command: ZKCOORD_BINARY, or what `make setup` has put beside Python."""
+    found = Path(os.environ.get("ZKCOORD_BINARY") or Path(sys.executable).parent / "zkcoord")
+    assert found.is_file(), f"there is no {found}: make setup"
+    return found
+
+
+@pytest.fixture
+def environment(hosts: str, tmp_path: Path) -> dict[str, str]:
+    """Of a user without configuration files, whose servers are those of the tests."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("ZKCOORD_")}
+    return {**ours, "ZKCOORD_HOSTS": hosts, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}
+
+
+@pytest.fixture
+def start(binary: Path, environment: dict[str, str]) -> Iterator[Callable[..., Running]]:
+    """Start the command; what still runs at the end of the test is killed."""
+    running: list[Running] = []
+
+    def begin(*arguments: object, env: Mapping[str, str] | None = None, **options: Any) -> Running:
+        running.append(Running([str(binary), *map(str, arguments)], {**environment, **(env or {})}, **options))
+        return running[-1]
+
+    yield begin
+    for each in running:
+        each.kill()
+
+
+@pytest.fixture
+def held(hosts: str, root: str) -> Iterator[None]:
+    """Somebody holds the only slot of the pool at the root of the test."""
+    assert zkcoord.lock(root, hosts, identifier="holder", timeout=30)
+    yield
+    zkcoord.unlock(root, hosts, identifier="holder")
+
+
+@pytest.fixture
+def zkcoord_command(start: Callable[..., Running]) -> Callable[..., Ended]:
+    """Run the command to its end."""
+    return lambda *arguments, **options: start(*arguments, **options).end()
