@@ -21,6 +21,7 @@ from zkcoord.testing import Ensemble, EnsembleError
 
 from bench import (
     client_cost,
+    command,
     confd,
     drain,
     far_servers,
@@ -44,6 +45,7 @@ WORK: dict[str, tuple[Callable[[Ensemble, bool], Report], int]] = {
     "locks": (locks.run, 300),
     "client-cost": (client_cost.run, 150),
     "fresh": (fresh.run, 300),
+    "command": (command.run, 300),
     "queries": (queries.run, 200),
     "leases": (leases.run, 300),
     "handover": (handover.run, 200),

@@ -76,7 +76,7 @@ def run(_: Ensemble, quick: bool) -> Report:
         ("requests a second, working", work_rate, calculated),
         ("lock, median ms", statistics.median(latencies), None),
         ("lock, p99 ms", percentile(latencies, 99), None),
-        ("watches a waiter", watches, 1.0),
+        ("watches a waiter", watches, 2.0),  # on its own queue node, and on the one before it
         ("processors used by all servers, idle", idle_cpu, None),
         ("processors used by all servers, working", work_cpu, None),
         ("servers' CPU ms a request of a lock or unlock", per_request, None),
@@ -98,7 +98,7 @@ def run(_: Ensemble, quick: bool) -> Report:
     report.targets += [
         Target("fleet: sessions", float(sessions), at_least=20 if quick else 2000, unit="sessions"),
         Target("fleet: requests a second, measured / calculated", work_rate / calculated, at_least=0.9),
-        Target("fleet: watches a waiter", watches, at_most=1.5, unit="watches"),
+        Target("fleet: watches a waiter", watches, at_most=2.25, unit="watches"),
     ]
     return report
 

@@ -72,7 +72,7 @@ def times(
     ours, kazoo = ((sys.executable, "-c", code, hosts) for code in (_OURS, _KAZOO))
     commands = {**(others or {}), OURS: ours, KAZOO: kazoo}
     return interleave(
-        {name: {"fresh process": partial(_run_to_its_end, command)} for name, command in commands.items()},
+        {name: {"fresh process": partial(run_to_its_end, command)} for name, command in commands.items()},
         rounds,
         warm_up,
     )
@@ -112,7 +112,8 @@ def _phases(report: Report, ensemble: Ensemble, rounds: int) -> None:
     report.targets.append(Target("import zkcoord", phases[0].median, at_most=3, unit="ms"))
 
 
-def _run_to_its_end(command: Sequence[str]) -> None:
+def run_to_its_end(command: Sequence[str]) -> None:
+    """Wait until a process has ended, and well."""
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors)
         # Popen.wait with a timeout looks every 50 ms; this wakes up with the end.

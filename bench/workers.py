@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 import zkcoord
+import zkcoord.znode
 from kazoo.client import KazooClient
 from zkcoord.errors import Cancelled
 
@@ -141,14 +142,21 @@ class Crowd:
 
 
 class Sessions:
-    """Many minions in one process: a session each, which differ in their timeouts by a millisecond."""
+    """Many minions in one process: a session each, which differ in their timeouts by a millisecond.
+
+    Each has an ephemeral znode: of sessions that nobody relies on, a process keeps only a few open.
+    """
 
     def __init__(self, hosts: str, path: str, first: int, count: int) -> None:
         """Open the sessions."""
         self._numbers = range(first, first + count)
         self._path, self._hosts = path, hosts
+
+        def begin(number: int) -> None:
+            zkcoord.znode.create(f"{path}/minion-{number}", ephemeral=True, **self._where(number))
+
         with ThreadPoolExecutor(16) as pool:
-            list(pool.map(lambda number: zkcoord.lock_holders(path, **self._where(number)), self._numbers))
+            list(pool.map(begin, self._numbers))
 
     def work(self, seconds: float, pool_size: int, slots: int) -> list[float]:
         """Every session locks and unlocks once, spread over `seconds`; the milliseconds of each lock."""
