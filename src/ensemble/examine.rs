@@ -1,4 +1,4 @@
-//! What is odd about an ensemble, and what to do about it. Pure.
+//! What is odd about an ensemble, and what to do about it. Decides, and asks nobody.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! In which order the members are restarted. Pure.
+//! In which order the members are restarted. Decides, and asks nobody.
 
 use crate::ensemble::decision::Mode;
 use crate::ensemble::status::{Row, Status};

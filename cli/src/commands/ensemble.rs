@@ -268,7 +268,11 @@ async fn doctor(calls: &mut Calls, output: OutputOptions, admin_port: u16) -> An
     let named = calls.settings().hosts();
     match output.form() {
         Form::Json => print::json(&json!({"path": named, "findings": findings})),
-        Form::Text if findings.is_empty() => print::answer(&format!("{named}: nothing to complain about")),
+        Form::Text if findings.is_empty() => {
+            if !output.quiet {
+                print::answer(&format!("{named}: nothing odd"));
+            }
+        }
         Form::Text => {
             let plural = if findings.len() == 1 { "" } else { "s" };
             print::answer(&format!("{named}: {} finding{plural}", findings.len()));
