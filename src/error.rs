@@ -180,6 +180,14 @@ pub enum Error {
         /// What was seen, and what to do.
         reason: String,
     },
+    /// The master candidates of a Ganeti cluster give no answer that can be trusted.
+    #[error("{reason}")]
+    Confd {
+        /// Why not, for programs.
+        untrusted: Untrusted,
+        /// What was seen, and what to do.
+        reason: String,
+    },
     /// A defect of this library.
     #[error("internal error, please report it: {0}")]
     Internal(String),
@@ -239,6 +247,36 @@ impl Refusal {
     }
 }
 
+/// Why what the master candidates of a Ganeti cluster have replied is no answer.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Untrusted {
+    /// Nobody has replied.
+    NoReply,
+    /// Not as many have replied as make an answer.
+    TooFew,
+    /// They contradict each other, and none of them is known to be newer.
+    Inconsistent,
+    /// They have no such node, instance, address or path.
+    NoSuchEntry,
+    /// They cannot answer, for a reason of their own.
+    Refused,
+}
+
+impl Untrusted {
+    /// Its name, as one of [`Error::kind`].
+    #[must_use]
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::NoReply => "unreachable",
+            Self::TooFew => "too_few_replies",
+            Self::Inconsistent => "inconsistent",
+            Self::NoSuchEntry => "unknown_entry",
+            Self::Refused => "server",
+        }
+    }
+}
+
 /// What is left where descriptors were closed.
 fn remaining(left: &[(String, Duration)]) -> String {
     let Some(longest) = left.iter().map(|(_, timeout)| timeout.as_secs_f64()).reduce(f64::max) else {
@@ -292,6 +330,7 @@ impl Error {
             Self::BadVersion { .. } => "bad_version",
             Self::Server { .. } => "server",
             Self::Ensemble { refusal, .. } => refusal.kind(),
+            Self::Confd { untrusted, .. } => untrusted.kind(),
             Self::Internal(_) => "internal",
         }
     }
@@ -318,6 +357,7 @@ impl Error {
             | Self::DescriptorsClosed { .. }
             | Self::Forked
             | Self::Ensemble { .. }
+            | Self::Confd { .. }
             | Self::Internal(_) => None,
         }
     }

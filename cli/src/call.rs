@@ -96,8 +96,20 @@ impl Calls {
     where
         F: Future<Output = Result<T>>,
     {
+        self.change_within(Timeout::Forever, work).await
+    }
+
+    /// A call that changes something, in a time that is obeyed through an outage.
+    pub(crate) async fn change_within<T, F>(
+        &mut self,
+        timeout: Timeout,
+        work: impl FnOnce(Client, Budget) -> F,
+    ) -> Answer<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
         let cancel = Cancel::default();
-        let budget = Budget::change(Timeout::Forever, self.settings.connect_timeout, cancel.clone());
+        let budget = Budget::change(timeout, self.settings.connect_timeout, cancel.clone());
         self.until_signal(cancel, work, budget).await
     }
 

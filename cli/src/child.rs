@@ -1,6 +1,7 @@
 //! The command that runs while a slot is held.
 
 use std::ffi::OsString;
+use std::future::Future;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -94,8 +95,8 @@ impl Running {
         }
     }
 
-    /// Ends the command and all that it has started: with SIGTERM, and what is left at `end` with SIGKILL.
-    pub(crate) async fn stop(&mut self, end: Instant) {
+    /// Ends the command and all that it has started: with SIGTERM, and what is left when it is `over` with SIGKILL.
+    pub(crate) async fn stop(&mut self, over: impl Future<Output = ()>) {
         if descendants::signal(Signal::TERM) > 0 {
             let gone = async {
                 let _ = self.child.wait().await;
@@ -103,7 +104,10 @@ impl Running {
                     tokio::time::sleep(PAUSE * 10).await;
                 }
             };
-            let _ = tokio::time::timeout_at(end.into(), gone).await;
+            tokio::select! {
+                () = gone => {}
+                () = over => {}
+            }
         }
         let last = Instant::now() + KILL_LIMIT;
         while descendants::signal(Signal::KILL) > 0 && Instant::now() < last {

@@ -11,6 +11,7 @@
 //! | `call` | one call of the core, which a signal ends |
 //! | `descendants` | what a command has started, and signals to all of it |
 //! | `child` | the command that runs with a slot |
+//! | `held` | what ends the command when its slot or its lease may be another's |
 //! | `progress` | the line that says how a wait goes |
 //! | `commands` | one module a command |
 //!
@@ -23,6 +24,7 @@ mod commands;
 mod connection;
 mod descendants;
 mod files;
+mod held;
 mod print;
 mod progress;
 mod signals;

@@ -1,11 +1,11 @@
 //! The line that says how a wait goes: who is in front, and for how long.
 
 use std::io::{self, IsTerminal, Write};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 use zkcoord::client::Client;
-use zkcoord::recipe::semaphore::{self, Status};
+use zkcoord::recipe::{semaphore, timed_lease};
 use zkcoord::wait::deadline::Timeout;
 use zkcoord::wait::{Budget, Cancel};
 
@@ -43,8 +43,57 @@ pub(crate) fn manner(output: OutputOptions) -> Manner {
     }
 }
 
-/// Tells how a wait goes, until it is dropped.
-pub(crate) async fn tell(manner: Manner, client: Client, pool: String, mut positions: watch::Receiver<usize>) {
+/// Who is in front of a wait.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Front {
+    /// Who holds what is waited for, and for how many seconds.
+    holders: Vec<(String, f64)>,
+    /// How many wait.
+    waiting: usize,
+    /// What else is to be known.
+    more: Option<String>,
+}
+
+impl From<semaphore::Status> for Front {
+    fn from(status: semaphore::Status) -> Self {
+        let orphan = status.waiters.first().filter(|first| first.orphan);
+        let more = orphan.map(|orphan| {
+            let node = format!("{}-__lock__/{}", status.path, orphan.queue_node);
+            format!("; the first queue node, {}, belongs to nobody and blocks the others", shown(&node))
+        });
+        let (waiting, holders) = (status.waiters.len(), status.holders.into_iter());
+        Self { holders: holders.map(|holder| (holder.identifier, holder.age)).collect(), waiting, more }
+    }
+}
+
+impl From<timed_lease::Status> for Front {
+    fn from(status: timed_lease::Status) -> Self {
+        let since = |holder: &timed_lease::Holder| {
+            let acquired = humantime::parse_rfc3339_weak(holder.acquired.as_ref()?).ok()?;
+            Some(SystemTime::now().duration_since(acquired).ok()?.as_secs_f64())
+        };
+        let holders = status.holder.iter().map(|holder| (holder.owner.clone(), since(holder).unwrap_or(0.0)));
+        Self { holders: holders.collect(), waiting: status.waiters.len(), more: None }
+    }
+}
+
+/// Tells how the wait for a slot goes, until it is dropped.
+pub(crate) async fn tell(manner: Manner, client: Client, pool: String, positions: watch::Receiver<usize>) {
+    let front = async || semaphore::status(&client, &pool, &asking(&client)).await.ok().map(Front::from);
+    tell_by(manner, positions, front).await;
+}
+
+/// Tells how the wait for a lease goes, until it is dropped.
+pub(crate) async fn tell_of_lease(manner: Manner, client: Client, path: String, positions: watch::Receiver<usize>) {
+    let front = async || timed_lease::status(&client, &path, &asking(&client)).await.ok().map(Front::from);
+    tell_by(manner, positions, front).await;
+}
+
+fn asking(client: &Client) -> Budget {
+    Budget::answer(Timeout::Forever, client.settings().connect_timeout, Cancel::default())
+}
+
+async fn tell_by(manner: Manner, mut positions: watch::Receiver<usize>, front: impl AsyncFn() -> Option<Front>) {
     if manner == Manner::Silent || positions.wait_for(|position| *position > 0).await.is_err() {
         return std::future::pending().await;
     }
@@ -52,15 +101,14 @@ pub(crate) async fn tell(manner: Manner, client: Client, pool: String, mut posit
     let _line = Line(manner);
     loop {
         let position = *positions.borrow_and_update();
-        let budget = Budget::answer(Timeout::Forever, client.settings().connect_timeout, Cancel::default());
-        let status = semaphore::status(&client, &pool, &budget).await.ok();
+        let front = front().await;
         let seen = Instant::now();
         if manner == Manner::Lines {
-            note(&text(position, status.as_ref(), 0.0));
+            note(&text(position, front.as_ref(), 0.0));
         }
         loop {
             if manner == Manner::OneLine {
-                let line = text(position, status.as_ref(), seen.elapsed().as_secs_f64());
+                let line = text(position, front.as_ref(), seen.elapsed().as_secs_f64());
                 let _ = write!(io::stderr().lock(), "\r\x1b[Kzkcoord: {line}");
             }
             match tokio::time::timeout(TICK, positions.changed()).await {
@@ -84,20 +132,16 @@ impl Drop for Line {
 }
 
 /// `waiting, 3rd of 5, held by web1 for 2m 5s`.
-fn text(position: usize, status: Option<&Status>, since: f64) -> String {
-    let Some(status) = status else { return format!("waiting, {}", ordinal(position)) };
-    let all = status.waiters.len().max(position);
+fn text(position: usize, front: Option<&Front>, since: f64) -> String {
+    let Some(front) = front else { return format!("waiting, {}", ordinal(position)) };
+    let all = front.waiting.max(position);
     let mut text = format!("waiting, {} of {all}", ordinal(position));
-    for (index, holder) in status.holders.iter().take(NAMED).enumerate() {
+    for (index, (holder, seconds)) in front.holders.iter().take(NAMED).enumerate() {
         let lead = if index == 0 { ", held by " } else { ", " };
-        text += &format!("{lead}{} for {}", shown(&holder.identifier), age(holder.age + since));
+        text += &format!("{lead}{} for {}", shown(holder), age(seconds + since));
     }
-    if status.holders.len() > NAMED {
-        text += &format!(" and {} more", status.holders.len() - NAMED);
+    if front.holders.len() > NAMED {
+        text += &format!(" and {} more", front.holders.len() - NAMED);
     }
-    if let Some(orphan) = status.waiters.first().filter(|first| first.orphan) {
-        let node = format!("{}-__lock__/{}", status.path, orphan.queue_node);
-        text += &format!("; the first queue node, {}, belongs to nobody and blocks the others", shown(&node));
-    }
-    text
+    text + front.more.as_deref().unwrap_or_default()
 }

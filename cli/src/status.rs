@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use zkcoord::error::{Refusal, Untrusted};
 use zkcoord::Error;
 
 /// How a command ends.
@@ -21,7 +22,7 @@ impl Status {
     pub(crate) const DENIED: Self = Self(4);
     /// The connection was lost, and what became of the request is not known.
     pub(crate) const UNKNOWN: Self = Self(5);
-    /// The slot was lost while the command ran.
+    /// The slot, or the lease, was lost while the command ran.
     pub(crate) const LOST: Self = Self(6);
     /// A defect of this program.
     pub(crate) const DEFECT: Self = Self(70);
@@ -46,6 +47,8 @@ impl Status {
             Error::Argument { .. } | Error::LimitMismatch { .. } | Error::PolicyMismatch { .. } => Self::USAGE,
             Error::Unreachable { .. } | Error::Tls { .. } | Error::Resources { .. } => Self::UNREACHABLE,
             Error::DescriptorsClosed { .. } => Self::UNREACHABLE,
+            Error::Confd { untrusted: Untrusted::NoReply, .. } => Self::UNREACHABLE,
+            Error::Ensemble { refusal: Refusal::Forbidden, .. } => Self::DENIED,
             Error::NoAuth { .. } | Error::AuthFailed { .. } | Error::NoTicket { .. } => Self::DENIED,
             Error::ConnectionLost { .. } | Error::Cancelled { .. } => Self::UNKNOWN,
             Error::Internal(_) | Error::Forked => Self::DEFECT,
@@ -83,7 +86,7 @@ Exit status:
   3    no server can be used
   4    the servers do not permit it
   5    the connection was lost, and the outcome is not known
-  6    the slot was lost while the command ran
+  6    the slot, or the lease, was lost while the command ran
   70   a defect of zkcoord
   126  the command cannot be executed
   127  there is no such command

@@ -63,10 +63,16 @@
 //! | [`book`] | the queries that are open, what a datagram means to them, and when to send again (pure) |
 //! | [`secrets`] | what is left out of an answer that somebody will read (pure) |
 //! | [`client`] | the socket |
+//! | [`answer`] | what has come back from one query, and whether it can be trusted (pure) |
+//! | [`ask`] | one question to its end |
+//! | [`node`] | what a node of the cluster has for its clients |
 
+pub mod answer;
+pub mod ask;
 pub mod book;
 pub mod client;
 pub mod key;
+pub mod node;
 pub mod packet;
 pub mod quorum;
 pub mod reply;

@@ -25,6 +25,8 @@
 //! | `ask` | asking all servers at once, and their AdminServers |
 //! | `survey` | what all servers say, and which member each of them is |
 //! | [`status`] | one row a server: who it is, and whether it is in step |
+//! | [`examine`] | what is odd about it, and what to do; from the rows of `status` alone |
+//! | [`restart`] | in which order the members are restarted; likewise |
 //! | [`change`] | a step from decision to sync |
 //! | [`tree`] | all znodes below one, a level in one flight |
 
@@ -32,7 +34,9 @@ pub(crate) mod ask;
 pub mod change;
 pub mod configuration;
 pub mod decision;
+pub mod examine;
 pub mod quorum;
+pub mod restart;
 pub mod status;
 pub(crate) mod survey;
 pub mod tree;

@@ -56,7 +56,7 @@ pub struct Row {
 }
 
 /// An ensemble.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Status {
     /// The servers: those that were named, then the other members.
     pub servers: Vec<Row>,

@@ -3,13 +3,14 @@
 use pyo3::import_exception;
 use pyo3::prelude::*;
 
-use crate::error::{Error, Refusal};
+use crate::error::{Error, Refusal, Untrusted};
 
 import_exception!(zkcoord.errors, ArgumentError);
 import_exception!(zkcoord.errors, AuthFailed);
 import_exception!(zkcoord.errors, BadVersion);
 import_exception!(zkcoord.errors, Cancelled);
 import_exception!(zkcoord.errors, ConnectionLost);
+import_exception!(zkcoord.errors, Inconsistent);
 import_exception!(zkcoord.errors, InternalError);
 import_exception!(zkcoord.errors, LimitMismatch);
 import_exception!(zkcoord.errors, NoAuth);
@@ -32,6 +33,8 @@ import_exception!(zkcoord.errors, OutOfResources);
 import_exception!(zkcoord.errors, PolicyMismatch);
 import_exception!(zkcoord.errors, ServerError);
 import_exception!(zkcoord.errors, TlsFailed);
+import_exception!(zkcoord.errors, TooFewReplies);
+import_exception!(zkcoord.errors, UnknownEntry);
 import_exception!(zkcoord.errors, Unreachable);
 
 impl From<Error> for PyErr {
@@ -53,6 +56,7 @@ impl From<Error> for PyErr {
             Error::BadVersion { .. } => BadVersion::new_err(arguments),
             Error::Server { .. } => ServerError::new_err(arguments),
             Error::Ensemble { refusal, .. } => of_ensemble(refusal, arguments),
+            Error::Confd { untrusted, .. } => of_confd(untrusted, arguments),
             Error::Internal(_) => InternalError::new_err(arguments),
         }
     }
@@ -73,6 +77,16 @@ fn of_ensemble(refusal: Refusal, arguments: (String, Option<String>)) -> PyErr {
         Refusal::WordRefused => WordRefused::new_err(arguments),
         Refusal::NotServing => NotServing::new_err(arguments),
         Refusal::NoAnswer => NoAnswer::new_err(arguments),
+    }
+}
+
+fn of_confd(untrusted: Untrusted, arguments: (String, Option<String>)) -> PyErr {
+    match untrusted {
+        Untrusted::NoReply => Unreachable::new_err(arguments),
+        Untrusted::TooFew => TooFewReplies::new_err(arguments),
+        Untrusted::Inconsistent => Inconsistent::new_err(arguments),
+        Untrusted::NoSuchEntry => UnknownEntry::new_err(arguments),
+        Untrusted::Refused => ServerError::new_err(arguments),
     }
 }
 

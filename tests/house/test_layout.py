@@ -110,7 +110,9 @@ ALLOWED = {
 }
 PURE = ["acl", "path", "recipe::identifier", "recipe::party::names", "secret", "wait::deadline"]
 PURE += [f"connect::{name}" for name in ("choice", "credentials", "disclosure", "hosts", "settings", "source", "tls")]
-PURE += [f"confd::{name}" for name in ("book", "key", "packet", "quorum", "reply", "request", "secrets", "verdict")]
+PURE += [
+    f"confd::{name}" for name in ("answer", "book", "key", "packet", "quorum", "reply", "request", "secrets", "verdict")
+]
 PURE += [f"ensemble::{name}" for name in ("configuration", "decision", "quorum", "words")]
 PURE += [f"recipe::queue::{name}" for name in ("names", "order")]
 PURE += [f"recipe::coordinator::{name}" for name in ("decide", "document", "names", "policy", "window")]

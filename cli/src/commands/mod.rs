@@ -1,6 +1,10 @@
 //! The commands, and which options they have.
 
+mod confd;
 mod config;
+mod coordinator;
+mod ensemble;
+mod lease;
 mod party;
 mod pool;
 mod run;
@@ -39,6 +43,10 @@ enum Command {
     Status(pool::StatusOf),
     SetMax(pool::SetMax),
     Party(party::Party),
+    Lease(lease::Lease),
+    Coordinator(coordinator::Coordinator),
+    Ensemble(ensemble::Ensemble),
+    Confd(confd::Confd),
     Config(config::Config),
     Completions(shell::Completions),
     Manual(shell::Manual),
@@ -59,6 +67,12 @@ pub(crate) fn run(matches: &ArgMatches) -> Status {
         Command::Status(status) => with_calls(&connection, output, async |calls| status.run(calls, output).await),
         Command::SetMax(set_max) => with_calls(&connection, output, async |calls| set_max.run(calls, output).await),
         Command::Party(party) => with_calls(&connection, output, async |calls| party.run(calls, output).await),
+        Command::Lease(lease) => with_calls(&connection, output, async |calls| lease.run(calls, output).await),
+        Command::Coordinator(coordinator) => {
+            with_calls(&connection, output, async |calls| coordinator.run(calls, output).await)
+        }
+        Command::Ensemble(ensemble) => with_calls(&connection, output, async |calls| ensemble.run(calls, output).await),
+        Command::Confd(confd) => confd.run(output).unwrap_or_else(|error| failed(&error, output)),
         Command::Config(config) => match config.run(&connection, matches, output) {
             Ok(()) => Status::DONE,
             Err(error) => failed(&error, output),
@@ -103,4 +117,14 @@ fn with_calls(
 fn failed(error: &Error, output: OutputOptions) -> Status {
     print::error(error, output.form());
     Status::of(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_declarations_hold_together() {
+        Zkcoord::command().debug_assert();
+    }
 }

@@ -6,25 +6,22 @@
 //! | running | goes to the command, unless the terminal has sent it to both | the command is ended before the servers can give the slot on; 6 | the kernel ends the command; the servers remove the lease with the session |
 //! | giving back | ends it; the servers remove the lease with the session | the slot is free | the servers remove the lease with the session |
 
-use std::ffi::OsString;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use zkcoord::recipe::semaphore::{self, Acquired, Claim, Hold};
 use zkcoord::wait::deadline::Timeout;
 use zkcoord::wait::{Budget, Cancel};
 use zkcoord::Error;
 
 use crate::arguments::{self, OutputOptions};
-use crate::call::{Answer, Calls, Ended};
-use crate::child;
+use crate::call::{self, Answer, Calls};
+use crate::held::{self, Ended, Held, Loss};
 use crate::print::{self, shown};
 use crate::progress;
 use crate::status::Status;
 
-/// Of the session timeout, what the command may take at most to end after SIGTERM.
-const MOST_OF_TIMEOUT: u32 = 2;
 /// Between the end of the command and the moment when the servers may give the slot on.
 const MARGIN: Duration = Duration::from_millis(250);
 
@@ -55,27 +52,8 @@ pub(crate) struct Run {
     /// The slot stays if this program or the host dies, until the next run with the same identifier takes it over
     #[arg(long)]
     persistent: bool,
-    /// What happens to the command when the slot is lost
-    #[arg(long, value_enum, default_value = "stop", value_name = "WHAT")]
-    on_loss: OnLoss,
-    /// How long the command has between SIGTERM and SIGKILL, at most half of the session timeout
-    #[arg(long, default_value = "5", value_name = "TIME", value_parser = arguments::time)]
-    kill_after: Duration,
-    /// Let the command live on if this program is killed
-    #[arg(long)]
-    outlive: bool,
-    /// The command, and its arguments
-    #[arg(required = true, last = true, value_name = "COMMAND")]
-    command: Vec<OsString>,
-}
-
-/// What happens to the command when the slot is lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum OnLoss {
-    /// It is ended
-    Stop,
-    /// It runs on, and a line on standard error tells of it
-    Ignore,
+    #[command(flatten)]
+    terms: held::Terms,
 }
 
 impl Run {
@@ -96,10 +74,13 @@ impl Run {
         };
         let ended = self.with(calls, &hold, output).await;
         // The end of the session gives back what is lost, or as good as lost.
-        if ended != Status::LOST || self.persistent {
+        if ended != Ended::Stopped || self.persistent {
             self.give_back(calls, hold, output).await;
         }
-        Ok(ended)
+        Ok(match ended {
+            Ended::Itself(status) => status,
+            Ended::Stopped => Status::LOST,
+        })
     }
 
     /// Waits for a slot. `None`: the time was up.
@@ -123,49 +104,30 @@ impl Run {
             None => Ok(Some(hold)),
             Some(number) => {
                 let error = semaphore::undo(&calls.client(), &hold, crate::signals::name(number)).await;
-                Err(Ended::Signalled(number, error))
+                Err(call::Ended::Signalled(number, error))
             }
         }
     }
 
-    /// Runs the command while the slot is held. The exit status.
-    async fn with(&self, calls: &mut Calls, hold: &Hold, output: OutputOptions) -> Status {
+    /// Runs the command while the slot is held.
+    async fn with(&self, calls: &mut Calls, hold: &Hold, output: OutputOptions) -> Ended {
         let client = calls.client();
-        let path = client.settings().shown(&hold.pool);
-        let token = hold.czxid.map(|token| token.to_string()).unwrap_or_default();
-        let environment =
-            [("ZKCOORD_PATH", path), ("ZKCOORD_IDENTIFIER", hold.identifier.clone()), ("ZKCOORD_TOKEN", token)];
-        let mut running = match child::start(&self.command, &environment, !self.outlive) {
-            Ok(running) => running,
-            Err(error) => {
-                print::note(&format!("cannot run {}: {error}", shown(&self.command[0].to_string_lossy())));
-                return child::status_of(&error);
-            }
+        let held = Held {
+            path: client.settings().shown(&hold.pool),
+            identifier: hold.identifier.clone(),
+            token: hold.czxid.map(|token| token.to_string()).unwrap_or_default(),
         };
-        let timeout = client.settings().identity.session_timeout();
-        let kill_after = self.kill_after.min(timeout / MOST_OF_TIMEOUT);
+        let kill_after = self.terms.kill_after(client.settings().identity.session_timeout());
         let budget = Budget::waiting(Timeout::Forever, client.settings().connect_timeout, Cancel::default());
         let losing = async {
             // A lease that nobody may read counts as lost: it cannot be looked after.
-            semaphore::lost_early(&client, hold, kill_after + MARGIN, &budget).await.ok().flatten()
+            let kept = semaphore::lost_early(&client, hold, kill_after + MARGIN, &budget).await.ok().flatten();
+            let end = Instant::now() + kill_after;
+            let end = kept.and_then(|until| until.checked_sub(MARGIN)).map_or(end, |until| until.min(end));
+            let text = format!("the slot of {} is lost, or may be soon", shown(&hold.pool));
+            Loss { text, over: Box::pin(tokio::time::sleep_until(end.into())) }
         };
-        let kept = tokio::select! {
-            biased;
-            ended = running.ended(&mut calls.signals) => return result(ended),
-            kept = losing => kept,
-        };
-        let end = Instant::now() + kill_after;
-        let end = kept.and_then(|until| until.checked_sub(MARGIN)).map_or(end, |until| until.min(end));
-        let lost = format!("the slot of {} is lost, or may be soon", shown(&hold.pool));
-        if self.on_loss == OnLoss::Ignore {
-            print::note(&format!("{lost}; the command runs on without it"));
-            return result(running.ended(&mut calls.signals).await);
-        }
-        if !output.quiet {
-            print::note(&format!("{lost}; the command is ended"));
-        }
-        running.stop(end).await;
-        Status::LOST
+        self.terms.run(calls, held, losing, output).await
     }
 
     /// Gives the slot back. What cannot be given back ends with the session.
@@ -179,11 +141,4 @@ impl Run {
             }
         }
     }
-}
-
-fn result(ended: std::io::Result<Status>) -> Status {
-    ended.unwrap_or_else(|error| {
-        print::note(&format!("cannot wait for the command: {error}"));
-        Status::DEFECT
-    })
 }

@@ -95,5 +95,5 @@ pub use grant::{grant, grant_if, set_policy};
 pub use lock::{Home, Lock};
 pub use release::{release, Released};
 pub use settle::settle;
-pub use status::{locks, queue, Holder, Queue, Waiter};
+pub use status::{locks, queue, Holder, Queue, Stated, Waiter};
 pub use watch::{granted, Granted, Own};

@@ -45,7 +45,7 @@ impl Moment {
 
 /// Waits until a moment by this clock. A timer of the runtime stands still while the machine is suspended, and so may
 /// end late by as much as the machine slept; nothing is done then without another look at the clock.
-pub(super) async fn until(moment: Moment) {
+pub async fn until(moment: Moment) {
     /// The longest sleep between two looks: what a suspension can add to a wait.
     const LONGEST: Duration = Duration::from_secs(1);
     loop {

@@ -7,13 +7,14 @@
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use zookeeper_client as zk;
 
 use super::claim::{Claim, Pace};
-use super::clock::Moment;
+use super::clock::{self, Moment};
 use super::contest::Taken;
 use super::release::{release, Whose};
 use crate::client::Client;
@@ -209,6 +210,29 @@ impl Hold {
         }
     }
 
+    /// Waits until it has ended, or ends within `early` unless a renewal is acknowledged by then: until when it is held
+    /// still. `None`: it has ended, and [`Hold::ended`] says how.
+    ///
+    /// # Cancellation
+    /// Nothing was changed.
+    pub async fn lost_early(&self, early: Duration) -> Option<Moment> {
+        let mut end = self.0.end.subscribe();
+        loop {
+            if self.ended().is_some() {
+                return None;
+            }
+            let (now, ends) = (Moment::now(), self.ends());
+            let left = ends.since(now);
+            if left <= early {
+                return Some(ends);
+            }
+            tokio::select! {
+                () = async { drop(end.wait_for(Option::is_some).await) } => {}
+                () = clock::until(now.after(left.saturating_sub(early))) => {}
+            }
+        }
+    }
+
     /// Renews it no more, and says nothing: it runs out.
     pub fn stop(&self) {
         self.0.stop.cancel();
@@ -245,8 +269,6 @@ impl Hold {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-
-    use std::time::Duration;
 
     use super::*;
     use crate::acl;
@@ -302,6 +324,20 @@ mod tests {
         assert!(!hold.renewed(Moment::now().after(Duration::from_secs(60))));
         assert_eq!(hold.ended(), Some(End::Overdue));
         assert_eq!(*news.lock().unwrap(), [News::Lost(End::Overdue)], "it is told once");
+    }
+
+    #[tokio::test]
+    async fn a_loss_is_known_before_it_comes_and_one_that_has_come_at_once() {
+        let (hold, _) = hold(Duration::from_secs(600), Moment::now());
+        assert_eq!(hold.lost_early(Duration::from_secs(900)).await, Some(hold.ends()));
+        let soon = tokio::time::timeout(Duration::from_millis(20), hold.lost_early(Duration::from_secs(1))).await;
+        assert!(soon.is_err());
+        let ending = async {
+            tokio::task::yield_now().await;
+            hold.end(&End::Freed);
+        };
+        let (lost, ()) = futures::future::join(hold.lost_early(Duration::from_secs(1)), ending).await;
+        assert_eq!((lost, hold.ended()), (None, Some(End::Freed)));
     }
 
     #[test]
