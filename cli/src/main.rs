@@ -12,6 +12,9 @@
 //! | `descendants` | what a command has started, and signals to all of it |
 //! | `child` | the command that runs with a slot |
 //! | `progress` | the line that says how a wait goes |
+//! | `follow` | what goes on until a signal, the end of the time, or a closed pipe |
+//! | `screen` | the terminal of a live view, and its keys |
+//! | `examination` | what is odd about a pool and its servers, and what to do |
 //! | `commands` | one module a command |
 //!
 //! Imports run one way: a module uses what stands above it in this table, and nothing below.
@@ -22,9 +25,12 @@ mod child;
 mod commands;
 mod connection;
 mod descendants;
+mod examination;
 mod files;
+mod follow;
 mod print;
 mod progress;
+mod screen;
 mod signals;
 mod status;
 

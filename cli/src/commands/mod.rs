@@ -1,10 +1,14 @@
 //! The commands, and which options they have.
 
 mod config;
+mod doctor;
+mod events;
+mod live;
 mod party;
 mod pool;
 mod run;
 mod shell;
+mod znode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use zkcoord::Error;
@@ -39,6 +43,9 @@ enum Command {
     Status(pool::StatusOf),
     SetMax(pool::SetMax),
     Party(party::Party),
+    Events(events::Events),
+    Doctor(doctor::Doctor),
+    Znode(znode::Znode),
     Config(config::Config),
     Completions(shell::Completions),
     Manual(shell::Manual),
@@ -59,6 +66,11 @@ pub(crate) fn run(matches: &ArgMatches) -> Status {
         Command::Status(status) => with_calls(&connection, output, async |calls| status.run(calls, output).await),
         Command::SetMax(set_max) => with_calls(&connection, output, async |calls| set_max.run(calls, output).await),
         Command::Party(party) => with_calls(&connection, output, async |calls| party.run(calls, output).await),
+        Command::Events(events) => with_calls(&connection, output, async |calls| events.run(calls, output).await),
+        Command::Doctor(doctor) => {
+            with_calls(&connection, output, async |calls| doctor.run(calls, &connection, output).await)
+        }
+        Command::Znode(znode) => with_calls(&connection, output, async |calls| znode.run(calls, output).await),
         Command::Config(config) => match config.run(&connection, matches, output) {
             Ok(()) => Status::DONE,
             Err(error) => failed(&error, output),
