@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 import zkcoord
 
+from tests.support.terminal import Lines
+
 LIMIT = 60.0
 
 
@@ -41,8 +43,8 @@ class Running:
     """A run of the command that goes on."""
 
     def __init__(self, command: list[str], env: Mapping[str, str], **options: Any) -> None:
-        given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options}
-        self.process = subprocess.Popen(command, env=env, text=True, **given)
+        given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, "text": True}
+        self.process = subprocess.Popen(command, env=env, **{**given, **options})
 
     @property
     def pid(self) -> int:
@@ -114,3 +116,37 @@ def held(hosts: str, root: str) -> Iterator[None]:
 def zkcoord_command(start: Callable[..., Running]) -> Callable[..., Ended]:
     """Run the command to its end."""
     return lambda *arguments, **options: start(*arguments, **options).end()
+
+
+class Command:
+    """The command for tests of data that are no text, and of pipes and terminals: all of it in bytes."""
+
+    def __init__(self, begin: Callable[..., Running], binary: Path, environment: dict[str, str]) -> None:
+        self._begin = begin
+        self.binary = binary
+        self.environment = environment
+
+    def __call__(self, *arguments: str | bytes, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        """Run it to its end; its standard input is `data`."""
+        return subprocess.run(
+            [self.binary, *arguments],
+            input=data,
+            capture_output=True,
+            env=self.environment,
+            timeout=LIMIT,
+            check=False,
+        )
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+        return self._begin(*arguments, text=False, **options).process
+
+
+@pytest.fixture
+def command(start: Callable[..., Running], binary: Path, environment: dict[str, str]) -> Command:
+    return Command(start, binary, environment)
+
+
+@pytest.fixture
+def lines() -> Callable[[subprocess.Popen[bytes]], Callable[[], list[str]]]:
+    """Collect what a process writes, line by line, in the background."""
+    return lambda process: Lines(process).seen
