@@ -266,7 +266,12 @@ fn everybody_may_change_what_is_open_for_more_than_reading() {
 
 proptest! {
     #[test]
-    fn any_word_is_parsed_or_refused(text in any::<String>(), scheme in "[a-z]{0,5}", id in ".{0,12}", perms in "[cdrwax]{0,5}") {
+    fn any_word_is_parsed_or_refused(
+        text in any::<String>(),
+        scheme in "[a-z]{0,5}",
+        id in ".{0,12}",
+        perms in "[cdrwax]{0,5}",
+    ) {
         let _ = parsed(&text, Some("secret"));
         if let Ok(printed) = parsed(&format!("{scheme}:{id}:{perms}"), Some("secret")) {
             prop_assert_eq!(parsed(&printed, None), Ok(printed.clone()));
