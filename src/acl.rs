@@ -6,6 +6,8 @@
 //! | `{username, password, read, write, create, delete, admin, allperms}` | a user, as in Salt's `zookeeper.make_digest_acl` |
 //! | `{scheme, id, perms}` | an id of any scheme; `perms` is letters of `cdrwa`, or `all` |
 //!
+//! At a shell an entry is a word, `scheme:id:perms`: see [`word`].
+//!
 //! Schemes: `world` (everybody), `auth` (the creator), `digest` (an id with the hash already made), `ip`.
 //! `sasl`, `x509` and others are plugins of the servers, which alone can tell a good id.
 
@@ -131,6 +133,70 @@ pub fn from_entries(argument: &'static str, entries: &[Entry]) -> Result<List> {
     Ok(List(acl))
 }
 
+/// The entry that a word stands for: `scheme:id:perms`, such as `world:anyone:r`, `ip:10.0.0.0/8:cdrwa`, `auth::all`;
+/// `digest:user:hash:perms` with the hash already made, or `digest:user:perms` with the user's `password`; `creator_all`.
+///
+/// # Errors
+/// [`Error::Argument`]: it has no such parts, or a password is missing. No value is echoed.
+pub fn word(argument: &'static str, text: &str, password: Option<&Secret>) -> Result<Entry> {
+    if text == CREATOR_ALL {
+        return Ok(Entry::Word(text.to_owned().into()));
+    }
+    let Some((scheme, id, perms)) = parts(text) else {
+        let reason = format!("an entry is scheme:id:perms, such as world:anyone:r, or {CREATOR_ALL}");
+        return Err(Error::argument(argument, reason));
+    };
+    let id = match (is_without_hash(scheme, id), password) {
+        (true, None) => {
+            let reason = "digest:user:perms needs the user's password; or write digest:user:hash:perms";
+            return Err(Error::argument(argument, reason));
+        }
+        (true, Some(_)) if id.is_empty() => return Err(Error::argument(argument, "digest:user:perms names no user")),
+        (true, Some(password)) => digest(id, password.reveal()),
+        (false, _) => id.to_owned(),
+    };
+    let mut keywords = Keywords::new();
+    let mut add = |key: &str, value: String| {
+        if !value.is_empty() {
+            keywords.insert(key.to_owned(), Field::Text(value.into()));
+        }
+    };
+    add("scheme", scheme.to_owned());
+    add("id", id);
+    add("perms", perms.to_owned());
+    Ok(Entry::Keywords(keywords))
+}
+
+/// Whether a [`word`] stands for a user whose password has to be known.
+#[must_use]
+pub fn needs_password(text: &str) -> bool {
+    parts(text).is_some_and(|(scheme, id, _)| is_without_hash(scheme, id))
+}
+
+/// Scheme, id and permissions; an id may have colons.
+fn parts(text: &str) -> Option<(&str, &str, &str)> {
+    let (scheme, rest) = text.split_once(':')?;
+    let (id, perms) = rest.rsplit_once(':')?;
+    (!scheme.is_empty()).then_some((scheme, id, perms))
+}
+
+fn is_without_hash(scheme: &str, id: &str) -> bool {
+    scheme == "digest" && !id.contains(':')
+}
+
+/// An entry of a znode as a [`word`].
+#[must_use]
+pub fn text(entry: &Acl) -> String {
+    let perms: String = LETTERS.iter().filter(|(_, one)| entry.permission().has(*one)).map(|(it, _)| *it).collect();
+    format!("{}:{}:{perms}", entry.scheme(), entry.id())
+}
+
+/// Whether an entry lets everybody do more than read.
+#[must_use]
+pub fn lets_everybody_change(entry: &Acl) -> bool {
+    entry.scheme() == "world" && bits(entry.permission()) & !bits(Permission::READ) != 0
+}
+
 /// Whether a password, or a digest that is as good as one, is in the entries.
 pub(crate) fn has_secret(entries: &[Entry]) -> bool {
     entries.iter().any(|entry| match entry {
@@ -180,8 +246,8 @@ fn of_user(dict: &Keywords) -> std::result::Result<Acl, String> {
             }
         }
     }
-    let username = text(dict, "username")?.reveal();
-    let password = text(dict, "password")?.reveal();
+    let username = text_of(dict, "username")?.reveal();
+    let password = text_of(dict, "password")?.reveal();
     if username.contains(':') {
         return Err("username must not contain ':'".to_owned());
     }
@@ -195,10 +261,10 @@ fn of_scheme(dict: &Keywords) -> std::result::Result<Acl, String> {
     if dict.keys().any(|key| !matches!(key.as_str(), "scheme" | "id" | "perms")) {
         return Err("an unknown key; beside scheme, known are id and perms".to_owned());
     }
-    let scheme = text(dict, "scheme")?.reveal();
+    let scheme = text_of(dict, "scheme")?.reveal();
     let id = match dict.get("id") {
         None | Some(Field::Nothing) => None,
-        Some(_) => Some(text(dict, "id")?.reveal()),
+        Some(_) => Some(text_of(dict, "id")?.reveal()),
     };
     let id = match (scheme, id) {
         ("world", None) => "anyone",
@@ -222,7 +288,7 @@ fn of_scheme(dict: &Keywords) -> std::result::Result<Acl, String> {
     if scheme.contains(|c: char| c == ':' || c.is_control() || c.is_whitespace()) {
         return Err("scheme must be a word such as world, auth, digest, ip, sasl or x509".to_owned());
     }
-    Ok(Acl::new(letters(text(dict, "perms")?.reveal())?, AuthId::new(scheme, id)))
+    Ok(Acl::new(letters(text_of(dict, "perms")?.reveal())?, AuthId::new(scheme, id)))
 }
 
 fn letters(perms: &str) -> std::result::Result<Permission, String> {
@@ -247,7 +313,7 @@ fn is_network(id: &str) -> bool {
     bits.is_none_or(|bits| bits.parse::<u8>().is_ok_and(|bits| bits <= most))
 }
 
-fn text<'a>(dict: &'a Keywords, key: &'static str) -> std::result::Result<&'a Secret, String> {
+fn text_of<'a>(dict: &'a Keywords, key: &'static str) -> std::result::Result<&'a Secret, String> {
     match dict.get(key) {
         Some(Field::Text(text)) if !text.reveal().is_empty() => Ok(text),
         None | Some(Field::Text(_) | Field::Nothing) => Err(format!("{key} is missing")),

@@ -70,8 +70,8 @@ impl Client {
     }
 
     /// Why the session that this client has, or waits for, has no connection now; `None` where it has one.
-    #[cfg(feature = "python")]
-    pub(crate) fn outage(&self) -> Option<String> {
+    #[must_use]
+    pub fn outage(&self) -> Option<String> {
         let shared = &self.reservation.shared;
         let is_connected = shared.session.try_lock().is_ok_and(|held| held.as_ref().is_some_and(Session::is_connected));
         (!is_connected).then(|| shared.findings.text(&self.identity))

@@ -14,7 +14,7 @@
 //! | [`session`] | one session of the protocol, what a failure in it means, and which calls share it |
 //! | [`client`] | a caller's handle: a session when one is needed, and the one loop that tries again |
 //! | `children`, `record`, `watches` | a znode's children; a znode that is written if it is still what was read; the next change |
-//! | [`znode`] | single znodes: create, read, write, delete |
+//! | [`znode`] | single znodes: create, read, write, delete, follow |
 //! | [`recipe`] | the primitives: queue, semaphore, timed lease, party and coordinator |
 //! | [`confd`] | Ganeti's master candidates: questions, and which answer to believe; without ZooKeeper |
 //! | [`ensemble`] | who is in an ensemble, who leads, who lags; and a change that it survives |

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use zkcoord::wait::deadline::Timeout;
 
-use crate::print::Form;
+use crate::print::{quoted, Form};
 
 /// Which servers, as whom, and how. What is not given comes from the environment, and then from the files.
 #[derive(Args, Clone, Debug, Default)]
@@ -112,6 +112,32 @@ pub(crate) struct ConnectionOptions {
         hide_short_help = true
     )]
     pub(crate) max_buffer: Option<u32>,
+}
+
+impl ConnectionOptions {
+    /// The same options as words of a command line, with a blank before each. A secret is none of them.
+    pub(crate) fn words(&self) -> String {
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
+        let bool = |value: Option<bool>| value.map(|value| value.to_string());
+        let given = [
+            ("--hosts", self.hosts.clone()),
+            ("--profile", self.profile.clone()),
+            ("--config", path(&self.config)),
+            ("--scheme", self.scheme.clone()),
+            ("--mechanism", self.mechanism.clone()),
+            ("--username", self.username.clone()),
+            ("--password-file", path(&self.password_file)),
+            ("--use-ssl", bool(self.use_ssl)),
+            ("--ca-certs", self.ca_certs.clone()),
+            ("--certfile", self.certfile.clone()),
+            ("--keyfile", self.keyfile.clone()),
+            ("--verify-certs", bool(self.verify_certs)),
+        ];
+        let words =
+            given.into_iter().filter_map(|(name, value)| Some(format!(" {}", quoted(&format!("{name}={}", value?)))));
+        let asked = if self.ask_password { " --ask-password" } else { "" };
+        words.collect::<String>() + asked
+    }
 }
 
 /// How to tell of what happens.

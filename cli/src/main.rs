@@ -13,6 +13,9 @@
 //! | `child` | the command that runs with a slot |
 //! | `held` | what ends the command when its slot or its lease may be another's |
 //! | `progress` | the line that says how a wait goes |
+//! | `follow` | what goes on until a signal, the end of the time, or a closed pipe |
+//! | `screen` | the terminal of a live view, and its keys |
+//! | `examination` | what is odd about a pool and its servers, and what to do |
 //! | `commands` | one module a command |
 //!
 //! Imports run one way: a module uses what stands above it in this table, and nothing below.
@@ -23,10 +26,13 @@ mod child;
 mod commands;
 mod connection;
 mod descendants;
+mod examination;
 mod files;
+mod follow;
 mod held;
 mod print;
 mod progress;
+mod screen;
 mod signals;
 mod status;
 

@@ -2,11 +2,15 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use comfy_table::{presets, ContentArrangement, Table};
+use rustix::event::{poll, PollFd, PollFlags};
+use rustix::io::Errno;
 use serde::Serialize;
 use serde_json::json;
+use tokio::sync::oneshot;
 use zkcoord::Error;
 
 use crate::status::Status;
@@ -105,6 +109,51 @@ pub(crate) fn answer(text: &str) {
 pub(crate) fn raw(bytes: &[u8]) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(bytes).and_then(|()| out.flush());
+}
+
+/// Writes a line of many. Whether somebody may read it.
+pub(crate) fn line(text: &str) -> bool {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).is_ok()
+}
+
+/// As [`line`], of JSON.
+pub(crate) fn json_line(value: &impl Serialize) -> bool {
+    serde_json::to_string(value).is_ok_and(|text| line(&text))
+}
+
+/// Writes data to standard output as they are. Whoever has closed the pipe wants no more.
+///
+/// # Errors
+/// As of `write`, such as a file system that is full.
+pub(crate) fn data(bytes: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Waits until nobody can read standard output any more, because the other end of the pipe is closed.
+pub(crate) async fn unread() {
+    let (sender, closed) = oneshot::channel();
+    let waiting = thread::Builder::new().name("pipe".into()).spawn(move || {
+        let out = io::stdout();
+        // Without an event to wait for, an error or a hang-up is what ends it.
+        let mut pipe = [PollFd::new(&out, PollFlags::empty())];
+        while poll(&mut pipe, None) == Err(Errno::INTR) {}
+        if pipe[0].revents().intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL) {
+            let _ = sender.send(());
+        }
+    });
+    if waiting.is_err() || closed.await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Now, by this host's clock: UTC, in the form of RFC 3339.
+pub(crate) fn now() -> String {
+    humantime::format_rfc3339_millis(SystemTime::now()).to_string()
 }
 
 /// Writes an answer as JSON.

@@ -53,6 +53,9 @@ pub struct Row {
     pub clock: Option<f64>,
     /// Why it does not answer, or is not in step.
     pub trouble: Option<String>,
+    /// Whether the trouble is only that it was told not to answer: it may serve all the same.
+    #[serde(skip)]
+    pub is_reticent: bool,
 }
 
 /// An ensemble.
@@ -166,6 +169,7 @@ fn row(server: &Surveyed) -> Row {
         words: answered.collect(),
         clock: None,
         trouble: standing.why_not(),
+        is_reticent: matches!(server.heard("srvr").map(|heard| &heard.fields), Some(Err(Trouble::Refused(_)))),
     }
 }
 

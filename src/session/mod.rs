@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 
 mod failure;
 mod owned;
+mod owner;
 pub mod shared;
 mod silence;
 mod writes;
@@ -34,6 +35,7 @@ mod writes;
 use failure::is_refusal;
 pub(crate) use failure::{auth_failed, Attempt, Failure, Reply, PAUSE, UNCHANGED};
 use owned::Owned;
+pub(crate) use owner::Owner;
 use silence::Silence;
 pub(crate) use writes::{Transaction, Unacknowledged, Writes};
 

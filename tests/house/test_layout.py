@@ -78,11 +78,23 @@ ALLOWED = {
     "client": {"connect", "error", "session", "wait"},
     "children": {"session"},
     "record": {"acl", "children", "error", "path", "session"},
-    "znode": {"acl", "client", "error", "path", "session", "wait"},
+    "watches": {"children", "session"},
+    "znode": {"acl", "children", "client", "error", "path", "session", "wait", "watches"},
     "confd": {"error"},
     "recipe::identifier": set(),
     "recipe::queue": {"acl", "children", "error", "session"},
-    "recipe::semaphore": {"acl", "children", "client", "connect", "error", "path", "record", "session", "wait"}
+    "recipe::semaphore": {
+        "acl",
+        "children",
+        "client",
+        "connect",
+        "error",
+        "path",
+        "record",
+        "session",
+        "wait",
+        "watches",
+    }
     | {"recipe::identifier", "recipe::queue"},
     "recipe::timed_lease": {"acl", "children", "client", "connect", "error", "path", "record", "session", "wait"}
     | {"recipe::identifier", "recipe::queue"},

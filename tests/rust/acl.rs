@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 use serde_json::json;
-use zkcoord::acl::{bits, check_creator, digest, from_entries, Entry, Field};
+use zkcoord::acl::{
+    bits, check_creator, digest, from_entries, lets_everybody_change, needs_password, word, Entry, Field,
+};
 use zkcoord::Error;
 use zookeeper_client::Permission;
 
@@ -214,6 +216,65 @@ proptest! {
                 }
             }
             Err(_) => prop_assert!(flags.iter().all(|flag| !flag)),
+        }
+    }
+}
+
+fn parsed(text: &str, password: Option<&str>) -> Result<String, String> {
+    let password = password.map(|text| text.to_owned().into());
+    let list = word("acl", text, password.as_ref()).and_then(|entry| from_entries("acl", &[entry]));
+    list.map(|list| zkcoord::acl::text(&list[0])).map_err(|error| error.to_string())
+}
+
+#[test]
+fn an_entry_is_a_word_and_the_word_is_printed_again() {
+    let hash = "super:D/InIHSb7yEEbrWz8b9l71RjZJU=";
+    let same = ["world:anyone:r", "auth::cdrwa", "ip:10.0.0.0/8:cr", "ip:fe80::1:w", "sasl:deploy:a", "x509:CN=a:b:c"];
+    for text in same {
+        assert_eq!(parsed(text, None), Ok(text.to_owned()));
+    }
+    assert_eq!(parsed(&format!("digest:{hash}:rw"), None), Ok(format!("digest:{hash}:rw")));
+    assert_eq!(parsed("digest:super:rw", Some("test")), Ok(format!("digest:{hash}:rw")));
+    assert_eq!(parsed("creator_all", None), Ok("auth::cdrwa".to_owned()));
+    assert!(needs_password("digest:super:rw"));
+    assert!(!needs_password(&format!("digest:{hash}:rw")));
+}
+
+#[test]
+fn a_word_that_is_no_entry_is_refused_and_never_echoed() {
+    let wrong =
+        ["", "hunter2", "a:b", ":anyone:r", "digest:u:hunter2:r", "digest:u:r", "world:hunter2:r", "ip:hunter2:r"];
+    for text in wrong {
+        let reason = parsed(text, None).unwrap_err();
+        assert!(!reason.contains("hunter2"), "{reason}");
+    }
+    assert!(parsed("digest::r", Some("secret")).is_err());
+    assert!(parsed("world:anyone:rx", None).is_err());
+}
+
+#[test]
+fn everybody_may_change_what_is_open_for_more_than_reading() {
+    let open = |text: &str| {
+        let list = from_entries("acl", &[word("acl", text, None).unwrap()]).unwrap();
+        lets_everybody_change(&list[0])
+    };
+    assert!(open("world:anyone:cdrwa"));
+    assert!(open("world:anyone:c"));
+    assert!(!open("world:anyone:r"));
+    assert!(!open("sasl:deploy:all"));
+}
+
+proptest! {
+    #[test]
+    fn any_word_is_parsed_or_refused(
+        text in any::<String>(),
+        scheme in "[a-z]{0,5}",
+        id in ".{0,12}",
+        perms in "[cdrwax]{0,5}",
+    ) {
+        let _ = parsed(&text, Some("secret"));
+        if let Ok(printed) = parsed(&format!("{scheme}:{id}:{perms}"), Some("secret")) {
+            prop_assert_eq!(parsed(&printed, None), Ok(printed.clone()));
         }
     }
 }

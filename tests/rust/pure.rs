@@ -9,6 +9,7 @@ mod coordinator;
 mod deadline;
 mod disclosure;
 mod ensemble;
+mod events;
 mod hostile;
 mod order;
 mod path;

@@ -3,12 +3,16 @@
 mod confd;
 mod config;
 mod coordinator;
+mod doctor;
 mod ensemble;
+mod events;
 mod lease;
+mod live;
 mod party;
 mod pool;
 mod run;
 mod shell;
+mod znode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use zkcoord::Error;
@@ -43,6 +47,9 @@ enum Command {
     Status(pool::StatusOf),
     SetMax(pool::SetMax),
     Party(party::Party),
+    Events(events::Events),
+    Doctor(doctor::Doctor),
+    Znode(znode::Znode),
     Lease(lease::Lease),
     Coordinator(coordinator::Coordinator),
     Ensemble(ensemble::Ensemble),
@@ -67,6 +74,11 @@ pub(crate) fn run(matches: &ArgMatches) -> Status {
         Command::Status(status) => with_calls(&connection, output, async |calls| status.run(calls, output).await),
         Command::SetMax(set_max) => with_calls(&connection, output, async |calls| set_max.run(calls, output).await),
         Command::Party(party) => with_calls(&connection, output, async |calls| party.run(calls, output).await),
+        Command::Events(events) => with_calls(&connection, output, async |calls| events.run(calls, output).await),
+        Command::Doctor(doctor) => {
+            with_calls(&connection, output, async |calls| doctor.run(calls, &connection, output).await)
+        }
+        Command::Znode(znode) => with_calls(&connection, output, async |calls| znode.run(calls, output).await),
         Command::Lease(lease) => with_calls(&connection, output, async |calls| lease.run(calls, output).await),
         Command::Coordinator(coordinator) => {
             with_calls(&connection, output, async |calls| coordinator.run(calls, output).await)

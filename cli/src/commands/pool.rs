@@ -8,6 +8,7 @@ use zkcoord::wait::deadline::Timeout;
 
 use crate::arguments::{self, OutputOptions};
 use crate::call::{Answer, Calls};
+use crate::commands::live;
 use crate::print::{self, age, shown, Form};
 use crate::progress;
 use crate::status::Status;
@@ -114,11 +115,17 @@ impl Holders {
 pub(crate) struct StatusOf {
     /// The pool
     path: String,
+    /// Show it on the whole terminal, and again whenever it changes; q ends it
+    #[arg(short, long)]
+    watch: bool,
 }
 
 impl StatusOf {
     pub(crate) async fn run(self, calls: &mut Calls, output: OutputOptions) -> Answer<Status> {
         let pool = calls.settings().path(&self.path)?;
+        if self.watch {
+            return live::view(calls, pool, output).await;
+        }
         let status =
             calls.ask(|client, budget| async move { semaphore::status(&client, &pool, &budget).await }).await?;
         match output.form() {

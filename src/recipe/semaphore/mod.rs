@@ -65,11 +65,13 @@
 //! | `acquire` | waiting for a slot, and what the caller is told |
 //! | `hold`, `release`, `lost` | a lease that a caller has: whether it is there, giving it back, learning of its loss |
 //! | `unlock` | giving the slot of an identifier back |
+//! | [`events`] | what has happened between two readings of a pool (pure) |
 //! | `status`, `follow`, `set_max` | who holds and who waits, now and at every change; changing the limit |
 
 mod acquire;
 pub mod claim;
 mod claimant;
+pub mod events;
 mod follow;
 mod hold;
 mod lease;

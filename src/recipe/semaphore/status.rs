@@ -12,18 +12,17 @@ use crate::client::Client;
 use crate::error::Result;
 use crate::recipe::identifier;
 use crate::recipe::queue::names;
-use crate::session::{Attempt, Session};
+use crate::session::{Attempt, Owner, Session};
 use crate::wait::Budget;
-
-/// What the servers write as the owner of a znode with a time to live: that time in milliseconds is in the last five bytes.
-#[allow(clippy::cast_possible_wrap)]
-const TIME_TO_LIVE: i64 = 0xff00_0000_0000_0000_u64 as i64;
 
 /// A pool and its queue at one moment.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
     /// The pool's full path.
     pub path: String,
+    /// Whether the pool's znode is there.
+    #[serde(skip)]
+    pub exists: bool,
     /// The stored limit; `None` where the pool stores none.
     pub max_concurrency: Option<i64>,
     /// Free slots, never negative; `None` where the pool stores no limit.
@@ -96,7 +95,9 @@ pub(super) async fn read(session: &Session, pool: &str) -> Attempt<Status> {
         join4(session.sync(pool), session.list_children(&queue), session.get_data(pool), session.list_children(pool));
     let (synced, nodes, data, leases) = flight.await;
     synced.map_err(refused)?;
-    let data = or_missing(data).map_err(refused)?.map(|(data, _)| data).unwrap_or_default();
+    let data = or_missing(data).map_err(refused)?;
+    let exists = data.is_some();
+    let data = data.map(|(data, _)| data).unwrap_or_default();
     let leases = or_missing(leases).map_err(refused)?.unwrap_or_default();
     let nodes = or_missing(nodes).map_err(refused)?.unwrap_or_default();
     let mut nodes: Vec<_> = nodes.into_iter().filter(|name| names::sequence(name).is_some()).collect();
@@ -113,7 +114,7 @@ pub(super) async fn read(session: &Session, pool: &str) -> Attempt<Status> {
     for (name, data, stat) in present(session, pool, leases?)? {
         let (since, age) = time(stat.ctime, now);
         let identifier = identifier::decode(&data).into_owned();
-        let (session, fencing_token) = (owner(&stat), stat.czxid);
+        let (session, fencing_token) = (Owner::of(&stat).session(), stat.czxid);
         let ephemeral = session.is_some();
         holders.push(Holder { identifier, since, age, ephemeral, fencing_token, session, lease: name });
     }
@@ -122,12 +123,12 @@ pub(super) async fn read(session: &Session, pool: &str) -> Attempt<Status> {
     for (index, (name, data, stat)) in present(session, &queue, nodes?)?.into_iter().enumerate() {
         let (since, age) = time(stat.ctime, now);
         let identifier = identifier::of_waiter(&data).into_owned();
-        let (position, session) = (index + 1, owner(&stat));
+        let (position, session) = (index + 1, Owner::of(&stat).session());
         let orphan = session.is_none();
         waiters.push(Waiter { identifier, position, since, age, session, orphan, queue_node: name });
     }
     let free = max_concurrency.map(|limit| limit.saturating_sub(taken).max(0));
-    Ok(Status { path: pool.to_owned(), max_concurrency, free, holders, waiters })
+    Ok(Status { path: pool.to_owned(), exists, max_concurrency, free, holders, waiters })
 }
 
 /// Those znodes that are still there. One that the caller may not read is an error.
@@ -145,14 +146,6 @@ fn present(
         }
     }
     Ok(present)
-}
-
-/// The session that an ephemeral znode belongs to. The servers mark containers, and znodes with a time to live, in the
-/// same field; those belong to none.
-fn owner(stat: &zk::Stat) -> Option<String> {
-    let owner = stat.ephemeral_owner;
-    let is_of_no_session = owner == 0 || owner == i64::MIN || owner >> 40 == TIME_TO_LIVE >> 40;
-    (!is_of_no_session).then(|| format!("{owner:#x}"))
 }
 
 /// When, as text, and how long ago; a clock that is behind the servers' makes that zero.
@@ -217,5 +210,5 @@ async fn first_if_orphan(session: &Session, pool: &str) -> Option<String> {
     let first = nodes.iter().filter(|name| names::sequence(name).is_some()).min_by_key(|name| names::sequence(name))?;
     let path = format!("{queue}/{first}");
     let stat = session.check_stat(&path).await.ok()??;
-    owner(&stat).is_none().then_some(path)
+    Owner::of(&stat).session().is_none().then_some(path)
 }

@@ -3,6 +3,14 @@
 //! A write whose reply was lost is never repeated. What is there may tell its outcome: an ephemeral znode names its
 //! session, and a znode that is gone was deleted. Where it does not, because a persistent or sequential znode was
 //! created, because a version was given, or because somebody may have written since, the error says so.
+//!
+//! | file | what it answers |
+//! | --- | --- |
+//! | [`stat`] | what the servers know about a znode, and about its children |
+//! | [`follow`] | what has changed, whenever something does |
+
+pub mod follow;
+pub mod stat;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};

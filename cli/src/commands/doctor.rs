@@ -1,0 +1,97 @@
+//! `doctor`: what is odd about a pool and its servers.
+
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use futures::future::{join, try_join3};
+use zkcoord::client::Client;
+use zkcoord::recipe::semaphore;
+use zkcoord::wait::Budget;
+use zkcoord::{ensemble, znode, Error, Result};
+
+use crate::arguments::{self, ConnectionOptions, OutputOptions};
+use crate::call::{Answer, Calls};
+use crate::examination::{self, Commands, Finding, Pool};
+use crate::print::{self, shown, Form};
+use crate::status::Status;
+
+/// Print what is odd about a pool and its servers, and what to do about it
+///
+/// It changes nothing. Odd are servers that cannot be used, a queue node of no session, more holders than the limit, no
+/// limit, a child that is no lease, an identifier with several slots, what is held or waited for longer than --older-than,
+/// a clock of this host that is far from the servers'; and, for those who log in, a pool that everybody may change. Each
+/// finding has a command to paste, where there is one. The status is 0 where nothing is odd, and 1 where something is.
+#[derive(Args, Debug)]
+pub(crate) struct Doctor {
+    /// The pool
+    path: String,
+    /// For how long a slot may be held without a session, or waited for
+    #[arg(long, default_value = "1day", value_name = "TIME", value_parser = arguments::time)]
+    older_than: Duration,
+    /// The port of the servers' AdminServers, which tell their clocks; 0 for none
+    #[arg(long, default_value_t = 8080, value_name = "PORT")]
+    admin_port: u16,
+}
+
+impl Doctor {
+    pub(crate) async fn run(
+        self,
+        calls: &mut Calls,
+        connection: &ConnectionOptions,
+        output: OutputOptions,
+    ) -> Answer<Status> {
+        let path = calls.settings().path(&self.path)?;
+        let options = connection.words();
+        let commands = Commands { path: calls.settings().shown(&path), options: options.clone() };
+        let port = self.admin_port;
+        let asking = calls.ask(|client, budget| async move {
+            let servers = ensemble::status::status(&client, port, true, &budget);
+            Ok(join(servers, read(&client, &path, &budget)).await)
+        });
+        let (servers, pool) = asking.await?;
+        let mut found = match &servers {
+            Ok(servers) => examination::servers(servers, &options),
+            Err(_) => Vec::new(),
+        };
+        if let Ok(pool) = &pool {
+            found.extend(pool.findings(&commands, self.older_than, SystemTime::now()));
+        }
+        tell(&commands.path, &found, pool.is_ok(), output);
+        // What is known of the servers has been printed, and says why the pool cannot be read.
+        pool?;
+        servers?;
+        Ok(if found.is_empty() { Status::DONE } else { Status::NO })
+    }
+}
+
+async fn read(client: &Client, path: &str, budget: &Budget) -> Result<Pool> {
+    let data = async { or_missing(znode::get(client, path, budget).await) };
+    let acl = async { or_missing(znode::acl(client, path, budget).await) };
+    let (status, data, acl) = try_join3(semaphore::status(client, path, budget), data, acl).await?;
+    let acl = acl.as_ref().map(examination::entries).unwrap_or_default();
+    Ok(Pool { status, data, acl, is_somebody: client.settings().identity.is_somebody() })
+}
+
+fn or_missing<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Ok(it) => Ok(Some(it)),
+        Err(Error::NoNode { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn tell(path: &str, found: &[Finding], is_whole: bool, output: OutputOptions) {
+    match output.form() {
+        Form::Json => print::json(&found),
+        Form::Text if found.is_empty() => {
+            if is_whole && !output.quiet {
+                print::answer(&format!("{}: nothing odd", shown(path)));
+            }
+        }
+        Form::Text => {
+            for Finding { what, advice } in found {
+                print::answer(&format!("{what}\n  {advice}"));
+            }
+        }
+    }
+}
