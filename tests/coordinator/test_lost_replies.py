@@ -32,7 +32,9 @@ OPCODES = [Op.MULTI, Op.MULTI_READ, Op.SYNC]
 @pytest.mark.parametrize("opcode", [*OPCODES, Op.CREATE2], ids=lambda op: op.name)
 def test_the_first_request_is_filed_and_granted_once(at, far, held, zk, lose, opcode):
     lose(opcode)
-    assert at.acquire("restart", "a", **far)["granted"]
+    answer = at.acquire("restart", "a", **far)
+    assert (answer["granted"], answer["is_new"], answer["position"]) == (True, True, None)
+    assert answer["effects"]["granted"] == ["a"]
     assert held() == (["a"], [])
     assert zk.get_children(f"{at.path}/requests/restart") == ["a"]
 
@@ -43,9 +45,11 @@ def test_a_later_request_is_filed_once(at, far, held, lose, opcode):
     at.release("restart", "a")
     lose(opcode)
     answer = at.acquire("restart", "b", **far)
-    assert answer["granted"]
+    assert (answer["granted"], answer["is_new"]) == (True, True)
     assert held() == (["b"], [])
-    assert answer["effects"]["granted"] in (["b"], []), "told once, if at all"
+    assert answer["effects"]["granted"] == ["b"]
+    again = at.acquire("restart", "b", **far)
+    assert (again["is_new"], again["effects"]["granted"]) == (False, [])
 
 
 def test_a_release_is_done_once_and_the_next_is_granted_once(at, far, held, lose):
@@ -70,7 +74,8 @@ def test_a_decision_of_a_program_is_made_once(at, far, held, lose):
     at.acquire("restart", "a", policy={"custom": "mine"})
     version = at.queue("restart")["version"]
     lose(Op.MULTI)
-    at.grant_if("restart", "mine", version, ["a"], **far)
+    effects = at.grant_if("restart", "mine", version, ["a"], **far)
+    assert effects is None or effects["granted"] == ["a"]
     assert held() == (["a"], [])
     assert at.grant_if("restart", "mine", version, ["a"]) is None, "it is another version by now"
 
