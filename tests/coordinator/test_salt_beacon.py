@@ -39,7 +39,7 @@ def beacon(monkeypatch, config, told, hosts, tmp_path):
     monkeypatch.setattr(salt.utils.event, "get_event", get_event)
     monkeypatch.setattr(watched_grants, "_SPREAD", 0.1)
     monkeypatch.setattr(watched_grants, "_BUSY", 0.1)
-    monkeypatch.setattr(watched_grants, "_told", {})
+    monkeypatch.setattr(watched_grants, "_remembered", {})
     opts = {"id": "probe", "grains": {}, "pillar": {"zookeeper": {"hosts": hosts}}, "cachedir": str(tmp_path)}
     for name, value in {"__opts__": opts, "__salt__": {}}.items():
         monkeypatch.setattr(zk_coordinator, name, value, raising=False)

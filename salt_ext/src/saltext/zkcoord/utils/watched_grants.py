@@ -158,7 +158,7 @@ def _seconds_to(time_of_day: str) -> float:
 _watches: dict[str, tuple[int, object, Watch]] = {}
 # What the threads of a beacon have told, by its name, with its settings. Salt closes all beacons when it refreshes its
 # modules, as it does in a run that installs a package: what was told is not told again by the next thread.
-_told: dict[str, tuple[object, dict[int, float]]] = {}
+_remembered: dict[str, tuple[object, dict[int, float]]] = {}
 _guard = threading.Lock()
 
 
@@ -174,9 +174,9 @@ def ensure(name: str, settings: object, start: Callable[[dict[int, float]], Watc
                 watch.asked_for = time.monotonic()
                 return
             watch.stop()
-        of, reported = _told.get(name, (None, {}))
-        _told[name] = (settings, reported if of == settings else {})
-        _watches[name] = (os.getpid(), settings, start(_told[name][1]))
+        of, reported = _remembered.get(name, (None, {}))
+        _remembered[name] = (settings, reported if of == settings else {})
+        _watches[name] = (os.getpid(), settings, start(_remembered[name][1]))
 
 
 def stop(name: str) -> None:
