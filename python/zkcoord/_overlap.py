@@ -11,9 +11,9 @@ import tempfile
 class Overlap:
     """The hooks of one unit on this host. Each has a shared lock on one file, which ends with its process."""
 
-    def __init__(self, relid: str, unit: str) -> None:
-        """Take which unit it is. Nothing is opened yet."""
-        name = hashlib.sha256(f"{relid}\0{unit}".encode()).hexdigest()[:32]
+    def __init__(self, *unit: str) -> None:
+        """Take which unit it is: of which coordinator on which servers. Nothing is opened yet."""
+        name = hashlib.sha256("\0".join(unit).encode()).hexdigest()[:32]
         self._path = os.path.join(tempfile.gettempdir(), f"zkcoord-hook-{name}")
         self._file: int | None = None
         self._pid = 0

@@ -142,7 +142,7 @@ class BaseCoordinator(metaclass=Singleton):
         self._home: dict[str, Any] = {"key": relation_key, "root": root, "connection": connection}
         self._view: dict[str, LockQueue] | None = None
         self._in_hook = False
-        self._overlap = Overlap(self.relid, self.unit)
+        self._overlap = Overlap(connection.hosts, self.relid, self.unit)
 
     # What a hook does.
 
