@@ -328,6 +328,28 @@ def test_an_override_that_fails_keeps_no_other_lock(unit, held_by):
     assert held_by(a, "restart") == held_by(a, "reboot") == ([], [])
 
 
+FAILING = """
+from zkcoord import coordinator
+class Failing(coordinator.Serial):
+    def released(self, unit, lock, timestamp):
+        raise ZeroDivisionError(lock)
+class Other(coordinator.Serial):
+    pass
+for unit, kind in (("a", Failing), ("b", Other)):
+    one = kind(unit=unit, root=root, zk_hosts=hosts)
+    one.initialize()
+    print(one.acquire(f"{unit}'s lock"), flush=True)
+"""
+
+
+def test_an_override_that_fails_at_the_end_of_a_process_keeps_no_other_hook(script, unit, held_by):
+    process = script(FAILING)
+    assert [process.line(), process.line()] == ["True", "True"]
+    assert process.wait() == 0
+    assert held_by(unit("c"), "a's lock") == held_by(unit("c"), "b's lock") == ([], [])
+    assert "ZeroDivisionError: a's lock" in process.stderr
+
+
 def test_a_lock_may_be_a_number(unit):
     a = unit("a")
     with a.hook():
