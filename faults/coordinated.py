@@ -60,6 +60,12 @@ class CoordinatedRun(Run):
         *(Op.GET_DATA, Op.GET_CHILDREN, Op.EXISTS, Op.CREATE_SESSION, Op.CLOSE_SESSION),
     )
 
+    def __init__(self, *args: Any) -> None:
+        """Know of no unit that has come to its end."""
+        super().__init__(*args)
+        self.finished: set[str] = set()
+        """Units whose last process has ended by itself."""
+
     def _start(self, at: int) -> Process:
         unit, incarnation = f"unit-{at}", self.incarnations[at]
         spec = UnitSpec(
@@ -79,6 +85,7 @@ class CoordinatedRun(Run):
 
     def _bury(self, process: Process, code: object) -> None:
         # Nobody tidies up behind it: its next process finds what it was granted.
+        (self.finished.add if code == 0 else self.finished.discard)(process.spec.unit)
         if code != 0:
             self.deaths[f"{code}"] += 1
 
@@ -92,7 +99,7 @@ class CoordinatedRun(Run):
         return Coordinated(
             plan=self.plan,
             world=world,
-            violations=granted.check(world, notes, POLICIES),
+            violations=granted.check(world, notes, POLICIES, self.finished),
             hangs=self.hangs,
             deaths=self.deaths,
             faults=self.nemesis.done,

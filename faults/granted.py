@@ -41,6 +41,7 @@ class Request(NamedTuple):
     unit: str
     czxid: int
     labels: dict[str, str]
+    expires: float | None = None
 
 
 @dataclass
@@ -50,6 +51,10 @@ class Lock:
     requests: dict[str, Request] = field(default_factory=dict)
     document: dict[str, int] = field(default_factory=dict)
     """The czxid that each unit's grant names."""
+    by_hand: set[int] = field(default_factory=set)
+    """The czxids of grants that an operator has decided, whatever the policy says."""
+    seen: dict[int, int] = field(default_factory=dict)
+    """When each request was written last, by the czxid of its request, in milliseconds."""
 
     def valid(self) -> dict[str, int]:
         """The grants that count: unit and czxid."""
@@ -66,6 +71,10 @@ class World:
     filed: dict[int, tuple[str, str]] = field(default_factory=dict)
     deleted: dict[int, int] = field(default_factory=dict)
     """By the czxid of the request: the zxid that deleted it."""
+    expired: set[int] = field(default_factory=set)
+    """The czxids of requests that anybody could drop when they were deleted."""
+    reasons: set[str] = field(default_factory=set)
+    """Of the grants by hand."""
     violations: list[Violation] = field(default_factory=list)
     left: list[Request] = field(default_factory=list)
     passed: int = 0
@@ -81,7 +90,7 @@ def replay(steps: Iterable[Transaction], policies: Mapping[str, Any], home: str)
         before = {name: locks[name].valid() for name in touched}
         for change in step.changes:
             if (name := _lock_of(change.path, home)) in locks:
-                _apply(world, locks[name], name, change, step.zxid, home)
+                _apply(world, locks[name], name, change, step, home)
         for name in touched:
             _judge(world, locks[name], name, before[name], policies[name], step.zxid)
     world.left = [request for lock in locks.values() for request in lock.requests.values()]
@@ -93,17 +102,27 @@ def _lock_of(path: str, home: str) -> str:
     return parts[1] if path.startswith(f"{home}/") and len(parts) > 1 else ""
 
 
-def _apply(world: World, lock: Lock, name: str, change: Change, zxid: int, home: str) -> None:
+def _apply(world: World, lock: Lock, name: str, change: Change, step: Transaction, home: str) -> None:
     kind, *rest = change.path.removeprefix(f"{home}/").split("/")
     if kind == "grants" and change.what in {"create", "set"}:
-        lock.document = {unit: grant["request"] for unit, grant in json.loads(change.data or b"{}").items()}
+        document = json.loads(change.data or b"{}")
+        lock.document = {unit: grant["request"] for unit, grant in document.items()}
+        lock.by_hand = {grant["request"] for grant in document.values() if "reason" in grant}
+        world.reasons |= {grant["reason"] for grant in document.values() if "reason" in grant}
     elif kind == "requests" and len(rest) == 2:
         unit = rest[1]
         if change.what == "create":
-            lock.requests[unit] = Request(unit, zxid, json.loads(change.data).get("labels", {}))
-            world.filed[zxid] = (unit, name)
+            asked = json.loads(change.data)
+            lock.requests[unit] = Request(unit, step.zxid, asked.get("labels", {}), asked.get("expires"))
+            lock.seen[step.zxid] = step.time
+            world.filed[step.zxid] = (unit, name)
+        elif change.what == "set" and unit in lock.requests:
+            lock.seen[lock.requests[unit].czxid] = step.time
         elif change.what == "delete" and unit in lock.requests:
-            world.deleted[lock.requests.pop(unit).czxid] = zxid
+            gone = lock.requests.pop(unit)
+            world.deleted[gone.czxid] = step.zxid
+            if gone.expires is not None and step.time - lock.seen[gone.czxid] > gone.expires * 1000:
+                world.expired.add(gone.czxid)
 
 
 def _judge(world: World, lock: Lock, name: str, before: dict[str, int], policy: Any, zxid: int) -> None:
@@ -123,20 +142,21 @@ def _judge(world: World, lock: Lock, name: str, before: dict[str, int], policy: 
         world.granted[request.czxid] = (request.unit, name, zxid)
     chosen = {request.czxid for request in new}
     held_ids = {request.czxid for request in held}
+    by_policy = [request for request in new if request.czxid not in lock.by_hand]
     for request in sorted(lock.requests.values(), key=lambda it: it.czxid):
         if request.czxid in held_ids:
             continue
         could = _admits(policy, held, request)
         if request.czxid in chosen:
-            if not could:
+            if not could and request in by_policy:
                 what = f"granted beside {len(held)} others, under {policy}"
                 world.violations.append(Violation(POLICY, request.unit, name, zxid, what))
             held.append(request)
-        elif could and any(later.czxid > request.czxid for later in new):
+        elif could and any(later.czxid > request.czxid for later in by_policy):
             world.violations.append(
                 Violation(ORDER, request.unit, name, zxid, "passed over, though it could be granted")
             )
-        elif any(later.czxid > request.czxid for later in new):
+        elif any(later.czxid > request.czxid for later in by_policy):
             world.passed += 1
 
 
@@ -151,14 +171,16 @@ def _admits(policy: Any, held: list[Request], more: Request) -> bool:
     return True
 
 
-def check(world: World, histories: Iterable[list[dict[str, Any]]], policies: Iterable[str]) -> list[Violation]:
-    """Every promise that was broken."""
+def check(
+    world: World, histories: Iterable[list[dict[str, Any]]], policies: Iterable[str], finished: Iterable[str] = ()
+) -> list[Violation]:
+    """Every promise that was broken. `finished`: units whose last process has come to its end by itself."""
     notes: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     last: Counter[str] = Counter()
     for lines in histories:
         unit = lines[0]["unit"]
         notes[unit] += lines[1:]
-        last[unit] += sum("last_turn" in line for line in lines)
+        last[unit] += len({line["last_turn"] for line in lines if "last_turn" in line})
     found = list(world.violations)
     for unit, lines in notes.items():
         found += _answered(world, unit, lines)
@@ -167,7 +189,10 @@ def check(world: World, histories: Iterable[list[dict[str, Any]]], policies: Ite
         ]
     found += _survived(world, notes)
     found += [Violation(TURN, it.unit, "", it.czxid, "a request is left at the end") for it in world.left]
-    assert list(policies)
+    wanted = len(list(policies))
+    for unit in finished:
+        if last[unit] < wanted:
+            found.append(Violation(TURN, unit, "", 0, f"ended after {last[unit]} of {wanted} last turns"))
     return found
 
 
@@ -185,8 +210,10 @@ def _answered(world: World, unit: str, lines: list[dict[str, Any]]) -> Iterator[
             czxid = line["released"]
             if czxid not in world.deleted:
                 yield Violation(ANSWER, unit, line["lock"], czxid, "was told that it is given back, and it is not")
-            elif not line["requested"] and intents[czxid] == 1:
+            elif not line["requested"] and intents[czxid] == 1 and czxid not in world.expired:
                 yield Violation(ANSWER, unit, line["lock"], czxid, "was told that it had no request, and gave it back")
+        if "by_hand" in line and line["by_hand"] not in world.reasons:
+            yield Violation(ANSWER, unit, line["lock"], 0, "was told that it has granted by hand, and it has not")
         if "broken" in line:
             yield Violation(ANSWER, unit, "", 0, line["broken"])
 
@@ -194,6 +221,6 @@ def _answered(world: World, unit: str, lines: list[dict[str, Any]]) -> Iterator[
 def _survived(world: World, notes: Mapping[str, list[dict[str, Any]]]) -> Iterator[Violation]:
     intended = {line["request"] for lines in notes.values() for line in lines if line.get("op") == "release"}
     for czxid, zxid in world.deleted.items():
-        if czxid not in intended:
+        if czxid not in intended and czxid not in world.expired:
             unit, lock = world.filed[czxid]
             yield Violation(SURVIVES, unit, lock, zxid, f"the request {czxid:#x} is gone, and nobody has given it up")

@@ -76,8 +76,11 @@ def _changes(kind: int, body: bytes) -> Iterator[Change]:
     elif kind == _SET_DATA:
         yield Change("set", read.text(), read.buffer())
     elif kind == _MULTI:
-        for _ in range(read.int()):
-            yield from _changes(read.int(), read.buffer())
+        steps = [(read.int(), read.buffer()) for _ in range(read.int())]
+        # One that has failed is written down with what came before the failure, which was not carried out either.
+        if all(step != _ERROR for step, _ in steps):
+            for step, what in steps:
+                yield from _changes(step, what)
     elif kind == _OPEN:
         yield Change("open")
     elif kind == _CLOSE:

@@ -25,6 +25,11 @@ KEY = "faults"
 MARGIN = 30.0
 WORK = (0, 0, 0, 0.001, 0.005)
 WAITS = (0.05, 0.2, 0.5)
+# Seconds after which a request may be dropped: mostly never.
+EXPIRES = (None, None, None, 1.0)
+# How often, of all that a unit does, it does what an operator does, and lets expired requests be dropped.
+BY_HAND = 0.03
+HANDLES = 0.05
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,10 @@ class Unit:
         self.act_on(self.granted(0) or [])  # what a process before was granted
         while self.board.phase == RUN:
             lock = self.random.choice(list(self.spec.policies))
+            if self.random.random() < BY_HAND:
+                self.grant_by_hand(lock)
+            if self.random.random() < HANDLES:
+                self._call(lambda lock=lock: self.grants.handle(lock, seen=self.spec.unit, timeout=10, **self.at))
             if self.ask(lock):
                 continue
             if self.random.random() < 0.5:
@@ -77,7 +86,7 @@ class Unit:
 
     def ask(self, lock: str) -> bool:
         """Ask for a lock; whether it was granted, and given back again."""
-        own = {"policy": self.spec.policies[lock], "labels": self.spec.labels}
+        own = {"policy": self.spec.policies[lock], "labels": self.spec.labels, "expires": self.random.choice(EXPIRES)}
         self.history.note(op="acquire", lock=lock, at=time.monotonic())
         answer = self._call(lambda: self.grants.acquire(lock, self.spec.unit, timeout=10, **own, **self.at))
         if answer is None:
@@ -86,6 +95,22 @@ class Unit:
         if answer["granted"]:
             self.act(lock, answer["request"])
         return bool(answer["granted"])
+
+    def grant_by_hand(self, lock: str) -> None:
+        """Grant a lock to one who waits for it, whatever its policy says."""
+        queue = self._call(lambda: self.grants.queue(lock, **self.at))
+        if not queue or not queue["waiters"]:
+            return
+        chosen, reason = self.random.choice(queue["waiters"])["unit"], f"{self.spec.name}-{self.random.random()}"
+
+        def grant() -> bool:
+            try:
+                return bool(self.grants.grant(lock, chosen, reason=reason, by=self.spec.unit, timeout=10, **self.at))
+            except self.errors.ArgumentError:  # it has had its turn, and has no request any more
+                return False
+
+        if self._call(grant):
+            self.history.note(by_hand=reason, lock=lock)
 
     def granted(self, timeout: float) -> list[tuple[str, int]] | None:
         """Wait for grants; which there are. None: nobody has answered."""

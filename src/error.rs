@@ -38,7 +38,7 @@ pub enum Error {
     /// The lock has another policy than the one asked for; nothing was changed.
     #[error(
         "the lock {path} has the policy {stored}, but {wanted} was asked for: \
-         ask for {stored}, or change the policy of the lock"
+         ask for {stored}, or change the policy of the lock{remains}"
     )]
     PolicyMismatch {
         /// The znode with the policy.
@@ -47,6 +47,8 @@ pub enum Error {
         stored: String,
         /// The policy that the caller gave.
         wanted: String,
+        /// What is there all the same; empty where the caller has no request.
+        remains: String,
     },
     /// The ACL of a znode forbids what was needed.
     #[error(

@@ -44,6 +44,7 @@ __all__ = [
     "confd_salt",
     "confd_types",
     "coordinator_acquire",
+    "coordinator_foretell",
     "coordinator_grant",
     "coordinator_grant_if",
     "coordinator_granted",
@@ -266,8 +267,23 @@ def coordinator_acquire(
     wait: _Wait,
 ) -> Acquired: ...
 def coordinator_settle(
-    home: _Home, name: Scalar, by: Scalar, drops: bool | None, connection: Settings, wait: _Wait
+    home: _Home,
+    name: Scalar,
+    by: Scalar,
+    drops: bool | None,
+    seen: Scalar | None,
+    connection: Settings,
+    wait: _Wait,
 ) -> Effects: ...
+def coordinator_foretell(
+    home: _Home,
+    name: Scalar,
+    unit: Scalar,
+    policy: Policy,
+    labels: Mapping[str, Scalar] | None,
+    connection: Settings,
+    wait: _Wait,
+) -> Acquired: ...
 def coordinator_release(
     home: _Home,
     name: Scalar,

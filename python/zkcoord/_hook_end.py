@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import builtins
 import logging
 import os
 import sys
-
-from zkcoord.errors import Error
+import threading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
             """Tell what is kept for the retry."""
 
 
+# The tools of `sys.monitoring` that are nobody's by convention.
+_FREE_TOOLS = (3, 4)
+
+
 class _End:
     """The hooks that end with this process."""
 
@@ -30,6 +34,7 @@ class _End:
         self._pid = 0
         self._code: object = None
         self._hooks: list[Hook] = []
+        self._is_watching = False
 
     def register(self, hook: Hook) -> None:
         """Have the hook finished at the end of this process. A child that is forked has no part in it."""
@@ -37,15 +42,59 @@ class _End:
             self._pid, self._code, self._hooks = os.getpid(), None, []
             # After the core's own, which ends its sessions: the last to register is the first to run.
             atexit.register(self._at_exit, self._pid)
-            leave = sys.exit
-
-            def note(code: Any = None, /) -> None:
-                self._code = code
-                leave(code)
-
-            sys.exit = note  # type: ignore[assignment]
+        if not self._is_watching:
+            self._is_watching = True
+            if not self._see_what_is_raised():
+                self._see_what_is_called()
         if hook not in self._hooks:
             self._hooks.append(hook)
+
+    def _note(self, code: object) -> None:
+        """Remember how the main thread is about to leave: None for a good end, or for not at all."""
+        if threading.current_thread() is threading.main_thread():
+            self._code = code
+
+    def _see_what_is_raised(self) -> bool:
+        """See each ``SystemExit``, and whether it is caught. Python can tell so since 3.12."""
+        monitoring: Any = getattr(sys, "monitoring", None)
+        free = [tool for tool in _FREE_TOOLS if monitoring and monitoring.get_tool(tool) is None]
+        if not free:
+            return False
+
+        def is_raised(where: object, offset: int, error: BaseException) -> None:
+            if isinstance(error, SystemExit):
+                self._note(error.code)
+
+        def is_caught(where: object, offset: int, error: BaseException) -> None:
+            if isinstance(error, SystemExit):
+                self._note(None)
+
+        monitoring.use_tool_id(free[0], "zkcoord")
+        events = monitoring.events
+        for event, callback in ((events.RAISE, is_raised), (events.RERAISE, is_raised)):
+            monitoring.register_callback(free[0], event, callback)
+        monitoring.register_callback(free[0], events.EXCEPTION_HANDLED, is_caught)
+        monitoring.set_events(free[0], events.RAISE | events.RERAISE | events.EXCEPTION_HANDLED)
+        return True
+
+    def _see_what_is_called(self) -> None:
+        """See the functions that leave, whether that is caught or not: ``sys.exit``, ``exit`` and ``quit``."""
+        leave = sys.exit
+
+        def note(code: Any = None, /) -> None:
+            self._note(code)
+            leave(code)
+
+        sys.exit = note  # type: ignore[assignment]
+        quitter: Any = type(getattr(builtins, "exit", None))
+        if quitter.__name__ == "Quitter":
+            quits = quitter.__call__
+
+            def quit_(own: Any, code: Any = None) -> None:
+                self._note(code)
+                quits(own, code)
+
+            quitter.__call__ = quit_
 
     def _at_exit(self, pid: int) -> None:
         if os.getpid() != pid:
@@ -54,8 +103,9 @@ class _End:
         for hook in self._hooks:
             try:
                 hook.keep() if has_failed else hook.finish()
-            except Error as err:
-                logging.getLogger("zkcoord").warning("what was granted is kept, though the process succeeded: %s", err)
+            except Exception:
+                # An override may raise anything. The other hooks end all the same.
+                logging.getLogger("zkcoord").exception("what was granted may be kept, though the process succeeded")
 
 
 end = _End()

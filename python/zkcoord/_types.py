@@ -206,6 +206,7 @@ class Acquired(TypedDict):
     waiting: int
     holders: list[tuple[str, str | None]]
     is_new: bool
+    other_policy: str | None
     effects: Effects
 
 

@@ -23,9 +23,11 @@ import datetime
 import functools
 import inspect
 import logging
+import os
 
 from zkcoord import grants as calls
 from zkcoord._hook_end import end
+from zkcoord._overlap import Overlap
 from zkcoord.connection import Connection
 from zkcoord.errors import ArgumentError, ServerError
 
@@ -95,7 +97,8 @@ class BaseCoordinator(metaclass=Singleton):
     Who is granted a lock is decided by `policy`, unless a subclass decides by itself: by ``default_grant``, by a method
     ``grant_<lock>`` for one lock, or by ``grant_policies[lock]`` for a lock whose name is no identifier. Each is called
     with ``(lock, unit, granted, queue)``, as `Serial.default_grant` is. All units must decide alike: the lock stores
-    what decides, and another one is an error that names both.
+    what decides, by the name of the function, and another one is an error that names both. Nobody else can decide: who
+    takes a lock away from a unit, such as an operator, grants it to nobody, and the next hook of such a class does.
     """
 
     grant_policies: Mapping[str, Decides] = {}
@@ -139,6 +142,7 @@ class BaseCoordinator(metaclass=Singleton):
         self._home: dict[str, Any] = {"key": relation_key, "root": root, "connection": connection}
         self._view: dict[str, LockQueue] | None = None
         self._in_hook = False
+        self._overlap = Overlap(connection.hosts, self.relid, self.unit)
 
     # What a hook does.
 
@@ -147,38 +151,41 @@ class BaseCoordinator(metaclass=Singleton):
         """Be one run of the unit: `initialize` and `handle` at its beginning, and the release at its end.
 
         Locks that are granted, as far as this hook has seen, are given back at the end of the block, used or not. Where
-        the block raises, or leaves by ``sys.exit`` with another code than 0, they are kept for the retry.
+        the block raises, or leaves by ``sys.exit`` with another code than 0, they are kept for the retry. Where hooks
+        of one unit overlap on a host, the last to end gives them back. A forked child has no part in it.
 
         Raises:
             Error: What can go wrong in a call to the servers; at the end of the block as well: then the locks may be
                 given back or not, and the next hook finds out.
         """
-        self._in_hook = True
+        self._in_hook, pid = True, os.getpid()
         try:
             self.initialize()
             self.handle()
             yield self
         except BaseException as err:
-            if not (isinstance(err, SystemExit) and err.code in (None, 0)):
-                self.keep()
-                raise
-            self.finish()
+            if os.getpid() == pid:
+                self.finish() if isinstance(err, SystemExit) and err.code in (None, 0) else self.keep()
             raise
         else:
-            self.finish()
+            if os.getpid() == pid:
+                self.finish()
         finally:
             self._in_hook = False
+            self._overlap.end()
 
     def initialize(self) -> None:
         """Read what is requested and granted. Outside of `hook` the end of the process is the end of the hook.
 
         Locks that are granted are then given back at the end of a process that succeeds. One that ends by an exception,
-        by ``sys.exit`` with another code than 0, or by a signal keeps them. Who raises ``SystemExit`` in another way
-        than by ``sys.exit`` uses `hook`: a process does not tell at its end.
+        by ``sys.exit`` with another code than 0, by a signal or, as a child of ``multiprocessing``, by ``os._exit``
+        keeps them. Before Python 3.12, who raises ``SystemExit`` in another way than by ``sys.exit``, ``exit`` or
+        ``quit`` uses `hook`: a process does not tell at its end.
 
         Raises:
             Error: What can go wrong in a call to the servers.
         """
+        self._overlap.begin()
         self._load()
         if not self._in_hook:
             end.register(self)
@@ -194,7 +201,7 @@ class BaseCoordinator(metaclass=Singleton):
         """
         for lock in calls.locks(**self._home):
             with self._unless_broken(lock):
-                self._note(lock, calls.handle(lock, by=f"handle by {self.unit}", **self._home))
+                self._note(lock, calls.handle(lock, by=f"handle by {self.unit}", seen=self.unit, **self._home))
                 self._decide(lock)
                 self._refresh(lock)
 
@@ -202,12 +209,16 @@ class BaseCoordinator(metaclass=Singleton):
         """Give back all locks that are granted, as far as this hook has seen. It is the end of a hook that succeeded.
 
         Raises:
-            Error: What can go wrong in a call to the servers.
+            Error: What can go wrong in a call to the servers. It is raised once all locks were tried.
         """
-        for lock in list(self._view or ()):
-            own = self._own_grant(lock)
-            if own is not None:
-                self._give_back(lock, own["request"])
+        granted = [(lock, own["request"]) for lock in self._view or () if (own := self._own_grant(lock))]
+        if granted and not self._overlap.is_last():
+            self.msg(f"another hook of {self.unit} goes on, and gives back {', '.join(lock for lock, _ in granted)}")
+            granted = []
+        with contextlib.ExitStack() as each:  # one does not hold up the others
+            each.callback(self._overlap.end)
+            for lock, request in granted:
+                each.callback(self._give_back, lock, request)
 
     def keep(self) -> None:
         """Give nothing back, and tell what is kept for the retry. It is the end of a hook that failed."""
@@ -234,13 +245,15 @@ class BaseCoordinator(metaclass=Singleton):
             lock: What it is called; any text.
             reason: Why, for people.
             labels: What a policy counts by, such as ``{"rack": "r1"}``.
-            expires: Seconds after which `handle` may drop the request, or the grant, if the unit has not been seen.
+            expires: Seconds after which `handle` of another unit may drop the request, or the grant, if this one has
+                not been seen. It must be longer than the longest hook, and than the time between two.
 
         Returns:
             True: it is granted. It is given back at the end of the hook that succeeds.
 
         Raises:
             PolicyMismatch: The lock has another policy. The error names both.
+            ArgumentError: An argument is wrong; or what decides has no name that the lock could store.
             Error: What else can go wrong in a call to the servers.
         """
         asked: dict[str, Any] = {"reason": reason, "labels": labels, "expires": expires}
@@ -324,7 +337,7 @@ class BaseCoordinator(metaclass=Singleton):
         else:
             self._decide(lock, only=unit)
         self._refresh(lock)
-        return any(holder["unit"] == unit for holder in self._seen()[lock]["holders"])
+        return any(holder["unit"] == unit for holder in self._seen()[str(lock)]["holders"])
 
     def released(self, unit: str, lock: str, timestamp: datetime.datetime | None) -> None:
         """Be told that a grant is over. Override it to do more than write to the log.
@@ -385,15 +398,15 @@ class BaseCoordinator(metaclass=Singleton):
         return calls.queue(lock, **self._home)
 
     def _refresh(self, lock: str) -> None:
-        self._seen()[lock] = self._read(lock)
+        self._seen()[str(lock)] = self._read(lock)
 
     def _own_grant(self, lock: str) -> GrantHolder | None:
-        queue = self._seen().get(lock)
+        queue = self._seen().get(str(lock))
         holders = queue["holders"] if queue else ()
         return next((holder for holder in holders if holder["unit"] == self.unit), None)
 
     def _own(self, lock: str) -> GrantHolder | GrantWaiter | None:
-        queue = self._seen().get(lock)
+        queue = self._seen().get(str(lock))
         waiters = queue["waiters"] if queue else ()
         return self._own_grant(lock) or next((waiter for waiter in waiters if waiter["unit"] == self.unit), None)
 
@@ -416,9 +429,10 @@ class BaseCoordinator(metaclass=Singleton):
 
     def _decides(self, lock: str) -> Decides | None:
         """What decides about a lock, where it is not one of our own policies."""
-        if lock in self.grant_policies:
-            return self.grant_policies[lock]
-        own: Decides | None = getattr(self, f"grant_{lock}", None) if lock.isidentifier() else None
+        name = str(lock)
+        if name in self.grant_policies:
+            return self.grant_policies[name]
+        own: Decides | None = getattr(self, f"grant_{name}", None) if name.isidentifier() else None
         if callable(own):
             return own
         default: Decides | None = getattr(self, "default_grant", None)
@@ -426,7 +440,14 @@ class BaseCoordinator(metaclass=Singleton):
 
     def _policy(self, lock: str) -> Policy:
         decides = self._decides(lock)
-        return self.policy if decides is None else {"custom": getattr(decides, "__qualname__", type(decides).__name__)}
+        if decides is None:
+            return self.policy
+        name = getattr(decides, "__qualname__", type(decides).__qualname__)
+        if name.endswith("<lambda>") or isinstance(decides, functools.partial):
+            raise ArgumentError(
+                f"{lock}: {name} is what decides, and all of these have that name; give a def with its own"
+            )
+        return {"custom": name}
 
     def _decide(self, lock: str, only: str | None = None) -> None:
         """Have the program's own policy decide, if it has one, until nobody was faster with another decision."""
@@ -440,8 +461,8 @@ class BaseCoordinator(metaclass=Singleton):
                 return
             name, version = queue["policy"]["custom"], queue["version"]
             effects = calls.grant_if(lock, name, version, chosen, by=self.unit, **self._home)
-            if effects is not None:
-                self._note(lock, effects)
+            self._note(lock, effects or {"granted": [], "released": [], "dropped": []})
+            if effects and len(effects["granted"]) == len(chosen):
                 return
 
     @staticmethod

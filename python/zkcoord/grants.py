@@ -31,7 +31,19 @@ if TYPE_CHECKING:
     )
     from zkcoord.connection import Connection
 
-__all__ = ["ROOT", "acquire", "grant", "grant_if", "granted", "handle", "locks", "queue", "release", "set_policy"]
+__all__ = [
+    "ROOT",
+    "acquire",
+    "foretell",
+    "grant",
+    "grant_if",
+    "granted",
+    "handle",
+    "locks",
+    "queue",
+    "release",
+    "set_policy",
+]
 
 ROOT = "/coordinator"
 
@@ -70,7 +82,8 @@ def acquire(
         reason: Why, for people; at most 1024 bytes. It is stored with a new request.
         labels: What a policy counts by, such as ``{"rack": "r1"}``. They are stored with a new request.
         expires: Seconds after which `handle` may drop the request, or the grant, if the unit has not been seen: it was
-            neither asked for again nor granted since. Default: never.
+            neither asked for again nor granted since, and no `handle` was called with ``seen``. It must be longer than
+            the longest run, and than the time between two. Default: never.
         timeout: Seconds for the whole call. It is obeyed through an outage. Default: ``connect_timeout``.
 
     Returns:
@@ -78,10 +91,12 @@ def acquire(
         it was made (UTC, RFC 3339, by the servers' clock), and ``timestamp``, the same in seconds since 1970.
         ``token``: the zxid of the grant, a fencing token, or None; ``granted_since`` as ``since``. ``position`` (1 is
         next), or None; ``waiting``: how many wait. ``holders``: a list of (unit, since when). ``is_new``: whether this
-        call has filed it. ``effects``: what the decision has changed for others, as for `handle`.
+        call has filed it. ``other_policy``: the lock's policy in words, where the unit was granted it by another than
+        this. ``effects``: what the decision has changed for others, as for `handle`.
 
     Raises:
-        PolicyMismatch: The lock has another policy. The error names both.
+        PolicyMismatch: The lock has another policy. The error names both, and a request that stays in the queue. A unit
+            that is granted the lock already has its answer all the same, so that it can give it back.
         ConnectionLost: At the end of the time nobody could say whether the request was filed.
 
     After a lost reply the request is looked for under the unit's name, and is filed once. Cancelled, it may be filed or
@@ -91,6 +106,44 @@ def acquire(
     who = host() if unit in (None, "") else unit
     return call(
         lambda wait: _core.coordinator_acquire(home, lock, who, policy, reason, labels, expires, settings, wait),
+        timeout,
+        cancel,
+        raise_on_signal,
+    )
+
+
+@documented
+def foretell(
+    lock: Scalar,
+    unit: Scalar | None = None,
+    key: Scalar = "coordinator",
+    policy: Policy = "serial",
+    zk_hosts: Hosts | None = None,
+    *,
+    root: str = ROOT,
+    labels: Mapping[str, Scalar] | None = None,
+    timeout: float | None = None,
+    connection: Connection | None = None,
+    cancel: _core.Cancel | None = None,
+    raise_on_signal: bool = False,
+    **keywords: Unpack[ConnectionKeywords],
+) -> Acquired:
+    """Tell what `acquire` would answer now. Nothing is changed.
+
+    Args:
+        lock, unit, key, policy, root, labels: As for `acquire`.
+        timeout: Seconds for the whole call. At most, and by default, ``connect_timeout``.
+
+    Returns:
+        As `acquire`. ``is_new``: whether it would file a request. A window is judged by this host's clock.
+
+    Raises:
+        PolicyMismatch: `acquire` would raise it.
+    """
+    settings, home = settings_for(zk_hosts, connection, keywords), (root, key)
+    who = host() if unit in (None, "") else unit
+    return call(
+        lambda wait: _core.coordinator_foretell(home, lock, who, policy, labels, settings, wait),
         timeout,
         cancel,
         raise_on_signal,
@@ -153,6 +206,7 @@ def handle(
     root: str = ROOT,
     by: Scalar | None = None,
     drop_expired: bool = True,
+    seen: Scalar | None = None,
     timeout: float | None = None,
     connection: Connection | None = None,
     cancel: _core.Cancel | None = None,
@@ -170,6 +224,7 @@ def handle(
         root: Below which znode the coordinators are.
         by: In whose name it is decided. Default: the host's name, after ``handle by``.
         drop_expired: Whether expired requests are dropped.
+        seen: A unit that is there. Its own request, or grant, counts as seen and does not expire.
         timeout: Seconds for the whole call. It is obeyed through an outage. Default: ``connect_timeout``.
 
     Returns:
@@ -186,7 +241,7 @@ def handle(
     settings, home = settings_for(zk_hosts, connection, keywords), (root, key)
     who = f"handle by {host()}" if by is None else by
     return call(
-        lambda wait: _core.coordinator_settle(home, lock, who, drop_expired, settings, wait),
+        lambda wait: _core.coordinator_settle(home, lock, who, drop_expired, seen, settings, wait),
         timeout,
         cancel,
         raise_on_signal,
@@ -218,8 +273,8 @@ def grant(
         unit: Whose request it is.
         key: The coordinator.
         root: Below which znode the coordinators are.
-        reason: Why. It is stored with the grant, and shown to all who look.
-        by: Who has decided. Default: the host's name, after ``operator on``.
+        reason: Why; at most 1024 bytes. It is stored with the grant, and shown to all who look.
+        by: Who has decided; at most 512 bytes. Default: the host's name, after ``operator on``.
         timeout: Seconds for the whole call. It is obeyed through an outage. Default: ``connect_timeout``.
 
     Returns:
@@ -229,7 +284,8 @@ def grant(
         ArgumentError: Also where the unit has no request.
         ConnectionLost: At the end of the time nobody could say whether it was granted.
 
-    After a lost reply a grant that is there is this one. Cancelled, it may be granted or not, as the error says.
+    After a lost reply a grant that is there, with this author and reason, is this one. Cancelled, it may be granted or
+    not, as the error says.
     """
     settings, home = settings_for(zk_hosts, connection, keywords), (root, key)
     who = f"operator on {host()}" if by is None else by
@@ -272,7 +328,8 @@ def grant_if(
         timeout: Seconds for the whole call. It is obeyed through an outage. Default: ``connect_timeout``.
 
     Returns:
-        As `handle`. None: the grants are of another version by now; ask `queue`, and decide anew.
+        As `handle`. The last of very many are left out: ask `queue`, and decide anew where ``granted`` has less than
+        ``units``. None: the grants are of another version by now; ask `queue`, and decide anew.
 
     Raises:
         PolicyMismatch: The lock has another policy.

@@ -73,21 +73,49 @@ pub(super) fn coordinator_acquire<'py>(
     call.run(py, &about, Purpose::Changes, work, to_python)
 }
 
+/// What a request would come to.
+#[pyfunction]
+#[allow(clippy::too_many_arguments)]
+pub(super) fn coordinator_foretell<'py>(
+    py: Python<'py>,
+    home: HomeKey<'py>,
+    name: &Bound<'py, PyAny>,
+    unit: &Bound<'py, PyAny>,
+    policy: &Bound<'py, PyAny>,
+    labels: Given<'_, 'py>,
+    connection: &Bound<'py, PyAny>,
+    wait: &Bound<'py, PyAny>,
+) -> PyResult<Py<PyAny>> {
+    let call = Call::new(connection, wait)?;
+    let lock = lock(&call, &home, name)?;
+    let labels = labels.map(|value| document::labels(&json("labels", value)?)).transpose()?;
+    let asked = Asked { labels: labels.unwrap_or_default(), ..Asked::default() };
+    let ask = Ask { unit: scalar("unit", unit)?, policy: self::policy(policy)?, asked };
+    let about = lock.requests.clone();
+    let work = |client, budget| async move { coordinator::foretell(&client, &lock, &ask, &budget).await };
+    call.run(py, &about, Purpose::Asks, work, to_python)
+}
+
 /// Decides what is granted now, and drops what has expired if asked to.
 #[pyfunction]
+#[allow(clippy::too_many_arguments)]
 pub(super) fn coordinator_settle<'py>(
     py: Python<'py>,
     home: HomeKey<'py>,
     name: &Bound<'py, PyAny>,
     by: &Bound<'py, PyAny>,
     drops: Given<'_, 'py>,
+    seen: Given<'_, 'py>,
     connection: &Bound<'py, PyAny>,
     wait: &Bound<'py, PyAny>,
 ) -> PyResult<Py<PyAny>> {
     let call = Call::new(connection, wait)?;
     let (lock, by, drops) = (lock(&call, &home, name)?, scalar("by", by)?, flag("drops", drops)?);
     let about = lock.requests.clone();
-    let work = move |client, budget| async move { coordinator::settle(&client, &lock, &by, drops, &budget).await };
+    let seen = optional("seen", seen)?;
+    let work = move |client, budget| async move {
+        coordinator::settle(&client, &lock, &by, drops, seen.as_deref(), &budget).await
+    };
     call.run(py, &about, Purpose::Changes, work, to_python)
 }
 
@@ -172,7 +200,7 @@ pub(super) fn coordinator_set_policy<'py>(
     let (lock, policy) = (lock(&call, &home, name)?, self::policy(policy)?);
     let about = lock.requests.clone();
     let work = |client, budget| async move { coordinator::set_policy(&client, &lock, &policy, &budget).await };
-    call.run(py, &about, Purpose::Changes, work, |py, before| plain(py, before.map(|before| before.to_string())))
+    call.run(py, &about, Purpose::Changes, work, plain)
 }
 
 /// Who is granted a lock, and who waits for it.

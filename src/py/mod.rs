@@ -35,8 +35,8 @@ mod _core {
     use super::connection::{is_setting_given, profile_name, Settings};
     #[pymodule_export]
     use super::coordinator::{
-        coordinator_acquire, coordinator_grant, coordinator_grant_if, coordinator_granted, coordinator_locks,
-        coordinator_queue, coordinator_release, coordinator_set_policy, coordinator_settle,
+        coordinator_acquire, coordinator_foretell, coordinator_grant, coordinator_grant_if, coordinator_granted,
+        coordinator_locks, coordinator_queue, coordinator_release, coordinator_set_policy, coordinator_settle,
     };
     #[pymodule_export]
     use super::ensemble::{

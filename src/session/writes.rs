@@ -130,37 +130,44 @@ impl<'a> Writes<'a> {
 
     /// Several writes that are carried out together or not at all.
     pub(crate) fn transaction(self) -> Transaction<'a> {
-        Transaction { writer: self.client.new_multi_writer(), unacknowledged: self.unacknowledged }
+        Transaction { writer: self.client.new_multi_writer(), writes: self, bytes: 0 }
     }
 }
 
 /// Writes that are carried out together or not at all, once they are committed.
 pub(crate) struct Transaction<'a> {
     writer: zk::MultiWriter<'a>,
-    unacknowledged: &'a Unacknowledged,
+    writes: Writes<'a>,
+    /// What it takes to send it, about.
+    bytes: usize,
 }
 
 impl<'a> Transaction<'a> {
     pub(crate) fn check(&mut self, path: &str, version: i32) -> Reply<()> {
+        self.bytes += path.len();
         self.writer.add_check_version(path, version)
     }
 
     pub(crate) fn create(&mut self, path: &str, data: &[u8], options: &zk::CreateOptions<'_>) -> Reply<()> {
+        self.bytes += path.len() + data.len();
         self.writer.add_create(path, data, options)
     }
 
     pub(crate) fn set_data(&mut self, path: &str, data: &[u8], version: Option<i32>) -> Reply<()> {
+        self.bytes += path.len() + data.len();
         self.writer.add_set_data(path, data, version)
     }
 
-    pub(crate) fn delete(&mut self, path: &str) -> Reply<()> {
-        self.writer.add_delete(path, None)
+    pub(crate) fn delete(&mut self, path: &str, version: Option<i32>) -> Reply<()> {
+        self.bytes += path.len();
+        self.writer.add_delete(path, version)
     }
 
     pub(crate) fn commit(
         mut self,
     ) -> impl Future<Output = std::result::Result<Vec<zk::MultiWriteResult>, zk::MultiWriteError>> + Send + 'a {
-        acknowledged(self.unacknowledged, self.writer.commit())
+        self.writes.sends(self.bytes);
+        acknowledged(self.writes.unacknowledged, self.writer.commit())
     }
 }
 

@@ -13,7 +13,7 @@ from zkcoord import grants
 def at(hosts: str, root: str) -> SimpleNamespace:
     """The functions of `zkcoord.grants` on the test's own coordinator, and what it is called."""
     place = {"zk_hosts": hosts, "root": root, "key": "k"}
-    names = ("acquire", "release", "handle", "grant", "queue", "locks", "granted", "set_policy", "grant_if")
+    names = ("acquire", "release", "handle", "grant", "queue", "locks", "granted", "set_policy", "grant_if", "foretell")
     functions = {name: partial(getattr(grants, name), **place) for name in names}
     return SimpleNamespace(**functions, place=place, path=f"{root}/k")
 

@@ -37,8 +37,8 @@ def services(tmp_path: Path) -> Services:
     return Services(tmp_path)
 
 
-@pytest.fixture
-def cluster(ensemble, services: Services) -> Iterator[ExampleCluster]:
+@pytest.fixture(params=VERSIONS)
+def cluster(request, ensemble, services: Services) -> Iterator[ExampleCluster]:
     """The example on a master and four minions, which know where this site's ensemble, services and racks are.
 
     The beacons have sessions, which end with the minions.
@@ -56,7 +56,7 @@ def cluster(ensemble, services: Services) -> Iterator[ExampleCluster]:
         }
         for host, rack in RACKS.items()
     }
-    cluster = ExampleCluster(VERSIONS[0], EXAMPLE, minions, zookeeper)
+    cluster = ExampleCluster(request.param, EXAMPLE, minions, zookeeper)
     try:
         cluster.start()
         cluster.record()

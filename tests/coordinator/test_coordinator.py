@@ -1,7 +1,10 @@
 """The interface of charmhelpers' coordinator: hooks, locks that stay for the retry, policies of one's own."""
 
 import datetime
+import functools
 import logging
+import signal
+import sys
 from typing import ClassVar
 
 import pytest
@@ -165,6 +168,9 @@ def test_require_runs_what_is_needed_and_granted(unit):
 def test_a_subclass_decides_by_itself_for_all_units_alike(unit, held_by):
     seen = []
 
+    def web_only(lock, unit, granted, queue):
+        return unit.startswith("web")
+
     class Pairs(coordinator.BaseCoordinator):
         def default_grant(self, lock, unit, granted, queue):
             seen.append((lock, unit, granted, queue))
@@ -173,7 +179,7 @@ def test_a_subclass_decides_by_itself_for_all_units_alike(unit, held_by):
         def grant_reboot(self, lock, unit, granted, queue):
             return False
 
-        grant_policies: ClassVar = {"restart nginx": lambda lock, unit, granted, queue: unit.startswith("web")}
+        grant_policies: ClassVar = {"restart nginx": web_only}
 
     a, b, c = (unit(name, Pairs) for name in ("a", "b", "c"))
     assert [one.acquire("restart") for one in (a, b, c)] == [True, True, False]
@@ -228,12 +234,28 @@ print(serial.acquire("restart"), flush=True)
 """
 
 
+# Since then Python tells of each exception.
+TELLS = pytest.mark.skipif(sys.version_info < (3, 12), reason="this Python does not tell what is raised")
+CAUGHT = """
+try:
+    sys.exit(2)
+except SystemExit:
+    pass
+"""
+
+
 @pytest.mark.parametrize(
     ("end", "kept"),
     [
         ("", False),
         ("sys.exit(0)", False),
         ("sys.exit(3)", True),
+        ("exit(3)", True),
+        ("quit(1)", True),
+        ("exit()", False),
+        pytest.param("raise SystemExit(3)", True, marks=TELLS),
+        pytest.param("raise SystemExit", False, marks=TELLS),
+        pytest.param(CAUGHT, False, marks=TELLS),
         ("raise ValueError('failed')", True),
         ("os.kill(os.getpid(), 9)", True),
         ("os._exit(0)", True),
@@ -247,16 +269,105 @@ def test_the_end_of_a_process_is_the_end_of_its_hook(script, unit, held_by, end,
 
 
 def test_a_request_survives_its_process_and_is_granted_while_there_is_none(script, unit, held_by):
-    a, b = unit("b"), script(PROGRAM + "os.kill(os.getpid(), 9)")
+    a = unit("b")
     with a.hook():
-        a.acquire("restart") or None
-        b.line()
+        assert a.acquire("restart")
+        b = script(PROGRAM + "os.kill(os.getpid(), 9)")
+        assert b.line() == "False"
         b.wait()
     assert "a" in held_by(a)[0]
     again = script(PROGRAM)
     assert again.line() == "True"
     assert again.wait() == 0
     assert held_by(a) == ([], [])
+
+
+HOOK = """
+from zkcoord import coordinator
+serial = coordinator.Serial(unit="a", root=root, zk_hosts=hosts)
+with serial.hook():
+    print(serial.acquire("restart"), flush=True)
+    """
+
+
+def test_a_child_that_is_forked_in_a_hook_finishes_nothing_of_its_parents(script, unit, held_by):
+    process = script(HOOK + "child = os.fork() or sys.exit(0)\n    os.waitpid(child, 0)\n    os._exit(0)")
+    assert process.line() == "True"
+    process.wait()
+    assert held_by(unit("b")) == (["a"], [])
+
+
+def test_the_last_of_two_hooks_of_one_unit_gives_back(script, unit, held_by):
+    first = script("import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, {10})" + HOOK + "signal.sigwait({10})")
+    assert first.line() == "True"
+    second = unit("a")
+    with second.hook():
+        assert second.granted("restart"), "the first acts under it"
+    assert held_by(second) == (["a"], [])
+    with second.hook():
+        first.signal(signal.SIGUSR1)
+        first.wait()
+        assert held_by(second) == (["a"], []), "the second may act"
+    assert held_by(second) == ([], [])
+
+
+def test_an_override_that_fails_keeps_no_other_lock(unit, held_by):
+    class Failing(coordinator.Serial):
+        def released(self, unit, lock, timestamp):
+            raise ZeroDivisionError(lock)
+
+    a = unit("a", Failing)
+
+    def run():
+        with a.hook():
+            assert a.acquire("restart")
+            assert a.acquire("reboot")
+
+    with pytest.raises(ZeroDivisionError):
+        run()
+    assert held_by(a, "restart") == held_by(a, "reboot") == ([], [])
+
+
+FAILING = """
+from zkcoord import coordinator
+class Failing(coordinator.Serial):
+    def released(self, unit, lock, timestamp):
+        raise ZeroDivisionError(lock)
+class Other(coordinator.Serial):
+    pass
+for unit, kind in (("a", Failing), ("b", Other)):
+    one = kind(unit=unit, root=root, zk_hosts=hosts)
+    one.initialize()
+    print(one.acquire(f"{unit}'s lock"), flush=True)
+"""
+
+
+def test_an_override_that_fails_at_the_end_of_a_process_keeps_no_other_hook(script, unit, held_by):
+    process = script(FAILING)
+    assert [process.line(), process.line()] == ["True", "True"]
+    assert process.wait() == 0
+    assert held_by(unit("c"), "a's lock") == held_by(unit("c"), "b's lock") == ([], [])
+    assert "ZeroDivisionError: a's lock" in process.stderr
+
+
+def test_a_lock_may_be_a_number(unit):
+    a = unit("a")
+    with a.hook():
+        assert a.acquire(7)
+        assert a.granted("7")
+        assert a.release(7)
+
+
+def test_what_decides_has_a_name(unit):
+    class Nameless(coordinator.BaseCoordinator):
+        grant_policies: ClassVar = {
+            "a": lambda lock, unit, granted, queue: True,
+            "b": functools.partial(coordinator.Serial.default_grant, None),
+        }
+
+    for lock in "ab":
+        with pytest.raises(errors.ArgumentError, match="is what decides, and all of these have that name"):
+            unit("a", Nameless).acquire(lock)
 
 
 def test_a_forked_child_finishes_nothing_of_its_parents(script, unit, held_by):

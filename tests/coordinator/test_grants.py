@@ -171,6 +171,22 @@ def test_who_is_not_seen_is_dropped_by_handle_and_that_is_told(at, held, wait_un
     assert held() == (["alive"], ["patient"])
 
 
+def test_who_handles_is_there_and_drops_others_alone(at, held, zk, wait_until):
+    at.acquire("restart", "alive", expires=1)
+    at.acquire("restart", "dead", expires=1)
+    found = []
+
+    def is_dropped():
+        found.extend(it["unit"] for it in at.handle("restart", seen="alive")["dropped"])
+        return found
+
+    before = zk.exists(f"{at.path}/requests/restart/alive").czxid
+    wait_until(is_dropped, "a second has passed on the servers")
+    assert found == ["dead"]
+    assert held() == (["alive"], [])
+    assert zk.exists(f"{at.path}/requests/restart/alive").czxid == before
+
+
 def test_to_ask_again_is_to_be_seen(at, zk):
     at.acquire("restart", "a", expires=60)
     before = zk.exists(f"{at.path}/requests/restart/a")
@@ -229,6 +245,103 @@ def test_grants_that_somebody_has_removed_begin_anew(at, held, zk):
     assert at.acquire("restart", "a")["token"] > old
 
 
+def test_requests_that_somebody_has_removed_begin_anew_with_their_lock(at, held, zk):
+    for unit in "ab":
+        at.acquire("restart", unit, policy={"max": 2})
+    old = at.queue("restart")["holders"][1]["token"]
+    zk.delete(f"{at.path}/requests/restart", recursive=True)
+    assert at.locks() == []
+    new = at.acquire("restart", "b")
+    assert (new["granted"], new["is_new"]) == (True, True), "by the policy that it asks for"
+    assert new["token"] > old
+    assert held() == (["b"], [])
+
+
+def test_a_window_that_opens_for_very_many_grants_to_all_of_them(at, zk):
+    shut = {"window": {"from": "00:00", "to": "00:00", "days": ["mon"]}}
+    shut["window"]["days"] = [
+        (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=3)).strftime("%a")
+    ]
+    labels = {f"{number:0255}": "x" * 255 for number in range(16)}
+    at.acquire("restart", "first", policy=shut, labels=labels)
+    data = zk.get(f"{at.path}/requests/restart/first")[0]
+    adding = [zk.create_async(f"{at.path}/requests/restart/u{number:03}", data) for number in range(299)]
+    for done in adding:
+        done.get(30)
+    assert at.handle("restart")["granted"] == []
+    at.set_policy("restart", {"max": 1000})
+    granted = at.handle("restart", timeout=60)["granted"]
+    assert granted == ["first", *(f"u{number:03}" for number in range(299))], "all, and in their order"
+    assert at.release("restart", "first")["granted"]
+
+
+def test_a_request_that_no_transaction_carries_holds_up_nobody(at, held, zk):
+    at.acquire("restart", "a")
+    zk.create(f"{at.path}/requests/restart/by-hand", b"x" * 70_000)
+    at.acquire("restart", "b")
+    assert "are never granted" in at.queue("restart")["waiters"][0]["hopeless"]
+    at.release("restart", "a")
+    assert held() == (["b"], ["by-hand"])
+
+
+def test_what_an_operator_says_has_a_bound(at):
+    at.acquire("restart", "a", policy={"max": 1})
+    at.acquire("restart", "b", policy={"max": 1})
+    with pytest.raises(errors.ArgumentError, match="reason: must not be longer than 1024 bytes"):
+        at.grant("restart", "b", reason="x" * 1025)
+    for function in (at.grant, at.release):
+        with pytest.raises(errors.ArgumentError, match="by: must not be longer than 512 bytes"):
+            function("restart", "b", by="x" * 513)
+
+
+def test_the_servers_time_is_asked_of_a_znode_of_our_own(at, zk):
+    zk.create(at.path, b"somebody's", makepath=True)
+    at.acquire("restart", "a", expires=60)
+    at.handle("restart")
+    assert zk.get(at.path)[0] == b"somebody's"
+    assert zk.exists(f"{at.path}/clock").version >= 0
+
+
+def test_what_asking_would_come_to_is_foretold(at, held):
+    pair, labels = {"max": 2, "per": {"rack": 1}}, {"rack": "r1"}
+    assert at.foretell("restart", "a", policy=pair, labels=labels)["granted"] is True
+    assert at.locks() == [], "nothing was changed"
+    at.acquire("restart", "a", policy=pair, labels=labels)
+    same = at.foretell("restart", "b", policy=pair, labels=labels)
+    assert (same["granted"], same["position"], same["is_new"]) == (False, 1, True)
+    assert at.foretell("restart", "b", policy=pair, labels={"rack": "r2"})["granted"] is True
+    with pytest.raises(errors.PolicyMismatch, match="has the policy max 2 and per rack 1, but serial"):
+        at.foretell("restart", "b")
+    known = at.foretell("restart", "a", policy=pair, labels=labels)
+    assert (known["granted"], known["is_new"], known["granted_since"] is not None) == (True, False, True)
+    assert held() == (["a"], [])
+
+
+def test_another_policy_keeps_nobody_from_its_own_grant(at, held):
+    at.acquire("restart", "a")
+    at.acquire("restart", "b")
+    at.set_policy("restart", {"max": 1, "per": "rack"})
+    with pytest.raises(errors.PolicyMismatch, match=r"; the request of b, made at .*, stays in the queue"):
+        at.acquire("restart", "b")
+    granted = at.acquire("restart", "a")
+    assert (granted["granted"], granted["other_policy"]) == (True, "max 1 and per rack 1")
+    assert at.release("restart", "a")["granted"]
+
+
+def test_a_policy_that_cannot_be_read_keeps_nobody_from_giving_back(at, zk):
+    for unit in "ab":
+        at.acquire("restart", unit)
+    zk.set(f"{at.path}/requests/restart", b'{"max": 1, "of a later version": true}')
+    given = at.release("restart", "a")
+    assert (given["granted"], given["effects"]["granted"]) == (True, []), "nobody can tell who is next"
+    assert at.release("restart", "a")["requested"] is False
+    for function in (at.handle, at.queue):
+        with pytest.raises(errors.ServerError, match="no policy that is known here"):
+            function("restart")
+    at.set_policy("restart", "serial")
+    assert at.handle("restart")["granted"] == ["b"]
+
+
 def test_many_who_ask_and_release_at_once_are_granted_one_by_one(at, held):
     guard, inside, most, order = threading.Lock(), [], [], []
 
@@ -241,7 +354,9 @@ def test_many_who_ask_and_release_at_once_are_granted_one_by_one(at, held):
             inside.append(unit)
             most.append(len(inside))
             order.append((known[0]["request"], known[0]["token"]))
+        at.queue("restart")  # as long as it takes for another to come in, if it could
         with guard:
+            most.append(len(inside))
             inside.remove(unit)
         assert at.release("restart", unit)["granted"]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from zkcoord import Cancel, errors
 
+from tests.support.calls import Waiting
 from tests.support.proxy import Op
 
 
@@ -67,3 +69,28 @@ def test_a_late_sign_of_life_changes_no_later_request(at, near, proxy, zk):
     assert proxy.send_held() == 1
     at.locks(zk_hosts=proxy.address)
     assert b'"new"' in zk.get(f"{at.path}/requests/restart/b")[0]
+
+
+def test_a_late_drop_takes_nothing_from_a_unit_that_was_seen_meanwhile(at, held, near, proxy, zk, wait_until):
+    at.acquire("restart", "u", expires=1)
+    at.acquire("restart", "next")
+    seen = zk.exists(f"{at.path}/requests/restart/u").mtime
+
+    def has_expired():
+        zk.set(at.path, b"")
+        return zk.exists(at.path).mtime > seen + 1000
+
+    wait_until(has_expired, "a second has passed on the servers")
+    proxy.hold_request(MULTI, 1000)
+    cancel = Cancel()
+    dropping = Waiting(at.handle, "restart", cancel=cancel, **near)
+    wait_until(lambda: proxy.dropped[MULTI], "the drop is on its way")
+    cancel.cancel()
+    with pytest.raises(errors.Cancelled, match="may have been granted"):
+        dropping.result()
+    assert at.acquire("restart", "u")["granted"], "it is there, and finds its grant"
+    proxy.heal()
+    at.locks(zk_hosts=proxy.address)
+    assert proxy.send_held() >= 1
+    at.locks(zk_hosts=proxy.address)
+    assert held() == (["u"], ["next"])

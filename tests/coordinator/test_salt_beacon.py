@@ -15,7 +15,7 @@ def told():
 
 
 @pytest.fixture
-def beacon(monkeypatch, config, told, hosts):
+def beacon(monkeypatch, config, told, hosts, tmp_path):
     """The beacon in this process, on the minion `probe`."""
     import salt.utils.event
     from saltext.zkcoord.beacons import zk_coordinator
@@ -38,7 +38,9 @@ def beacon(monkeypatch, config, told, hosts):
 
     monkeypatch.setattr(salt.utils.event, "get_event", get_event)
     monkeypatch.setattr(watched_grants, "_SPREAD", 0.1)
-    opts = {"id": "probe", "grains": {}, "pillar": {"zookeeper": {"hosts": hosts}}}
+    monkeypatch.setattr(watched_grants, "_BUSY", 0.1)
+    monkeypatch.setattr(watched_grants, "_remembered", {})
+    opts = {"id": "probe", "grains": {}, "pillar": {"zookeeper": {"hosts": hosts}}, "cachedir": str(tmp_path)}
     for name, value in {"__opts__": opts, "__salt__": {}}.items():
         monkeypatch.setattr(zk_coordinator, name, value, raising=False)
     yield zk_coordinator
@@ -95,6 +97,50 @@ def test_a_grant_that_is_still_held_is_told_again(beacon, told, place, root, wai
     beacon.beacon([{"root": root}, {"again": 0.3}])
     wait_until(lambda: len(told) >= 2, "again and again", 10)
     assert set(locks(told)) == {"restart"}
+
+
+def test_a_beacon_that_salt_begins_anew_remembers_what_it_has_told(beacon, told, place, root, wait_until):
+    grants.acquire("restart", "web1", **place)
+    grants.acquire("restart", "probe", **place)
+    beacon.beacon([{"root": root}])
+    grants.release("restart", "web1", **place)
+    wait_until(lambda: told, "it is told", 5)
+    for lock in ("second", "third"):
+        beacon.close([{"root": root}])
+        beacon.beacon([{"root": root}])
+        grants.acquire(lock, "web1", **place)
+        grants.acquire(lock, "probe", **place)
+        grants.release(lock, "web1", **place)
+        wait_until(lambda: locks(told)[-1] == lock, "the other is told", 5)  # noqa: B023 - called at once
+    assert locks(told) == ["restart", "second", "third"]
+
+
+def test_a_grant_is_not_told_again_while_a_run_goes_on(beacon, told, place, root, monkeypatch, wait_until):
+    import salt.utils.minion
+
+    asked, jobs = [], [{"fun": "test.sleep"}, {"fun": "state.apply"}]
+    monkeypatch.setattr(salt.utils.minion, "running", lambda opts: asked.append(opts["id"]) or list(jobs))
+    grants.acquire("restart", "probe", **place)
+    beacon.beacon([{"root": root}, {"again": 0.3}])
+    wait_until(lambda: len(asked) >= 3, "it would have been told", 10)
+    assert told == []
+    jobs.clear()
+    wait_until(lambda: told, "the run has ended, and has kept it", 10)
+
+
+def test_a_minion_that_is_there_does_not_expire(beacon, told, place, root, zk, wait_until):
+    grants.acquire("restart", "web1", **place)
+    grants.acquire("restart", "probe", expires=1, **place)
+    path = f"{root}/salt/requests/restart/probe"
+    before = zk.exists(path)
+    beacon.beacon([{"root": root}])
+    wait_until(lambda: zk.exists(path).mtime > before.mtime + 1500, "it was seen again and again", 15)
+    assert grants.handle("restart", **place)["dropped"] == []
+    grants.release("restart", "web1", **place)
+    granted = zk.exists(path)
+    wait_until(lambda: zk.exists(path).mtime > granted.mtime + 1500, "while it is granted, too", 15)
+    assert zk.exists(path).czxid == before.czxid
+    assert grants.handle("restart", **place)["dropped"] == []
 
 
 def test_what_nobody_has_decided_is_decided_by_the_beacon(beacon, told, place, root, wait_until):

@@ -87,6 +87,27 @@ def test_the_grains_are_the_labels_that_a_policy_counts_by(module, place):
     assert module.queue("other", **place)["other"]["holders"][0]["labels"] == {"rack": "r9"}
 
 
+def test_another_unit_has_no_labels_of_this_minion(module, place, invocation_error):
+    with pytest.raises(invocation_error, match='so that the request needs "rack"'):
+        module.acquire("restart", unit="web1", policy={"per": "rack"}, **place)
+    assert module.acquire("restart", unit="web1", policy={"per": "rack"}, labels={"rack": "r1"}, **place)
+    assert module.acquire("restart", unit="probe", policy={"per": "rack"}, **place), "itself, by its name"
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"policy": {"per": 2}}, "policy: per must be a label"),
+        ({"labels": [{"rack": "r1"}]}, "labels: must be a mapping"),
+        ({"labels": "rack"}, "labels: must be a mapping"),
+        ({"policy": {"per": ["rack"]}}, "policy: per must be a label"),
+    ],
+)
+def test_what_is_of_a_wrong_type_is_one_line(module, place, invocation_error, asked, why):
+    with pytest.raises(invocation_error, match=why):
+        module.acquire("restart", **asked, **place)
+
+
 def test_an_operator_grants_and_revokes_and_it_is_told(module, place, bus, caplog, invocation_error):
     module.acquire("restart", unit="web1", **place)
     module.acquire("restart", unit="web2", **place)

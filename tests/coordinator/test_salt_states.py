@@ -103,6 +103,42 @@ def test_a_guard_says_whether_it_is_needed_and_gives_up_what_is_not(apply, held,
     assert states["a turn"]["comment"] == "fun: no.such is not available on this minion"
 
 
+def test_a_guard_that_cannot_be_run_gives_nothing_up(apply, held, place):
+    grants.acquire("restart", "probe", **place)
+    states, answer = apply(guard="no-such-command-here")
+    assert (answer.code == 0, states["a turn"]["result"]) == (False, False)
+    assert states["a turn"]["comment"] == "guard: no-such-command-here cannot be run (exit code 127)"
+    states, _ = apply(guard={"fun": "test.true", "kwargs": ["no mapping"]})
+    assert states["a turn"]["comment"] == "kwargs: must be a dict"
+    assert held() == (["probe"], [])
+
+
+def test_a_lock_that_one_run_asks_for_twice_is_given_back_once(apply, held, root):
+    turn = {"name": "restart", "root": root}
+
+    def another(**more):
+        return [{option: value} for option, value in {**turn, **more}.items()]
+
+    given_up = {"given up": {"zk_coordinator.acquire": another(guard="exit 1")}}
+    states, answer = apply(extra=given_up)
+    assert (answer.code, states["given up"]["comment"]) == (0, "not needed, and the request is given up")
+    assert "Lost the lock" not in answer.stderr
+    assert held() == ([], [])
+    twice = {**given_up, "again": {"zk_coordinator.acquire": another()}}
+    states, answer = apply(extra=twice)
+    assert (answer.code, states["again"]["changes"]) == (0, {"restart": {"old": None, "new": "granted"}})
+    assert held() == ([], []), "the second, too"
+
+
+def test_a_grant_stays_where_onlyif_skips_the_state(apply, held):
+    apply("exit 3")
+    assert held() == (["probe"], [])
+    states, answer = apply(onlyif="exit 1")
+    assert (answer.code, ran(states), held()) == (0, False, (["probe"], [])), "as the manual says"
+    apply(guard="exit 1")
+    assert held() == ([], [])
+
+
 def test_onlyif_and_unless_skip_it(apply, held):
     states, _ = apply(onlyif="exit 1")
     assert (ran(states), held()) == (False, ([], []))
@@ -130,6 +166,12 @@ def test_test_mode_tells_which_and_changes_nothing(apply, held, place):
     states, _ = apply(test=True, guard="exit 1")
     assert (states["a turn"]["result"], states["a turn"]["comment"]) == (None, "would be given back: granted")
     assert held() == (["probe"], [])
+    states, _ = apply(test=True, policy={"max": 2}, unit="web2")
+    assert states["a turn"]["result"] is False
+    assert "has the policy serial, but max 2 was asked for" in states["a turn"]["comment"]
+    grants.set_policy("restart", {"max": 2}, **place)
+    states, _ = apply(test=True, policy={"max": 2}, unit="web2")
+    assert (states["a turn"]["result"], states["a turn"]["comment"]) == (None, "would be granted")
 
 
 def test_it_is_released_by_hand(apply, held, root, salt):

@@ -20,6 +20,7 @@ def test_promises_are_kept_under_faults():
     assert set(found.deaths) <= {"-9"}, "but for those that were killed"
     assert found.by_lock.keys() == POLICIES.keys(), "each lock was granted"
     assert len(found.world.granted) > 100
+    assert found.world.reasons, "some by hand"
     assert found.dropped
     assert found.faults
 
@@ -28,15 +29,15 @@ class Log:
     """Transactions of a lock, as they are written down."""
 
     def __init__(self):
-        self.steps, self.zxid = [], 0x100
+        self.steps, self.zxid, self.time = [], 0x100, 0
 
     def step(self, *changes):
         self.zxid += 1
-        self.steps.append(Transaction(self.zxid, 1, 1, changes))
+        self.steps.append(Transaction(self.zxid, 1, 1, changes, self.time))
         return self.zxid
 
-    def file(self, unit, rack="r1"):
-        data = json.dumps({"labels": {"rack": rack}}).encode()
+    def file(self, unit, rack="r1", **asked):
+        data = json.dumps({"labels": {"rack": rack}, **asked}).encode()
         return self.step(Change("create", f"{HOME}/requests/lock/{unit}", data))
 
     def grants(self, *deleted, **grants):
@@ -106,6 +107,39 @@ def test_a_grant_of_a_request_that_was_made_anew_counts_for_nobody():
     log.grants(a=a, b=b)
     assert log.broken("serial")[0] >= {ORDER}, "a asked before b, and its grant is of another request"
     assert again < b
+
+
+def test_what_an_operator_grants_is_beside_the_policy_and_counts():
+    log = Log()
+    a, b, c = log.file("a"), log.file("b"), log.file("c")
+    log.grants(a=a)
+    document = {"a": {"request": a}, "c": {"request": c, "reason": "on fire"}}
+    log.step(Change("set", f"{HOME}/grants/lock", json.dumps(document).encode()))
+    assert log.broken("serial", ("x", [{"lock": "lock", "by_hand": "on fire"}]))[0] == set()
+    assert log.broken("serial", ("x", [{"lock": "lock", "by_hand": "cold"}]))[0] == {ANSWER}
+    log.step(Change("set", f"{HOME}/grants/lock", json.dumps({**document, "b": {"request": b}}).encode()))
+    assert log.broken("serial")[0] == {POLICY}
+
+
+def test_only_what_has_expired_is_dropped():
+    for seen, broken in ((500, {SURVIVES}), (0, set())):
+        log = Log()
+        a = log.file("a", expires=1.0)
+        log.time = seen
+        log.step(Change("set", f"{HOME}/requests/lock/a", b"{}"))
+        log.grants(a=a)
+        log.time = 1400
+        log.grants("a")
+        assert log.broken("serial", ("a", []))[0] == broken
+
+
+def test_who_ends_before_its_last_turns_is_found_out():
+    world = replay([], {"lock": "serial", "other": "serial"}, HOME)
+    turns = [{"unit": "a"}, {"last_turn": "lock"}]
+    assert check(world, [turns], ["lock", "other"]) == []
+    (found,) = check(world, [turns], ["lock", "other"], ["a"])
+    assert (found.rule, found.what) == (TURN, "ended after 1 of 2 last turns")
+    assert check(world, [[*turns, {"last_turn": "other"}]], ["lock", "other"], ["a"]) == []
 
 
 def test_each_rule_has_its_words():

@@ -7,11 +7,27 @@ import zlib
 import pytest
 import zkcoord
 import zkcoord.znode
+from kazoo.client import KazooClient
+from kazoo.exceptions import NoNodeError
 from zkcoord.testing import Ensemble
 
 from faults import txnlog
 from faults.run import LOG_EVERYTHING
 from faults.stamps import PATH, Stamps
+
+
+def fail(ensemble):
+    """Have a transaction refused after its first step, which is written down all the same."""
+    client = KazooClient(ensemble.hosts)
+    client.start()
+    try:
+        transaction = client.transaction()
+        transaction.set_data("/p", b"2")
+        transaction.delete("/nothing")
+        assert isinstance(transaction.commit()[1], NoNodeError)
+    finally:
+        client.stop()
+        client.close()
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +38,7 @@ def directories(tmp_path_factory):
         stamps = Stamps(ensemble.hosts)
         zkcoord.lock("/p", ensemble.hosts, "a, 'b'", 2, ephemeral_lease=True)
         zkcoord.lock("/p", ensemble.hosts, "c", 2)
+        fail(ensemble)
         away = ensemble.leader()
         away.kill()
         ensemble.wait_ready()

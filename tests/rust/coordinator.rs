@@ -7,7 +7,7 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use serde_json::{json, Value};
 use zkcoord::recipe::coordinator::decide::{decide, expired, grant, hopeless, Plan};
-use zkcoord::recipe::coordinator::document::{labels, Asked, Grant, Grants, Request};
+use zkcoord::recipe::coordinator::document::{check_decision, labels, Asked, Grant, Grants, Request};
 use zkcoord::recipe::coordinator::names;
 use zkcoord::recipe::coordinator::policy::Policy;
 use zkcoord::recipe::coordinator::window::Window;
@@ -19,7 +19,16 @@ fn policy(value: Value) -> Policy {
 fn request(unit: &str, czxid: i64, labels: &[(&str, &str)]) -> Request {
     let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let asked = Asked { labels, ..Asked::default() };
-    Request { unit: unit.to_owned(), znode: unit.to_owned(), czxid, since: 0, seen: 0, asked, data: Vec::new() }
+    Request {
+        unit: unit.to_owned(),
+        znode: unit.to_owned(),
+        czxid,
+        since: 0,
+        seen: 0,
+        asked,
+        data: Vec::new(),
+        version: 0,
+    }
 }
 
 fn granted(requests: &[Request], plan: &Plan) -> Vec<String> {
@@ -205,9 +214,20 @@ fn a_window_past_midnight_belongs_to_the_day_on_which_it_begins() {
 #[test]
 fn clocks_that_change_move_a_window_and_lose_none() {
     // At two o'clock Berlin's clocks go to three.
-    let lost = window(json!({"from": "02:15", "to": "02:45", "zone": "Europe/Berlin"}));
-    let opening = lost.next_opening(at("2026-03-29T00:00:00Z")).unwrap();
-    assert!(opening <= at("2026-03-30T00:15:00Z"), "{opening}");
+    for (from, to, opens, closes) in [
+        ("02:15", "02:45", "2026-03-29T01:15:00Z", "2026-03-29T01:45:00Z"),
+        ("02:00", "03:00", "2026-03-29T01:00:00Z", "2026-03-29T02:00:00Z"),
+        ("02:00", "04:00", "2026-03-29T01:00:00Z", "2026-03-29T02:00:00Z"),
+        ("02:30", "03:10", "2026-03-29T01:30:00Z", "2026-03-29T02:10:00Z"),
+        ("23:00", "02:30", "2026-03-28T22:00:00Z", "2026-03-29T01:30:00Z"),
+    ] {
+        let lost = window(json!({"from": from, "to": to, "zone": "Europe/Berlin"}));
+        let (opens, closes) = (at(opens), at(closes));
+        assert_eq!(lost.next_opening(at("2026-03-28T12:00:00Z")).unwrap(), opens, "{lost}");
+        let second = std::time::Duration::from_secs(1);
+        let seen = [opens - second, opens, closes - second, closes].map(|time| lost.is_open(time));
+        assert_eq!(seen, [false, true, true, false], "{lost}");
+    }
     // At three they go back to two: the hour is there twice, and so is the window.
     let twice = window(json!({"from": "02:00", "to": "03:00", "zone": "Europe/Berlin"}));
     assert!(twice.is_open(at("2026-10-25T00:30:00Z")) && twice.is_open(at("2026-10-25T01:30:00Z")));
@@ -239,7 +259,28 @@ fn what_is_written_is_read_again_and_the_newest_write_dates_its_grants() {
 }
 
 #[test]
+fn a_document_of_grants_that_is_full_takes_no_more() {
+    let long = |number: i64| request(&format!("{number:0250}"), number, &[]);
+    let requests: Vec<_> = (1..4000).map(long).collect();
+    let mut plan = decide(&policy(json!({"max": 9999})), &requests, &Grants::default(), "test", 0, true);
+    let (mut grants, mut rounds) = (Grants::default(), 0);
+    while !plan.granted.is_empty() {
+        plan.fit(&requests, 100);
+        grants = plan.grants;
+        grants.complete(1_700_000_000_000, i64::MAX);
+        plan = decide(&policy(json!({"max": 9999})), &requests, &grants, "test", 0, true);
+        rounds += 1;
+        assert!(rounds < 100);
+        plan.fit(&requests, 100);
+    }
+    let bytes = serde_json::to_vec(&grants.0).unwrap().len();
+    assert!(plan.is_cut && (500_000..720_000).contains(&bytes), "{bytes}");
+}
+
+#[test]
 fn what_is_too_long_is_refused() {
+    assert!(check_decision(&"x".repeat(512), Some(&"x".repeat(1024))).is_ok());
+    assert!(check_decision(&"x".repeat(513), None).is_err() && check_decision("x", Some(&"x".repeat(1025))).is_err());
     let long = |bytes| Asked { reason: Some("x".repeat(bytes)), ..Asked::default() };
     assert!(long(1024).check().is_ok() && long(1025).check().is_err());
     let expires = |seconds| Asked { expires: Some(seconds), ..Asked::default() }.check();
@@ -257,6 +298,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
     ];
     let per = prop_oneof![
         Just(json!({})),
+        Just(json!({"window": {"days": ["sat"], "from": "02:00", "to": "04:00"}})),
         (1u32..3).prop_map(|number| json!({"per": {"rack": number}})),
         (1u32..3, 1u32..3).prop_map(|(rack, zone)| json!({"per": {"rack": rack, "zone": zone}})),
     ];
@@ -309,9 +351,9 @@ fn is_within(policy: &Policy, held: &[&Request], more: &Request, members: usize)
 proptest! {
     #[test]
     fn grants_are_within_the_policy_in_order_and_as_many_as_can_be(
-        policy in any_policy(), (requests, grants) in any_state(), members in 0usize..20,
+        policy in any_policy(), (requests, grants) in any_state(), members in 0usize..20, is_open in any::<bool>(),
     ) {
-        let plan = decide(&policy, &requests, &grants, "test", members, true);
+        let plan = decide(&policy, &requests, &grants, "test", members, is_open);
         let is_held = |request: &&Request| grants.0.get(&request.unit).is_some_and(|it| it.request == request.czxid);
         let mut held: Vec<_> = requests.iter().filter(is_held).collect();
         for (index, request) in requests.iter().enumerate() {
@@ -319,7 +361,7 @@ proptest! {
                 prop_assert_eq!(&plan.grants.0[&request.unit], &grants.0[&request.unit], "a grant stays as it is");
                 continue;
             }
-            let could = is_within(&policy, &held, request, members);
+            let could = is_open && is_within(&policy, &held, request, members);
             // Never beyond the policy; nobody who can be granted is passed over, whoever is behind it; everybody is.
             prop_assert_eq!(plan.granted.contains(&index), could, "{} of {:?}", request.unit, plan);
             if could {
@@ -328,9 +370,34 @@ proptest! {
             }
         }
         for request in requests.iter().filter(|request| !plan.grants.0.contains_key(&request.unit)) {
-            prop_assert!(!is_within(&policy, &held, request, members), "{} could be granted still", request.unit);
+            prop_assert!(!is_open || !is_within(&policy, &held, request, members), "{} could be granted still", request.unit);
         }
         prop_assert_eq!(plan.grants.0.len(), held.len());
+    }
+
+    #[test]
+    fn what_one_transaction_does_not_carry_is_left_to_the_next_and_all_are_granted_in_order(
+        sizes in vec(0usize..70_000, 1..40),
+    ) {
+        let mut requests: Vec<_> = sizes.iter().zip(1..).map(|(size, czxid)| {
+            Request { data: vec![b'x'; *size], ..request(&format!("u{czxid}"), czxid, &[]) }
+        }).collect();
+        let (mut grants, mut turns) = (Grants::default(), Vec::new());
+        loop {
+            let mut plan = decide(&policy(json!({"max": 1000})), &requests, &grants, "test", 0, true);
+            plan.fit(&requests, 100);
+            let carried: usize = plan.granted.iter().map(|index| requests[*index].data.len()).sum();
+            prop_assert!(carried <= 192 * 1024, "{}", carried);
+            prop_assert_eq!(plan.grants.0.len(), grants.0.len() + plan.granted.len());
+            turns.extend(granted(&requests, &plan));
+            grants = plan.grants.clone();
+            if !plan.is_cut {
+                break;
+            }
+            prop_assert!(!plan.granted.is_empty(), "each time somebody is granted");
+        }
+        requests.retain(|request| hopeless(&Policy::serial(), request, 0).is_none());
+        prop_assert_eq!(turns, requests.into_iter().map(|request| request.unit).collect::<Vec<_>>());
     }
 
     #[test]
@@ -375,12 +442,16 @@ proptest! {
 
     #[test]
     fn a_window_that_opens_is_open_then_and_was_not_before(
-        days in btree_set(0usize..7, 1..7), from in 0i8..24, to in 0i8..24, seconds in 1_700_000_000i64..1_900_000_000,
+        days in btree_set(0usize..7, 1..7), from in 0i32..96, to in 0i32..96, near in -90_000i64..90_000,
+        change in prop::sample::select(vec![1_774_746_000i64, 1_792_890_000, 1_772_953_200, 1_793_512_800, 1_800_000_000]),
+        zone in prop::sample::select(vec!["Europe/Berlin", "America/New_York"]),
     ) {
         prop_assume!(from != to);
+        let seconds = change + near;
+        let time = |quarters: i32| format!("{:02}:{:02}", quarters / 4, quarters % 4 * 15);
         let names = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
         let days: Vec<_> = days.into_iter().map(|day| names[day]).collect();
-        let given = json!({"days": days, "from": format!("{from}:00"), "to": format!("{to}:00"), "zone": "America/New_York"});
+        let given = json!({"days": days, "from": time(from), "to": time(to), "zone": zone});
         let (window, now) = (window(given), Timestamp::from_second(seconds).unwrap());
         let opening = window.next_opening(now).expect("within nine days");
         prop_assert!(opening > now);

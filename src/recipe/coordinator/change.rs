@@ -1,9 +1,11 @@
 //! The one transaction that changes a lock: decide, then write if everything is still as it was read.
 //!
 //! A [`record`](crate::record) is one znode. Here requests go away and units are told in the same transaction, so that
-//! it is a record's compare-and-set with company. A lost reply needs no account of what was sent: the requests and the
-//! grants that are there tell what was done, and to decide again over them does no harm.
+//! it is a record's compare-and-set with company. After a lost reply the requests and the grants that are there tell what
+//! was done, and to decide again over them does no harm. What is kept of a write is what it meant for others: that is told
+//! once it is certain.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
@@ -12,8 +14,9 @@ use serde::Serialize;
 use zookeeper_client as zk;
 
 use super::decide::{decide, expired, Plan};
-use super::document::{Grants, Request};
+use super::document::{Grant, Grants, Request};
 use super::lock::Lock;
+use super::policy::Policy;
 use super::snapshot::{self, members, Snapshot};
 use super::window;
 use crate::error::Error;
@@ -45,7 +48,8 @@ pub struct Effects {
     /// Units whose grants are over, and when their requests were made, in milliseconds since 1970; 0 where that is not
     /// known any more.
     pub released: Vec<(String, i64)>,
-    /// Requests that were dropped.
+    /// Requests that were dropped. Where the reply to that was lost and others have written since, they are here although
+    /// another may have dropped them: rather twice than never.
     pub dropped: Vec<Dropped>,
 }
 
@@ -55,6 +59,18 @@ impl Effects {
         self.released.extend(more.released);
         self.dropped.extend(more.dropped);
     }
+
+    /// What of this was done, as far as a later snapshot shows it: grants of `written` that are there, and requests that
+    /// are not.
+    fn shown_by(mut self, snapshot: &Snapshot, written: &Grants) -> Self {
+        let decision = |grant: &Grant| (grant.request, grant.by.clone(), grant.reason.clone());
+        let grant_of = |grants: &Grants, unit: &String| grants.0.get(unit).map(decision);
+        self.granted.retain(|unit| grant_of(written, unit) == grant_of(&snapshot.grants, unit));
+        let is_gone = |unit: &str, is_it: &dyn Fn(&Request) -> bool| !snapshot.request(unit).is_some_and(is_it);
+        self.released.retain(|(unit, since)| is_gone(unit, &|request| request.since == *since));
+        self.dropped.retain(|it| is_gone(&it.unit, &|request| window::rfc3339(request.seen) == it.seen));
+        self
+    }
 }
 
 /// A write whose outcome is not known yet, and what it would have done.
@@ -62,6 +78,7 @@ impl Effects {
 struct Pending {
     becomes: i32,
     data: Vec<u8>,
+    grants: Grants,
     effects: Effects,
 }
 
@@ -69,7 +86,7 @@ struct Pending {
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     done: Mutex<Effects>,
-    pending: Mutex<Option<Pending>>,
+    pending: Mutex<Vec<Pending>>,
 }
 
 impl Changes {
@@ -78,11 +95,22 @@ impl Changes {
         self.done.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Finds out, by a new snapshot, whether a write was carried out whose reply was lost.
+    fn add(&self, effects: Effects) {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).add(effects);
+    }
+
+    /// Finds out, by a new snapshot, which writes were carried out whose replies were lost. One that a server may carry out
+    /// yet stays in the account.
     fn resolve(&self, snapshot: &Snapshot) {
-        let pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(own) = pending.filter(|own| snapshot.version == Some(own.becomes) && own.data == snapshot.written) {
-            self.done.lock().unwrap_or_else(PoisonError::into_inner).add(own.effects);
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = snapshot.version.unwrap_or(-1);
+        for own in std::mem::take(&mut *pending) {
+            match own.becomes.cmp(&version) {
+                Ordering::Equal if own.data == snapshot.written => self.add(own.effects),
+                Ordering::Equal => {}
+                Ordering::Less => self.add(own.effects.shown_by(snapshot, &own.grants)),
+                Ordering::Greater => pending.push(own),
+            }
         }
     }
 }
@@ -106,11 +134,20 @@ impl Step<'_> {
     }
 
     /// Decides what is granted now, were those requests gone whose czxids are in `leaving`. The servers are asked for
-    /// their time only where a window decides.
+    /// their time only where a window decides. Under a policy that cannot be read requests may leave, and nobody is granted.
     pub(super) async fn plan(&self, snapshot: &Snapshot, leaving: &BTreeSet<i64>) -> Attempt<(Vec<Request>, Plan)> {
         let staying: Vec<_> =
             snapshot.requests.iter().filter(|request| !leaving.contains(&request.czxid)).cloned().collect();
-        let Some((policy, _)) = &snapshot.policy else { return Ok((staying, Plan::default())) };
+        let unreadable = Policy::default();
+        let policy = match snapshot.readable_policy() {
+            Ok(Some(policy)) => policy,
+            Ok(None) => return Ok((staying, Plan::default())),
+            Err(_) if !leaving.is_empty() => {
+                let plan = decide(&unreadable, &staying, &snapshot.grants, self.by, 0, false);
+                return Ok((staying, plan));
+            }
+            Err(error) => return Err(error),
+        };
         let members = members(self.session, self.lock, policy).await?;
         let decided = |is_open| decide(policy, &staying, &snapshot.grants, self.by, members, is_open);
         let mut plan = decided(true);
@@ -120,6 +157,7 @@ impl Step<'_> {
                 plan = decided(false);
             }
         }
+        plan.fit(&staying, self.lock.requests.len() + 1);
         Ok((staying, plan))
     }
 
@@ -133,9 +171,26 @@ impl Step<'_> {
 
     /// What the servers' clock says, in milliseconds since 1970. Only a write tells: it bears their time.
     pub(super) async fn servers_time(&self) -> Attempt<i64> {
-        let home = &self.lock.home.path;
-        let written = self.session.writes(self.unacknowledged).set_data(home, b"", None).await;
-        written.map(|stat| stat.mtime).map_err(|error| self.session.failure(&error, "write", home))
+        let (clock, acls) = (self.lock.home.clock(), self.lock.acl().of_new_znode());
+        let writes = self.session.writes(self.unacknowledged);
+        match writes.set_data(&clock, b"", None).await {
+            Ok(stat) => return Ok(stat.mtime),
+            Err(zk::Error::NoNode) => {}
+            Err(error) => return Err(self.session.failure(&error, "write", &clock)),
+        }
+        match writes.create(&clock, b"", &zk::CreateMode::Persistent.with_acls(acls)).await {
+            Ok((stat, _)) => return Ok(stat.mtime),
+            Err(zk::Error::NodeExists) => {}
+            Err(error) => return Err(self.session.failure(&error, "create", &clock)),
+        }
+        let written = writes.set_data(&clock, b"", None).await;
+        written.map(|stat| stat.mtime).map_err(|error| self.session.failure(&error, "write", &clock))
+    }
+
+    /// Writes a request again, with the data that it has: its unit is there. `false`: somebody was faster.
+    pub(super) async fn see(&self, snapshot: &Snapshot, own: &Request) -> Attempt<bool> {
+        let path = self.path(own);
+        self.with_request(snapshot, |transaction, _| transaction.set_data(&path, &own.data, None)).await
     }
 
     /// Writes a plan, with the requests in `leaving` deleted in the same transaction: the grants' znode as it is then.
@@ -153,24 +208,24 @@ impl Step<'_> {
         };
         let data = plan.grants.encode();
         let gone = snapshot.requests.iter().filter(|request| leaving.contains(&request.czxid));
-        let gone = gone.map(|request| self.path(request)).collect::<Vec<_>>();
+        let gone = gone.map(|request| (self.path(request), request.version)).collect::<Vec<_>>();
         let granted = plan.granted.iter().filter_map(|index| staying.get(*index));
         let granted = granted.map(|request| (self.path(request), &request.data)).collect::<Vec<_>>();
         let mut transaction = self.session.writes(self.unacknowledged).transaction();
         let build = |transaction: &mut Transaction<'_>| {
             transaction.check(&self.lock.requests, *policy)?;
             transaction.set_data(&self.lock.grants, &data, Some(version))?;
-            gone.iter().try_for_each(|path| transaction.delete(path))?;
+            gone.iter().try_for_each(|(path, version)| transaction.delete(path, Some(*version)))?;
             granted.iter().try_for_each(|(path, data)| transaction.set_data(path, data, None))
         };
         build(&mut transaction).map_err(|error| self.session.failure(&error, "write", &self.lock.grants))?;
         let becomes = version.wrapping_add(1);
-        *self.changes.pending.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Pending { becomes, data, effects: effects.clone() });
+        let pending = || self.changes.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending().push(Pending { becomes, data, grants: plan.grants.clone(), effects: effects.clone() });
         let committed = self.committed(transaction).await?;
-        let _ = self.changes.pending.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let _ = pending().pop();
         let Ok(results) = committed else { return Ok(None) };
-        self.changes.done.lock().unwrap_or_else(PoisonError::into_inner).add(effects);
+        self.changes.add(effects);
         let written = results.into_iter().find_map(|result| match result {
             zk::MultiWriteResult::SetData { stat } => Some(stat),
             _ => None,
@@ -226,8 +281,9 @@ impl Step<'_> {
     }
 
     /// Creates the lock with its policy, its grants, and the first request, in one transaction. The parents are created
-    /// in the same flight. `false`: there is such a lock already.
-    pub(super) async fn begin(&self, policy: &[u8], unit: &str, data: &[u8]) -> Attempt<bool> {
+    /// in the same flight. Grants that are left of a lock whose requests somebody has removed are over. `false`: there is
+    /// such a lock already.
+    pub(super) async fn begin(&self, snapshot: &Snapshot, policy: &[u8], unit: &str, data: &[u8]) -> Attempt<bool> {
         let (session, lock) = (self.session, self.lock);
         let acls = lock.acl().of_new_znode();
         let options = zk::CreateMode::Persistent.with_acls(acls);
@@ -237,7 +293,11 @@ impl Step<'_> {
         let mut transaction = session.writes(self.unacknowledged).transaction();
         let build = |transaction: &mut Transaction<'_>| {
             transaction.create(&lock.requests, policy, &options)?;
-            transaction.create(&lock.grants, &Grants::default().encode(), &options)?;
+            let nobody = Grants::default().encode();
+            match snapshot.version {
+                None => transaction.create(&lock.grants, &nobody, &options)?,
+                version => transaction.set_data(&lock.grants, &nobody, version)?,
+            }
             transaction.create(&request, data, &options)
         };
         build(&mut transaction).map_err(|error| session.failure(&error, "create", &lock.requests))?;
@@ -268,7 +328,8 @@ pub(super) fn effects(snapshot: &Snapshot, staying: &[Request], plan: &Plan, dro
 }
 
 /// Decides over a snapshot, without the requests in `leaving`, and writes if there is something to write: the snapshot as
-/// it is then. To decide over that once more would change nothing. `None`: somebody was faster.
+/// it is then. To decide over that once more would change nothing. `None`: somebody was faster, or there is more to grant
+/// than one transaction carries.
 pub(super) async fn advance(
     step: &Step<'_>,
     snapshot: Snapshot,
@@ -281,7 +342,7 @@ pub(super) async fn advance(
     }
     let effects = effects(&snapshot, &staying, &plan, dropped);
     let written = step.write(&snapshot, &staying, &plan, leaving, effects).await?;
-    Ok(written.map(|stat| {
+    Ok(written.filter(|_| !plan.is_cut).map(|stat| {
         let mut grants = plan.grants;
         grants.complete(stat.mtime, stat.mzxid);
         Snapshot { requests: staying, grants, version: Some(stat.version), ..snapshot }

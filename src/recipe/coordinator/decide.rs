@@ -6,6 +6,16 @@ use super::document::{Grant, Grants, Request};
 use super::policy::Policy;
 use super::window::seconds;
 
+/// Bytes of the data of a request that is granted. What `Asked::check` lets through is less.
+const LONGEST_DATA: usize = 64 * 1024;
+/// Bytes of the requests that one transaction writes, and of a lock's grants. With the policy's check and what leaves the
+/// queue they are within the 1 MiB that servers take.
+const MOST_CARRIED: usize = 192 * 1024;
+const MOST_GRANTS: usize = 700 * 1024;
+/// Bytes of a write in a transaction beside path and data; and what a grant grows by when the next write dates it.
+const FRAME: usize = 32;
+const DATED: usize = 64;
+
 /// What a decision makes of the grants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -15,6 +25,8 @@ pub struct Plan {
     pub granted: Vec<usize>,
     /// Grants that are over because their request is gone, by unit.
     pub over: Vec<(String, Grant)>,
+    /// Whether some are left to the next decision, because one transaction does not carry all.
+    pub is_cut: bool,
 }
 
 impl Plan {
@@ -22,6 +34,22 @@ impl Plan {
     #[must_use]
     pub fn is_change(&self) -> bool {
         !self.granted.is_empty() || !self.over.is_empty()
+    }
+
+    /// Leaves to the next decision what one transaction does not carry, from the end of the queue. `parent`: bytes of the
+    /// path below which the requests are.
+    pub fn fit(&mut self, requests: &[Request], parent: usize) {
+        let size = |unit: &str, grant: &Grant| serde_json::to_vec(&(unit, grant)).map_or(0, |text| text.len()) + DATED;
+        let mut stored: usize = self.grants.0.iter().map(|(unit, grant)| size(unit, grant)).sum();
+        let of = |index: &usize| requests.get(*index).map_or(0, |it| parent + it.znode.len() + it.data.len() + FRAME);
+        let mut carried: usize = self.granted.iter().map(of).sum();
+        while stored > MOST_GRANTS || carried > MOST_CARRIED {
+            let Some(last) = self.granted.pop() else { return };
+            self.is_cut = true;
+            carried -= of(&last);
+            let unit = requests.get(last).map_or("", |request| &request.unit);
+            stored -= self.grants.0.remove(unit).map_or(0, |grant| size(unit, &grant));
+        }
     }
 }
 
@@ -37,7 +65,7 @@ pub fn decide(policy: &Policy, requests: &[Request], grants: &Grants, by: &str, 
     let is_valid = |unit: &str, grant: &Grant| there.get(unit).is_some_and(|request| request.czxid == grant.request);
     let (valid, over): (BTreeMap<_, _>, BTreeMap<_, _>) =
         grants.0.clone().into_iter().partition(|(unit, grant)| is_valid(unit, grant));
-    let mut plan = Plan { grants: Grants(valid), granted: Vec::new(), over: over.into_iter().collect() };
+    let mut plan = Plan { grants: Grants(valid), over: over.into_iter().collect(), ..Plan::default() };
     if !is_open || policy.custom.is_some() {
         return plan;
     }
@@ -88,10 +116,12 @@ impl Count {
 
     /// Whether one more of these labels is within the policy. A request without a label that counts never is.
     fn admits(&self, request: &Request, policy: &Policy) -> bool {
-        policy.per.iter().all(|(label, most)| {
-            let value = request.asked.labels.get(label);
-            value.is_some_and(|value| self.by_label.get(&(label.clone(), value.clone())).unwrap_or(&0) < most)
-        })
+        let is_short = request.data.len() <= LONGEST_DATA;
+        is_short
+            && policy.per.iter().all(|(label, most)| {
+                let value = request.asked.labels.get(label);
+                value.is_some_and(|value| self.by_label.get(&(label.clone(), value.clone())).unwrap_or(&0) < most)
+            })
     }
 }
 
@@ -111,6 +141,12 @@ pub fn expired(requests: &[Request], now: i64) -> BTreeSet<i64> {
 pub fn hopeless(policy: &Policy, request: &Request, members: usize) -> Option<String> {
     if let Some(label) = policy.per.keys().find(|label| !request.asked.labels.contains_key(*label)) {
         return Some(format!("it has no label {label:?}, by which the policy counts"));
+    }
+    if request.data.len() > LONGEST_DATA {
+        return Some(format!(
+            "its data has {} bytes, and more than {LONGEST_DATA} are never granted",
+            request.data.len()
+        ));
     }
     if policy.limit(members) == Some(0) {
         let party = policy.party().unwrap_or_default();

@@ -11,6 +11,8 @@ use crate::record::Stored;
 /// Bytes of a reason, of a label, and labels of a request. Who decides reads the requests of all units.
 const LONGEST_REASON: usize = 1024;
 const LONGEST_LABEL: usize = 255;
+/// Bytes of the name of who decides: that of a unit, and how it came to decide.
+const LONGEST_BY: usize = 512;
 const MOST_LABELS: usize = 16;
 
 /// What a unit says with its request.
@@ -36,9 +38,7 @@ impl Asked {
     /// # Errors
     /// [`Error::Argument`].
     pub fn check(&self) -> Result<()> {
-        if self.reason.as_ref().is_some_and(|reason| reason.len() > LONGEST_REASON) {
-            return Err(Error::argument("reason", format!("must not be longer than {LONGEST_REASON} bytes")));
-        }
+        check_reason(self.reason.as_deref())?;
         let is_long = |text: &String| text.len() > LONGEST_LABEL;
         if self.labels.len() > MOST_LABELS || self.labels.iter().any(|(name, value)| is_long(name) || is_long(value)) {
             let most = format!("must be at most {MOST_LABELS}, of at most {LONGEST_LABEL} bytes each");
@@ -82,6 +82,28 @@ pub struct Request {
     pub asked: Asked,
     /// Its data.
     pub data: Vec<u8>,
+    /// The version of its znode: a write in between makes it another.
+    pub version: i32,
+}
+
+/// Refuses what is too long to be stored with a grant: all who decide read it, and write it again.
+///
+/// # Errors
+/// [`Error::Argument`].
+pub fn check_decision(by: &str, reason: Option<&str>) -> Result<()> {
+    if by.len() > LONGEST_BY {
+        return Err(Error::argument("by", format!("must not be longer than {LONGEST_BY} bytes")));
+    }
+    check_reason(reason)
+}
+
+fn check_reason(reason: Option<&str>) -> Result<()> {
+    match reason {
+        Some(reason) if reason.len() > LONGEST_REASON => {
+            Err(Error::argument("reason", format!("must not be longer than {LONGEST_REASON} bytes")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// One grant.

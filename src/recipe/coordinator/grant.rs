@@ -6,6 +6,7 @@ use zookeeper_client as zk;
 
 use super::change::{effects, repeat, Changes, Effects, Step};
 use super::decide::{self, Plan};
+use super::document::check_decision;
 use super::lock::Lock;
 use super::policy::Policy;
 use super::snapshot::{no_request, Snapshot};
@@ -26,7 +27,7 @@ const UNKNOWN: &str = "the lock may have been granted, or not; ask queue";
 /// The error says whether the lock may have been granted.
 ///
 /// # Lost connection
-/// The lock is read again: a grant of the request that is there by then is this one.
+/// The lock is read again: a grant of the request that is there by then, with this author and reason, is this one.
 pub async fn grant(
     client: &Client,
     lock: &Lock,
@@ -35,6 +36,7 @@ pub async fn grant(
     reason: Option<&str>,
     budget: &Budget,
 ) -> Result<Option<Effects>> {
+    check_decision(by, reason)?;
     let path = lock.request(unit)?;
     let unacknowledged = Unacknowledged::new(UNKNOWN);
     let changes = Changes::default();
@@ -80,6 +82,7 @@ pub async fn grant_if(
     by: &str,
     budget: &Budget,
 ) -> Result<Option<Effects>> {
+    check_decision(by, None)?;
     let unacknowledged = Unacknowledged::new(UNKNOWN);
     let changes = Changes::default();
     let attempt = |session: Session| {
@@ -87,12 +90,12 @@ pub async fn grant_if(
         async move {
             let step = Step { session: &session, lock, unacknowledged, changes, by };
             let snapshot = step.read().await?;
-            match &snapshot.policy {
-                Some((policy, _)) if policy.custom.as_deref() == Some(custom) => {}
+            match snapshot.readable_policy()? {
+                Some(policy) if policy.custom.as_deref() == Some(custom) => {}
                 stored => {
-                    let stored = stored.as_ref().map_or_else(|| "none".to_owned(), |(policy, _)| policy.to_string());
-                    let (path, wanted) = (lock.requests.clone(), format!("custom {custom}"));
-                    return Err(Failure::Final(Error::PolicyMismatch { path, stored, wanted }));
+                    let stored = stored.map_or_else(|| "none".to_owned(), ToString::to_string);
+                    let (path, wanted, remains) = (lock.requests.clone(), format!("custom {custom}"), String::new());
+                    return Err(Failure::Final(Error::PolicyMismatch { path, stored, wanted, remains }));
                 }
             }
             if snapshot.version != Some(version) {
@@ -105,7 +108,8 @@ pub async fn grant_if(
     Ok(is_written.then(|| changes.effects()))
 }
 
-/// Grants to units, whatever the policy says. Those without a request are left out. `false`: somebody was faster.
+/// Grants to units, whatever the policy says. Those without a request are left out, and so are the last of more than one
+/// transaction carries. `false`: somebody was faster.
 async fn grant_all(
     step: &Step<'_>,
     snapshot: &Snapshot,
@@ -120,12 +124,17 @@ async fn grant_all(
             plan.grants.0.insert(request.unit.clone(), decide::grant(request, step.by, reason));
         }
     }
+    plan.fit(&snapshot.requests, step.lock.requests.len() + 1);
+    if plan.is_cut && plan.granted.is_empty() {
+        let reason = "the grants of a lock are one document, which has no room for another".to_owned();
+        return Err(Failure::Final(Error::Server { action: "write", path: step.lock.grants.clone(), reason }));
+    }
     let nobody = BTreeSet::new();
     let effects = effects(snapshot, &snapshot.requests, &plan, &nobody);
     Ok(step.write(snapshot, &snapshot.requests, &plan, &nobody, effects).await?.is_some())
 }
 
-/// Changes the policy of a lock: the policy before, if there was such a lock. Nobody's grant is taken away; the next
+/// Changes the policy of a lock: the policy before, in words, if there was such a lock. Nobody's grant is taken away; the next
 /// decision goes by the new policy, and no decision that is made by the old one is written after this.
 ///
 /// # Errors
@@ -136,7 +145,7 @@ async fn grant_all(
 ///
 /// # Lost connection
 /// It is written again, which does no harm.
-pub async fn set_policy(client: &Client, lock: &Lock, policy: &Policy, budget: &Budget) -> Result<Option<Policy>> {
+pub async fn set_policy(client: &Client, lock: &Lock, policy: &Policy, budget: &Budget) -> Result<Option<String>> {
     let unacknowledged = Unacknowledged::new("the policy may have been changed, or not; ask queue");
     let (changes, before) = (Changes::default(), std::sync::OnceLock::new());
     let data = policy.to_json().to_string().into_bytes();
@@ -147,8 +156,8 @@ pub async fn set_policy(client: &Client, lock: &Lock, policy: &Policy, budget: &
             repeat(|| async {
                 let snapshot = step.read().await?;
                 let Some((stored, version)) = snapshot.policy else { return Ok(Some(())) };
-                let _ = before.set(stored.clone());
-                if stored == *policy {
+                let _ = before.set(stored.as_ref().map_or_else(|_| "unreadable".to_owned(), ToString::to_string));
+                if stored.as_ref() == Ok(policy) {
                     return Ok(Some(()));
                 }
                 match session.writes(unacknowledged).set_data(&lock.requests, data, Some(version)).await {

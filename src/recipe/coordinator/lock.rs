@@ -31,6 +31,11 @@ impl Home {
         format!("{}/requests", self.path)
     }
 
+    /// The znode that is written to learn the servers' time.
+    pub(super) fn clock(&self) -> String {
+        format!("{}/clock", self.path)
+    }
+
     /// One of its locks.
     ///
     /// # Errors

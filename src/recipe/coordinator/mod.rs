@@ -7,7 +7,8 @@
 //! # Layout
 //!
 //! ```text
-//! R                            persistent   one coordinator, `<root>/<key>`; written to learn the servers' time
+//! R                            persistent   one coordinator, `<root>/<key>`
+//! R/clock                      persistent   written to learn the servers' time; empty
 //! R/requests/<lock>            persistent   a lock; the data is its policy, a JSON object
 //! R/requests/<lock>/<unit>     persistent   a request; the data is JSON: asked, reason, labels, expires
 //! R/grants/<lock>              persistent   a JSON object: {unit: {"request": czxid, "granted": ms, "token": zxid}}
@@ -31,10 +32,15 @@
 //! - The transaction that files a request, or writes it again, checks that the grants are as they were read; and every way
 //!   out of the queue writes the grants. So a request that a server files late, after a second try was granted and given
 //!   back, is not there again.
+//! - A request is deleted only in the version that was read. So a unit that was seen meanwhile is not dropped.
+//! - A transaction is within what servers take, whatever the number of requests: those at the end of the queue are left to
+//!   the next, right after it.
 //! - The token of a grant is the zxid that wrote it. Later grants of the same lock have greater ones.
 //! - Among those whom the policy lets in, the first in the queue is granted first. Whoever is passed over could not have
 //!   been granted even without those behind.
 //! - Locks do not contend with each other.
+//! - A `custom` policy is decided by the programs that have it, and by nobody else: whoever takes a granted request away
+//!   under such a policy grants to nobody, and the next program that has it decides.
 //!
 //! # Steps
 //!
@@ -53,6 +59,7 @@
 //! | --- | --- |
 //! | a process died between filing and deciding | the unit itself in its next run or by its beacon; or whoever decides on this lock before that |
 //! | a window has opened, or a party has grown | the beacons of those who wait; `handle`; whoever decides next |
+//! | a granted request was taken away under a `custom` policy | the next program that has the policy |
 //! | a unit died while it was granted | its request stays until its next run succeeds, an operator revokes it, or it expires |
 //!
 //! # Source
@@ -68,7 +75,7 @@
 //! | [`names`] | what the znodes are called (pure) |
 //! | [`policy`], [`window`] | what a policy says, and when a window is open (pure) |
 //! | [`document`] | what the data of requests and grants means (pure) |
-//! | [`decide`] | what is granted now, what has expired, what can never be granted (pure) |
+//! | [`decide`] | what is granted now, as far as one transaction carries it; what has expired, what can never be granted (pure) |
 //! | `lock`, `snapshot` | a lock's znodes, and reading them |
 //! | `change` | the one transaction that changes them |
 //! | `acquire`, `settle`, `release`, `grant` | filing a request; deciding; giving back; an operator's decision |
@@ -89,7 +96,7 @@ mod status;
 mod watch;
 pub mod window;
 
-pub use acquire::{acquire, Acquired, Ask};
+pub use acquire::{acquire, foretell, Acquired, Ask};
 pub use change::{Dropped, Effects};
 pub use grant::{grant, grant_if, set_policy};
 pub use lock::{Home, Lock};

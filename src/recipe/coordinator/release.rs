@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::Serialize;
 
 use super::change::{advance, repeat, Changes, Effects, Step};
+use super::document::check_decision;
 use super::lock::Lock;
 use super::window;
 use crate::client::Client;
@@ -30,7 +31,8 @@ pub struct Released {
     pub effects: Effects,
 }
 
-/// Removes a unit's request, granted or not, and grants to the next, in one transaction. `request`: only the one of that
+/// Removes a unit's request, granted or not, and grants to the next, in one transaction; to nobody where the policy cannot
+/// be read. `request`: only the one of that
 /// czxid. `by`: in whose name.
 ///
 /// # Errors
@@ -53,6 +55,7 @@ pub async fn release(
     by: &str,
     budget: &Budget,
 ) -> Result<Released> {
+    check_decision(by, None)?;
     let path = lock.request(unit)?;
     let unacknowledged = Unacknowledged::new("the lock may have been given back, or not; ask queue");
     let changes = Changes::default();
@@ -63,14 +66,14 @@ pub async fn release(
             let step = Step { session: &session, lock, unacknowledged, changes, by };
             repeat(|| async {
                 let snapshot = step.read().await?;
-                let first = || seen.lock().unwrap_or_else(PoisonError::into_inner);
-                let wanted = first().as_ref().and_then(|released| released.request).or(request);
+                let last = || seen.lock().unwrap_or_else(PoisonError::into_inner);
+                let wanted = last().as_ref().and_then(|released| released.request).or(request);
                 let own = snapshot.request(unit).filter(|own| wanted.is_none_or(|czxid| own.czxid == czxid));
                 let mut leaving = BTreeSet::new();
                 if let Some(own) = own {
                     leaving.insert(own.czxid);
                     let grant = snapshot.grants.0.get(unit).filter(|_| snapshot.is_granted(own));
-                    first().get_or_insert(Released {
+                    *last() = Some(Released {
                         requested: true,
                         granted: grant.is_some(),
                         request: Some(own.czxid),
@@ -78,6 +81,9 @@ pub async fn release(
                         granted_since: grant.and_then(|grant| grant.granted).map(window::rfc3339),
                         effects: Effects::default(),
                     });
+                }
+                if leaving.is_empty() && snapshot.readable_policy().is_err() {
+                    return Ok(Some(snapshot));
                 }
                 advance(&step, snapshot, &leaving, &BTreeSet::new()).await
             })

@@ -8,7 +8,7 @@ use super::lock::Lock;
 use super::names;
 use super::policy::Policy;
 use crate::children::{self, answered, or_missing};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::recipe::party;
 use crate::record::Stored;
 use crate::session::{Attempt, Failure, Reply, Session};
@@ -16,8 +16,8 @@ use crate::session::{Attempt, Failure, Reply, Session};
 /// A lock at one moment: what a decision is made by.
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    /// The policy, and the version of its znode. `None`: there is no such lock.
-    pub(super) policy: Option<(Policy, i32)>,
+    /// The policy, or why it cannot be read, and the version of its znode. `None`: there is no such lock.
+    pub(super) policy: Option<(Result<Policy>, i32)>,
     /// The requests in the order of the queue.
     pub(super) requests: Vec<Request>,
     pub(super) grants: Grants,
@@ -31,6 +31,15 @@ impl Snapshot {
     /// The request of a unit.
     pub(super) fn request(&self, unit: &str) -> Option<&Request> {
         self.requests.iter().find(|request| request.unit == unit)
+    }
+
+    /// The policy, where there is such a lock.
+    ///
+    /// # Errors
+    /// Its data is no policy that is known here.
+    pub(super) fn readable_policy(&self) -> Attempt<Option<&Policy>> {
+        let policy = self.policy.as_ref().map(|(policy, _)| policy.as_ref());
+        policy.transpose().map_err(|error| Failure::Final(error.clone()))
     }
 
     /// Whether a request is granted.
@@ -65,10 +74,7 @@ pub(super) async fn read(session: &Session, lock: &Lock) -> Attempt<Snapshot> {
             (grants, data, Some(stat.version))
         }
     };
-    let policy = match policy {
-        None => None,
-        Some((data, stat)) => Some((Policy::decode(&lock.requests, &data).map_err(Failure::Final)?, stat.version)),
-    };
+    let policy = policy.map(|(data, stat)| (Policy::decode(&lock.requests, &data), stat.version));
     let mut requests = Vec::with_capacity(children.len());
     for (name, read) in children::read(session, &lock.requests, children).await? {
         match or_missing(read) {
@@ -109,6 +115,7 @@ fn request(name: &str, data: Vec<u8>, stat: &zk::Stat) -> Request {
         seen: stat.mtime,
         asked: Asked::decode(&data),
         data,
+        version: stat.version,
     }
 }
 

@@ -10,6 +10,7 @@ use super::decide::hopeless;
 use super::document::Request;
 use super::lock::{Home, Lock};
 use super::names;
+use super::policy::Policy;
 use super::snapshot::{self, Snapshot};
 use super::window::{self, rfc3339, timestamp};
 use crate::children;
@@ -118,19 +119,24 @@ pub struct Stated {
 pub async fn queue(client: &Client, lock: &Lock, budget: &Budget) -> Result<Queue> {
     let attempt = |session: Session| async move {
         let snapshot = snapshot::read(&session, lock).await?;
-        let members = match &snapshot.policy {
-            Some((policy, _)) => snapshot::members(&session, lock, policy).await?,
+        let policy = snapshot.readable_policy()?;
+        let members = match policy {
+            Some(policy) => snapshot::members(&session, lock, policy).await?,
             None => 0,
         };
-        Ok(shown(client, lock, &snapshot, members))
+        Ok(shown(client, lock, &snapshot, policy, members))
     };
     client.answer(budget, &lock.requests, attempt).await
 }
 
-fn shown(client: &Client, lock: &Lock, snapshot: &Snapshot, members: usize) -> Queue {
+/// What this host's clock says, in milliseconds since 1970.
+pub(super) fn own_time() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
-    let now = i64::try_from(now).unwrap_or(i64::MAX);
-    let policy = snapshot.policy.as_ref().map(|(policy, _)| policy);
+    i64::try_from(now).unwrap_or(i64::MAX)
+}
+
+fn shown(client: &Client, lock: &Lock, snapshot: &Snapshot, policy: Option<&Policy>, members: usize) -> Queue {
+    let now = own_time();
     let (mut holders, mut waiters) = (Vec::new(), Vec::new());
     for request in &snapshot.requests {
         let (unit, stated) = (request.unit.clone(), stated(request, now));
@@ -166,7 +172,7 @@ fn shown(client: &Client, lock: &Lock, snapshot: &Snapshot, members: usize) -> Q
     Queue {
         lock: lock.name.clone(),
         path: client.settings().shown(&lock.requests),
-        policy: policy.map(super::policy::Policy::to_json),
+        policy: policy.map(Policy::to_json),
         rule: policy.map(ToString::to_string),
         max: policy.and_then(|policy| policy.limit(members)),
         opens: closed.and_then(|policy| policy.next_opening(time)).map(|opens| rfc3339(opens.as_millisecond())),

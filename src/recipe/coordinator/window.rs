@@ -1,6 +1,6 @@
 //! When a lock may be granted: days and hours of a time zone. Pure: the caller asks the clock.
 
-use jiff::civil::{Date, Time, Weekday};
+use jiff::civil::{Date, DateTime, Time, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan, Unit};
 use serde_json::{json, Map, Value};
@@ -73,29 +73,39 @@ impl Window {
     /// Whether it is open at this time.
     #[must_use]
     pub fn is_open(&self, now: Timestamp) -> bool {
-        let local = now.to_zoned_datetime(self.rules.clone());
-        let (date, time) = (local.date(), local.time());
-        if self.from < self.to {
-            return self.days.contains(&date.weekday()) && self.from <= time && time < self.to;
-        }
-        let began_today = self.days.contains(&date.weekday()) && self.from <= time;
-        let began_before = date.yesterday().is_ok_and(|day| self.days.contains(&day.weekday())) && time < self.to;
-        began_today || began_before
+        let today = now.to_zoned_datetime(self.rules.clone()).date();
+        [Some(today), today.yesterday().ok()]
+            .into_iter()
+            .flatten()
+            .filter_map(|day| self.span(day))
+            .any(|(opening, closing)| opening <= now && now < closing)
     }
 
-    /// When it opens next after this time. A time that a change of the clock leaves out is moved on by that change.
+    /// When it opens next after this time. A time that a change of the clock leaves out is moved on by that change, and a
+    /// window of which nothing would be left is as long as on other days.
     #[must_use]
     pub fn next_opening(&self, now: Timestamp) -> Option<Timestamp> {
         let today = now.to_zoned_datetime(self.rules.clone()).date();
         (0..AHEAD)
             .filter_map(|days| today.checked_add(days.days()).ok())
-            .filter(|day| self.days.contains(&day.weekday()))
-            .filter_map(|day| self.opening(day))
+            .filter_map(|day| self.span(day))
+            .map(|(opening, _)| opening)
             .find(|opening| *opening > now)
     }
 
-    fn opening(&self, day: Date) -> Option<Timestamp> {
-        day.to_datetime(self.from).to_zoned_datetime(self.rules.clone()).ok().map(|opening| opening.timestamp())
+    /// From when to when it is open that begins on this day, if any does.
+    fn span(&self, day: Date) -> Option<(Timestamp, Timestamp)> {
+        if !self.days.contains(&day.weekday()) {
+            return None;
+        }
+        let last = if self.from < self.to { day } else { day.tomorrow().ok()? };
+        let (from, to) = (day.to_datetime(self.from), last.to_datetime(self.to));
+        let at = |time: DateTime| time.to_zoned_datetime(self.rules.clone()).ok().map(|time| time.timestamp());
+        let (opening, closing) = (at(from)?, at(to)?);
+        if opening < closing {
+            return Some((opening, closing));
+        }
+        Some((opening, opening.checked_add(from.duration_until(to)).ok()?))
     }
 }
 

@@ -110,7 +110,7 @@ pub(super) async fn leave_one(session: &Session, claim: &Claim) -> Attempt<()> {
     // If the eldest was given back meanwhile, the others stay: they are what the identifier holds.
     deleting.check(&claim.path(eldest), 0).map_err(refused)?;
     for (_, name) in younger {
-        deleting.delete(&claim.path(name)).map_err(refused)?;
+        deleting.delete(&claim.path(name), None).map_err(refused)?;
     }
     deleting.commit().await.map_err(|error| refused(error.into()))?;
     for (_, name) in younger {

@@ -72,14 +72,14 @@ pub(super) async fn exchange(
             transaction.check(&claim.path(name), ANY_VERSION)?;
         }
         for name in &others.replaced {
-            transaction.delete(&claim.path(name))?;
+            transaction.delete(&claim.path(name), None)?;
         }
         transaction.create(&path, claim.identifier.as_bytes(), &claim.lease_options())?;
         if claim.terms == Terms::Kept {
             let ephemeral = zk::CreateMode::Ephemeral.with_acls(claim.acls());
             transaction.create(&names::liveness_node(queue, lease), claim.identifier.as_bytes(), &ephemeral)?;
         }
-        transaction.delete(node)
+        transaction.delete(node, None)
     };
     let result = match build(&mut transaction) {
         Ok(()) => {

@@ -358,7 +358,8 @@ impl Contest {
         let refused = |error: &zk::Error, action, path: &str| (self.session.failure(error, action, path), false);
         let unacknowledged = Unacknowledged::new("");
         let mut transaction = self.session.writes(&unacknowledged).transaction();
-        let built = transaction.set_data(path, &data, Some(found.version)).and_then(|()| transaction.delete(&node));
+        let built =
+            transaction.set_data(path, &data, Some(found.version)).and_then(|()| transaction.delete(&node, None));
         built.map_err(|error| refused(&error, "write", path))?;
         match transaction.commit().await {
             Ok(results) => {

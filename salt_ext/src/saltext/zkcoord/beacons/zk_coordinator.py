@@ -23,13 +23,16 @@ The event has ``lock``, ``request``, ``granted`` (when), ``token``, ``by`` (who 
 operator's). A grant that is there when the beacon starts is told, too. What a run has asked for and was granted at
 once, that run knows, and is not told: so an ``acquire`` without a condition makes no endless loop. A grant that is
 still held after ``again`` seconds, because its run has failed or its event was lost, is told again, and once in so many
-seconds.
+seconds; but not while a state run goes on. When Salt closes the beacon and begins it anew, as it does whenever it
+refreshes its modules, what was told stays told.
 
 The beacon also decides, now and then, what can be granted to those for whom this minion waits with others: a window
-that has opened, a request whose process died too early.
+that has opened, a request whose process died too early. It lets this minion be seen, so that what has ``expires`` does
+not expire while the minion is there, waiting or granted.
 """
 
 import salt.utils.event
+import salt.utils.minion
 from saltext.zkcoord.utils import config as configuration
 
 try:
@@ -74,7 +77,8 @@ def beacon(config):
     settings = _settings(config)
     name = settings.pop("_beacon_name", __virtualname__)
     wanted = {key: settings[key] for key in _DEFAULTS}
-    watched_grants.ensure(name, wanted, lambda: _watch(name, wanted))
+    interval = float(settings.get("interval") or 0)
+    watched_grants.ensure(name, wanted, lambda reported: _watch(name, wanted, reported, interval))
     return []
 
 
@@ -92,7 +96,7 @@ def _settings(config):
     return settings
 
 
-def _watch(name, wanted):
+def _watch(name, wanted, reported, interval):
     # In another thread Salt's loader has nothing to look up: what is needed there is taken along.
     opts, functions = dict(__opts__), {name: __salt__[name] for name in ("event.send",) if name in __salt__}
 
@@ -109,4 +113,9 @@ def _watch(name, wanted):
             bus.fire_event({"beacons": [event]}, "__beacons_return")
 
     unit = opts["id"] if wanted["unit"] in (None, "") else str(wanted["unit"])
-    return watched_grants.Watch(coordinator, unit, tell, float(wanted["again"]))
+
+    def is_busy():
+        return any(str(job.get("fun", "")).startswith("state.") for job in salt.utils.minion.running(opts))
+
+    again = float(wanted["again"])
+    return watched_grants.Watch(coordinator, unit, tell, again, is_busy, reported, interval)

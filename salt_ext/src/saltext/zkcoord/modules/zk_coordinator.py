@@ -72,7 +72,8 @@ def acquire(
         salt minion zk_coordinator.acquire restart key=other expires=86400 profile=prod
     """
     coordinator = _coordinator(key, root, zk_hosts, profile, scheme, username, password, default_acl, **security)
-    asked = {"reason": reason, "labels": labels_of(policy, labels, __grains__), "expires": expires}
+    grains = __grains__ if _unit(unit) == __opts__["id"] else {}
+    asked = {"reason": reason, "labels": labels_of(policy, labels, grains), "expires": expires}
     return _with_retcode(coordinator.acquire(lock, _unit(unit), policy, timeout, **asked)["granted"])
 
 
@@ -314,7 +315,8 @@ def revoke(
         Why. It is logged as a warning, and told on the event bus.
 
     The next is granted the lock in the same step: make sure first that the unit does not act any more. If it is there
-    after all, it finds that it has no request, and asks again at the end of the queue.
+    after all, it finds that it has no request, and asks again at the end of the queue. Where a program decides by a
+    policy of its own (``custom``), nobody is granted the lock before a program that has this policy runs again.
 
     Returns ``True`` when there was a request, granted or not. Returns ``False`` when there was none; the exit code is
     then 1.
@@ -354,7 +356,8 @@ def handle(
         In whose name it is decided. It is shown with the grants. Default: this host's id.
 
     It is for what happens by itself: a window that opens, a party that grows, a unit that is not seen any more. The
-    beacon does it too, for the locks that its minion waits for.
+    beacon does it too, for the locks that its minion waits for or is granted. The request of the minion that calls it
+    counts as seen.
 
     Returns a dict: ``granted``, units by lock, and ``dropped``, requests by lock, each with ``unit``, ``granted``,
     ``seen`` and ``expires``.
@@ -367,7 +370,7 @@ def handle(
         salt minion zk_coordinator.handle restart
     """
     coordinator = _coordinator(key, root, zk_hosts, profile, scheme, username, password, default_acl, **security)
-    return coordinator.handle(lock, f"handle by {_unit(unit)}", timeout)
+    return coordinator.handle(lock, f"handle by {_unit(unit)}", timeout, seen=__opts__["id"])
 
 
 @documented("lock", "place", "timeout", "connection", errors="write")

@@ -23,7 +23,7 @@ configuration, the beacon tells the minion when its turn has come.
           - zk_coordinator: a turn
 
 An ``acquire`` without a condition asks in every run, and each run in which it is granted restarts once more, needed or
-not. Say when it is needed: by ``guard``, or by ``onlyif`` and ``unless``.
+not. Say when it is needed: by ``guard``. (``onlyif`` and ``unless`` skip the state, and leave what is granted granted.)
 """
 
 import logging
@@ -50,6 +50,8 @@ __virtualname__ = "zk_coordinator"
 
 # Seconds for giving a lock back when the process of a run ends.
 _AT_END = 5
+# What a shell exits with that finds no such command, or may not run it.
+_CANNOT_BE_RUN = (126, 127)
 
 
 def __virtual__():
@@ -82,15 +84,19 @@ def acquire(
         What the lock is called. Locks do not contend with each other.
 
     guard
-        What tells whether the lock is needed: a command, which is needed where it exits with 0; or a mapping with
+        What tells whether the lock is needed: a command, which is needed where it exits with 0 (one that cannot be run,
+        126 or 127, is a failure); or a mapping with
         ``fun``, an execution function, and perhaps ``args`` and ``kwargs``, which is needed where the answer is true.
         What is not needed is not asked for, and a request that is there is given up, so that the next has its turn.
 
     It never waits. Granted: ``result: True`` with changes, so that states with ``onchanges`` are run. Not granted:
     ``result: True`` without changes, and the comment tells the position and the holders. The lock is given back at the
     end of the run if no state of it failed. After a run that failed, was terminated or killed it is kept, and the next
-    run has it at once: states with ``onchanges`` are run again. ``onlyif`` and ``unless`` skip the state altogether, so
-    that a request that is there stays.
+    run has it at once: states with ``onchanges`` are run again. ``onlyif`` and ``unless`` skip the state altogether: a
+    request that is there stays, and one that is granted keeps all others waiting until somebody gives it back. So does
+    a state that is taken out of the tree. With ``guard`` neither happens. Two runs of a minion at once
+    (``concurrent=True``) share what is granted, and the first to end gives it back: see to it that they do not ask for
+    the same lock.
 
     It cannot be ``parallel``, nor is there an end of a run in a minion with ``multiprocessing: False``: there, use the
     functions of the execution module.
@@ -108,27 +114,31 @@ def acquire(
     """
     unit = __opts__["id"] if unit in (None, "") else unit
     coordinator = _coordinator(key, root, zk_hosts, profile, scheme, username, password, default_acl, **security)
+    held = _held(name, unit, key, root, zk_hosts, profile)
+    labels = labels_of(policy, labels, __grains__ if unit == __opts__["id"] else {})
     try:
         if guard is not None and not _is_needed(guard):
             # Without changes: states with onchanges are for those who are granted the lock.
+            if not __opts__["test"]:
+                runs.forget(held)
             given_up = _give_up(name, unit, coordinator, "not needed")
             comment = "not needed, and the request is given up" if given_up["changes"] else given_up["comment"]
             return {**given_up, "comment": comment, "changes": {}}
         if __opts__["test"]:
-            return _foretell(name, unit, coordinator)
+            return _foretell(name, unit, coordinator, policy, labels)
         if not runs.has_process() or __low__.get("parallel"):
             why = "is parallel" if runs.has_process() else "is a thread of the minion (multiprocessing: False)"
             comment = f"acquire needs the process of a run, at whose end the lock is given back, and this {why}"
             return _result(name, False, f"{comment}: use the functions of the execution module instead")
         run = runs.Run(__context__)
-        asked = {"reason": reason, "labels": labels_of(policy, labels, __grains__), "expires": expires}
-        answer = coordinator.acquire(name, unit, policy, **asked)
+        answer = coordinator.acquire(name, unit, policy, reason=reason, labels=labels, expires=expires)
         if not answer["granted"]:
             return _result(name, True, standing(coordinator.queue(name), answer["position"]))
     except (CommandExecutionError, SaltInvocationError) as err:
         return _failed(name, err)
-    granted = _Granted(coordinator, name, unit, answer["request"], run)
-    runs.at_end(_held(name, unit, key, root, zk_hosts, profile), granted)
+    # An earlier state of this run may have had another request granted, which is gone.
+    runs.forget(held)
+    runs.at_end(held, _Granted(coordinator, name, unit, answer["request"], run))
     since = {"old": None if answer["is_new"] else f"requested since {answer['since']}", "new": "granted"}
     return _result(name, True, f"granted since {answer['granted_since']}", {str(name): since})
 
@@ -196,11 +206,14 @@ def _failed(name, err):
 
 def _is_needed(guard):
     if isinstance(guard, str):
-        return __salt__["cmd.retcode"](guard, python_shell=True, ignore_retcode=True) == 0
+        code = __salt__["cmd.retcode"](guard, python_shell=True, ignore_retcode=True)
+        if code in _CANNOT_BE_RUN:
+            raise CommandExecutionError(f"guard: {guard} cannot be run (exit code {code})")
+        return code == 0
     if not isinstance(guard, dict) or not isinstance(guard.get("fun"), str) or guard.keys() - {"fun", "args", "kwargs"}:
         raise SaltInvocationError("guard: must be a command, or a mapping with fun, and perhaps args and kwargs")
     args = guard.get("args") or []
-    function, keywords = callee(__salt__, __opts__, guard["fun"], args, guard.get("kwargs"), {})
+    function, keywords = callee(__salt__, __opts__, guard["fun"], args, guard.get("kwargs"), {}, "kwargs")
     return bool(function(*args, **keywords))
 
 
@@ -212,16 +225,14 @@ def _own(queue, unit):
     return grant, next((it["position"] for it in queue["waiters"] if it["unit"] == str(unit)), None)
 
 
-def _foretell(name, unit, coordinator):
-    queue = coordinator.queue(name)
-    grant, position = _own(queue, unit)
-    if grant:
-        return _result(name, True, f"granted since {grant['granted']}")
-    if position:
-        return _result(name, True, standing(queue, position))
-    if not queue["holders"] and not queue["waiters"] and not queue["opens"]:
+def _foretell(name, unit, coordinator, policy, labels):
+    foretold = coordinator.foretell(name, unit, policy, labels)
+    if foretold["granted_since"]:
+        return _result(name, True, f"granted since {foretold['granted_since']}")
+    if foretold["granted"]:
         return _result(name, None, "would be granted")
-    return _result(name, None, f"would be {standing(queue, len(queue['waiters']) + 1)}")
+    position = standing(coordinator.queue(name), foretold["position"])
+    return _result(name, None, f"would be {position}") if foretold["is_new"] else _result(name, True, position)
 
 
 def _give_up(name, unit, coordinator, comment, reason=None):

@@ -14,17 +14,19 @@ def callee(
     args: Sequence[object],
     fun_kwargs: object,
     kwargs: Mapping[str, object],
+    argument: str = "fun_kwargs",
 ) -> tuple[Callable[..., Any], dict[str, object]]:
     """
     Find a function, and the keywords for it: its own, and what Salt tells of the job to those that take it.
 
-    Raises ``SaltInvocationError`` where there is no such function, or where it does not take the arguments.
+    ``argument`` is what the caller calls the keywords. Raises ``SaltInvocationError`` where there is no such function,
+    or where it does not take the arguments.
     """
     published = {key: value for key, value in kwargs.items() if key.startswith("__pub_")}
     if unknown := sorted(kwargs.keys() - published.keys()):
-        raise SaltInvocationError(f"{', '.join(unknown)}: not known; keywords of {fun} go into fun_kwargs")
+        raise SaltInvocationError(f"{', '.join(unknown)}: not known; keywords of {fun} go into {argument}")
     if not isinstance(fun_kwargs, dict | None):
-        raise SaltInvocationError("fun_kwargs: must be a dict")
+        raise SaltInvocationError(f"{argument}: must be a dict")
     allowed = opts.get("whitelist_modules")
     if fun not in salt or (allowed and fun.partition(".")[0] not in allowed):
         raise SaltInvocationError(f"fun: {fun} is not available on this minion")

@@ -34,8 +34,16 @@ class Coordinator:
         answer = self._call("acquire", lock, unit, policy=policy, timeout=timeout, **asked)
         if answer["is_new"]:
             self._tell(lock, unit, "requested", position=answer["position"], reason=asked.get("reason"))
+        if answer["other_policy"]:
+            log.warning(
+                "%s is granted by the policy %s, and another was asked for", shown(lock), answer["other_policy"]
+            )
         self._note(lock, answer["effects"])
         return dict(answer)
+
+    def foretell(self, lock: object, unit: object, policy: object, labels: object) -> dict[str, Any]:
+        """Tell what `acquire` would answer. Nothing is changed."""
+        return dict(self._call("foretell", lock, unit, policy=policy, labels=labels))
 
     def release(
         self, lock: object, unit: object, request: int | None = None, timeout: object = None, reason: object = None
@@ -66,13 +74,15 @@ class Coordinator:
             log.warning("Granted by an operator: %s", _about(lock, unit, reason))
         return bool(is_new)
 
-    def handle(self, lock: object = None, by: object = None, timeout: object = None) -> dict[str, Any]:
-        """Decide what is granted now, and drop what has expired; of all locks where none is named."""
+    def handle(
+        self, lock: object = None, by: object = None, timeout: object = None, seen: object = None
+    ) -> dict[str, Any]:
+        """Decide what is granted now, and drop what has expired, but for the unit `seen`; of all locks or of one."""
         done: dict[str, Any] = {"granted": {}, "dropped": {}}
         broken: list[SaltException] = []
         for each in self.locks(timeout) if lock is None else [lock]:
             try:
-                effects = self._call("handle", each, by=by, timeout=timeout)
+                effects = self._call("handle", each, by=by, timeout=timeout, seen=seen)
             except SaltException as err:
                 if not isinstance(err.__cause__, ServerError):
                     raise
@@ -133,15 +143,18 @@ class Coordinator:
 
 
 def labels(policy: object, given: object, grains: Mapping[str, Any]) -> object:
-    """Return the labels of a request: those given, and the grains of those names that the policy counts by."""
-    if isinstance(given, list):
+    """Return the labels of a request: those given, and the grains of those names that the policy counts by.
+
+    What is of a wrong type is left to the core, which says so.
+    """
+    if isinstance(given, list) and all(isinstance(name, str) for name in given):
         found: dict[str, Any] = {name: grains[name] for name in given if name in grains}
     elif isinstance(given, Mapping) or given is None:
         found = dict(given or {})
     else:
-        return given  # the core says what is wrong with it
+        return given
     per = policy.get("per") if isinstance(policy, Mapping) else None
-    for name in [per] if isinstance(per, str) else per or ():
+    for name in [per] if isinstance(per, str) else per if isinstance(per, Mapping) else ():
         if name not in found and isinstance(grains.get(name), str | int | float):
             found[name] = grains[name]
     return found

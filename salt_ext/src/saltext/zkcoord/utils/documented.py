@@ -121,12 +121,13 @@ _PARAMETERS = {
         """,
     "asked": """
         labels
-            What the policy counts by, such as ``{rack: r1}``, or a list of grains. A label that the policy needs and
-            that is missing here is the grain of that name.
+            What the policy counts by, such as ``{rack: r1}``, or a list of names of grains. A label that the policy
+            needs and that is missing here is the grain of that name, unless ``unit`` is another than this minion.
 
         expires
-            Seconds after which ``handle`` may drop the request, or the grant, if the unit has not asked again since.
-            Default: never. What is dropped is logged, and told on the event bus.
+            Seconds after which others may drop the request, or the grant, if the unit was not seen since: it has not
+            asked again, and its beacon does not run. It must be longer than the longest run, and than the time between
+            two. Default: never. What is dropped is logged, and told on the event bus.
         """,
     "minion": """
         identifier

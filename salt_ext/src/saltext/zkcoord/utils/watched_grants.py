@@ -21,11 +21,19 @@ log = logging.getLogger(__name__)
 # most.
 _DECIDE = 60.0
 _DECIDE_FOR_EACH = 0.5
-# Seconds after the opening of a window within which those who wait decide, and after the start of the beacon.
+# Seconds after the start of the beacon within which it decides.
 _SPREAD = 3.0
-# Seconds of one wait. Between two it is looked whether anybody wants the beacon still, which Salt asks every second.
+# Seconds between two that decide after the opening of a window, in the order of the queue: the first grants to all, and
+# the others need not, unless it is away.
+_APART = 0.05
+# How many times in its `expires` a unit lets itself be seen.
+_SEEN = 3
+# Seconds of one wait. Between two it is looked whether anybody wants the beacon still, which Salt asks every second, or
+# once in its `interval`.
 _WAIT = 20.0
 _FORGOTTEN = 60.0
+# Seconds until it is looked again whether a run has ended.
+_BUSY = 5.0
 # Seconds after an error.
 _PAUSE = 5.0
 
@@ -39,11 +47,19 @@ class Watch:
         unit: str,
         tell: Callable[[Mapping[str, Any]], None],
         again: float,
+        is_busy: Callable[[], bool],
+        reported: dict[int, float],
+        interval: float = 0.0,
     ) -> None:
-        """Take whose grants, where, what is to be called with each, and after how many seconds again; and start."""
+        """Take whose grants, where, what is to be called with each, and after how many seconds again; and start.
+
+        ``is_busy`` tells whether a run goes on, during which nothing is told again. ``reported`` are the requests whose
+        grants were told before, and when. ``interval``: seconds between two calls of Salt.
+        """
         self._coordinator, self._unit, self._tell, self._again = coordinator, unit, tell, again
+        self._is_busy, self._reported = is_busy, reported
+        self._forgotten = max(_FORGOTTEN, 3 * interval)
         self._cancel = zkcoord.Cancel()
-        self._reported: dict[int, float] = {}
         self._decides_at = time.monotonic() + random.uniform(0, _SPREAD)
         self._waiting: list[str] = []
         self._complaint = ""
@@ -62,13 +78,13 @@ class Watch:
 
     def _run(self) -> None:
         timeout = 0.0  # at first it tells what was granted before
-        while time.monotonic() - self.asked_for < _FORGOTTEN and not self._cancel.cancelled:
+        while time.monotonic() - self.asked_for < self._forgotten and not self._cancel.cancelled:
             try:
                 coordinator = self._coordinator()
                 state = coordinator.granted(self._unit, self._reported, timeout, self._cancel)
                 self._note(state["granted"])
                 if time.monotonic() >= self._decides_at or state["waiting"] != self._waiting:
-                    self._decide(coordinator, state["waiting"])
+                    self._decide(coordinator, state["waiting"], [grant["lock"] for grant in state["granted"]])
                 timeout = self._wait()
             except SaltException as err:
                 if isinstance(err.__cause__, Cancelled):
@@ -83,8 +99,11 @@ class Watch:
 
     def _note(self, granted: list[Mapping[str, Any]]) -> None:
         now, self._complaint = time.monotonic(), ""
+        if self._cancel.cancelled:
+            return
         there = {grant["request"] for grant in granted}
-        self._reported = {request: reported for request, reported in self._reported.items() if request in there}
+        for request in self._reported.keys() - there:
+            del self._reported[request]
         for grant in granted:
             reported = self._reported.get(grant["request"])
             if reported is None:
@@ -93,27 +112,34 @@ class Watch:
                 if grant["by"] != self._unit:
                     self._tell(grant)
             elif self._again and now - reported >= self._again:
+                if self._is_busy():
+                    self._reported[grant["request"]] = now - self._again + min(_BUSY, self._again)
+                    continue
                 self._reported[grant["request"]] = now
                 self._tell(grant)
 
-    def _decide(self, coordinator: Coordinator, waiting: list[str]) -> None:
-        """Decide what nobody has decided, and note when to do it again."""
+    def _decide(self, coordinator: Coordinator, waiting: list[str], held: list[str]) -> None:
+        """Decide what nobody has decided, be seen, and remember when to do it again."""
         self._waiting = waiting
         pause = _DECIDE * random.uniform(0.75, 1.25)
-        opening = float("inf")
-        for lock in waiting:
+        soonest = float("inf")
+        for lock in [*waiting, *held]:
             try:
-                coordinator.handle(lock, f"beacon of {self._unit}")
+                coordinator.handle(lock, f"beacon of {self._unit}", seen=self._unit)
                 queue = coordinator.queue(lock)
             except SaltException as err:
                 if not isinstance(err.__cause__, ServerError):
                     raise
                 log.warning("%s is left aside: %s", lock, err)
                 continue
-            pause = max(pause, len(queue["waiters"]) * _DECIDE_FOR_EACH * random.uniform(0.75, 1.25))
-            if queue["opens"]:
-                opening = min(opening, _seconds_to(queue["opens"]) + random.uniform(0, _SPREAD))
-        self._decides_at = time.monotonic() + min(pause, opening)
+            own = next((it for it in [*queue["waiters"], *queue["holders"]] if it["unit"] == self._unit), {})
+            if own.get("expires"):
+                soonest = min(soonest, own["expires"] / _SEEN)
+            if lock in waiting:
+                pause = max(pause, len(queue["waiters"]) * _DECIDE_FOR_EACH * random.uniform(0.75, 1.25))
+            if queue["opens"] and own.get("position"):
+                soonest = min(soonest, _seconds_to(queue["opens"]) + own["position"] * _APART)
+        self._decides_at = time.monotonic() + min(pause, soonest)
 
     def _wait(self) -> float:
         """How many seconds to wait for the next grant."""
@@ -130,11 +156,17 @@ def _seconds_to(time_of_day: str) -> float:
 
 
 _watches: dict[str, tuple[int, object, Watch]] = {}
+# What the threads of a beacon have told, by its name, with its settings. Salt closes all beacons when it refreshes its
+# modules, as it does in a run that installs a package: what was told is not told again by the next thread.
+_remembered: dict[str, tuple[object, dict[int, float]]] = {}
 _guard = threading.Lock()
 
 
-def ensure(name: str, settings: object, start: Callable[[], Watch]) -> None:
-    """See to it that the beacon of that name has its thread in this process, with these settings."""
+def ensure(name: str, settings: object, start: Callable[[dict[int, float]], Watch]) -> None:
+    """See to it that the beacon of that name has its thread in this process, with these settings.
+
+    ``start`` is called with what the thread before it has told.
+    """
     with _guard:
         pid, before, watch = _watches.get(name, (0, None, None))
         if watch is not None and pid == os.getpid():
@@ -142,7 +174,9 @@ def ensure(name: str, settings: object, start: Callable[[], Watch]) -> None:
                 watch.asked_for = time.monotonic()
                 return
             watch.stop()
-        _watches[name] = (os.getpid(), settings, start())
+        of, reported = _remembered.get(name, (None, {}))
+        _remembered[name] = (settings, reported if of == settings else {})
+        _watches[name] = (os.getpid(), settings, start(_remembered[name][1]))
 
 
 def stop(name: str) -> None:
