@@ -221,11 +221,12 @@ impl Session {
 
     /// Waits until the servers may have ended the session, because they have heard nothing of it for too long. The
     /// session asks them about `path` now and then, to know how long that is. It is so much `early`, but not before half of
-    /// the timeout. The answer is when the servers may end it.
-    pub(crate) async fn silent_for_too_long(&self, path: &str, early: Duration) -> Instant {
+    /// the timeout. `since` is when the caller has begun to wait for that, in whatever attempt. The answer is when the
+    /// servers may end it.
+    pub(crate) async fn silent_for_too_long(&self, path: &str, since: Instant, early: Duration) -> Instant {
         let timeout = self.timeout();
         let early = early.min(timeout / 2);
-        self.silence.lasts(timeout - early, || self.check_stat(path)).await + early
+        self.silence.lasts(timeout - early, since, || self.check_stat(path)).await + early
     }
 
     /// Waits until the server of this session shows all that the leader had when this was asked.

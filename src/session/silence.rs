@@ -29,16 +29,18 @@ struct Questions {
 impl Silence {
     /// Waits until the servers may have ended the session, because they have heard nothing of it for its `timeout`.
     /// However many wait, one question is asked at a time, with `ask`. The answer is when that was.
-    pub(super) async fn lasts<T, A>(&self, timeout: Duration, ask: impl Fn() -> A) -> Instant
+    ///
+    /// Somebody asks from `since` on, also while an attempt follows another over a lost connection: the silence counts from
+    /// then, or from the question that was answered last.
+    pub(super) async fn lasts<T, A>(&self, timeout: Duration, since: Instant, ask: impl Fn() -> A) -> Instant
     where
         A: Future<Output = Reply<T>>,
     {
-        let started = Instant::now();
         let pause = timeout / QUESTIONS;
         loop {
             let now = Instant::now();
             let (next, answered) = self.ask_now(now, pause);
-            let end = answered.map_or(started, |answered| answered.max(started)) + timeout;
+            let end = answered.map_or(since, |answered| answered.max(since)) + timeout;
             if now >= end {
                 return end;
             }

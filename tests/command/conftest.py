@@ -126,13 +126,15 @@ class Command:
         self.binary = binary
         self.environment = environment
 
-    def __call__(self, *arguments: str | bytes, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    def __call__(
+        self, *arguments: str | bytes, data: bytes = b"", **environment: str
+    ) -> subprocess.CompletedProcess[bytes]:
         """Run it to its end; its standard input is `data`."""
         return subprocess.run(
             [self.binary, *arguments],
             input=data,
             capture_output=True,
-            env=self.environment,
+            env={**self.environment, **environment},
             timeout=LIMIT,
             check=False,
         )
@@ -143,6 +145,12 @@ class Command:
 
 @pytest.fixture
 def command(start: Callable[..., Running], binary: Path, environment: dict[str, str]) -> Command:
+    return Command(start, binary, environment)
+
+
+@pytest.fixture
+def shell(start: Callable[..., Running], binary: Path, environment: dict[str, str]) -> Command:
+    """As `command`, for tests in which that is what runs with a lease."""
     return Command(start, binary, environment)
 
 

@@ -36,12 +36,12 @@ def peers(servers):
 
 
 @pytest.fixture
-def ask(zkcoord_command, servers):
+def ask(shell, servers):
     """Run a subcommand."""
 
     def run(name, *arguments, options=(), peers=None, key=servers.hmac_key_file, **environment):
         whom = ("--peers", ",".join(peers or servers.peers), "--port", str(servers.port), "--hmac-key-file", str(key))
-        return zkcoord_command(*options, "confd", *whom, name, *arguments, **environment)
+        return shell(*options, "confd", *whom, name, *arguments, **environment)
 
     return run
 
@@ -72,18 +72,18 @@ class TestMaster:
         assert json.loads(ask("master", *fields, options=("--json",)).stdout) == expected
         assert ask("master", "--field", "x").returncode == 2
 
-    def test_on_a_node_all_of_it_is_the_nodes_own(self, zkcoord_command, servers):
-        done = zkcoord_command("confd", "master", "--port", str(servers.port), GANETI_ROOTDIR=str(servers.root))
+    def test_on_a_node_all_of_it_is_the_nodes_own(self, shell, servers):
+        done = shell("confd", "master", "--port", str(servers.port), GANETI_ROOTDIR=str(servers.root))
         assert (done.returncode, done.stdout.decode()) == (0, MASTER + "\n")
-        failed(zkcoord_command("confd", "master", GANETI_ROOTDIR="/nowhere"), 2, "has to be given")
+        failed(shell("confd", "master", GANETI_ROOTDIR="/nowhere"), 2, "has to be given")
 
-    def test_settings_of_the_environment(self, zkcoord_command, servers):
+    def test_settings_of_the_environment(self, shell, servers):
         environment = {
             "ZKCOORD_CONFD_PEERS": ",".join(servers.peers),
             "ZKCOORD_CONFD_PORT": str(servers.port),
             "ZKCOORD_CONFD_HMAC_KEY_FILE": str(servers.hmac_key_file),
         }
-        assert zkcoord_command("confd", "master", **environment).stdout.decode() == MASTER + "\n"
+        assert shell("confd", "master", **environment).stdout.decode() == MASTER + "\n"
 
 
 class TestTrust:

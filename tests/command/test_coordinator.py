@@ -12,11 +12,11 @@ HOST = socket.gethostname()
 
 
 @pytest.fixture
-def coordinator(zkcoord_command, root):
+def coordinator(shell, root):
     """Run a subcommand on the test's own coordinator."""
 
     def run(name, *arguments, options=()):
-        return zkcoord_command(*options, "coordinator", name, *arguments, "--root", root, "--key", "k")
+        return shell(*options, "coordinator", name, *arguments, "--root", root, "--key", "k")
 
     return run
 
@@ -76,13 +76,13 @@ def test_a_request_of_the_library_is_seen_and_the_other_way_round(coordinator, h
     assert units() == (["shell"], [])
 
 
-def test_the_defaults_are_those_of_the_salt_module(zkcoord_command, hosts, root):
+def test_the_defaults_are_those_of_the_salt_module(shell, hosts, root):
     lock = f"restart{root}"
     try:
-        assert zkcoord_command("coordinator", "acquire", lock).returncode == 0
+        assert shell("coordinator", "acquire", lock).returncode == 0
         assert grants.queue(lock, "salt", hosts, root="/coordinator")["holders"][0]["unit"] == HOST
     finally:
-        assert zkcoord_command("coordinator", "release", lock).returncode == 0
+        assert shell("coordinator", "release", lock).returncode == 0
 
 
 def test_all_must_name_the_same_policy(coordinator):

@@ -44,11 +44,11 @@ def lab(changeable):
 
 
 @pytest.fixture
-def servers(zkcoord_command, lab):
+def servers(shell, lab):
     """Run a subcommand on the servers that can be changed."""
 
     def run(name, *arguments, options=(), **environment):
-        return zkcoord_command("--hosts", lab.hosts, *options, "ensemble", name, *NO_ADMIN, *arguments, **environment)
+        return shell("--hosts", lab.hosts, *options, "ensemble", name, *NO_ADMIN, *arguments, **environment)
 
     return run
 
@@ -98,9 +98,9 @@ class TestStatus:
         assert done.returncode == 3
         assert "NO QUORUM, nobody leads" in done.stdout.decode()
 
-    def test_unusable_arguments(self, zkcoord_command):
-        assert zkcoord_command("ensemble", "status", "--admin-port", "x").returncode == 2
-        assert zkcoord_command("ensemble").returncode == 2
+    def test_unusable_arguments(self, shell):
+        assert shell("ensemble", "status", "--admin-port", "x").returncode == 2
+        assert shell("ensemble").returncode == 2
 
 
 def test_the_restart_order_has_the_leader_last(servers, lab):
@@ -157,8 +157,8 @@ class TestMembers:
     @pytest.mark.parametrize(
         "arguments", [("add", "server.4"), ("add", "\x1b"), ("remove", "x"), ("remove", "server.x")]
     )
-    def test_what_is_no_member_is_2(self, zkcoord_command, arguments):
-        done = zkcoord_command("ensemble", *arguments)
+    def test_what_is_no_member_is_2(self, shell, arguments):
+        done = shell("ensemble", *arguments)
         assert done.returncode == 2
         assert b"\x1b" not in done.stderr
 

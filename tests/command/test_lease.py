@@ -41,11 +41,11 @@ def holder(hosts, path):
 
 
 @pytest.fixture
-def running(zkcoord_command, path, holder):
+def running(shell, path, holder):
     """A `lease run` whose command runs."""
 
     def start(*command, options=("-d", "3"), owner="a"):
-        process = zkcoord_command.start("lease", "run", path, *options, "--owner", owner, "--", *command)
+        process = shell.start("lease", "run", path, *options, "--owner", owner, "--", *command)
         wait_until(lambda: holder() is not None, "the lease is held")
         return process
 
@@ -74,57 +74,57 @@ def answer(done):
 
 
 class TestRun:
-    def test_the_command_has_the_lease_and_ends_with_its_own_status(self, zkcoord_command, path, holder, hosts):
+    def test_the_command_has_the_lease_and_ends_with_its_own_status(self, shell, path, holder, hosts):
         command = ("sh", "-c", f"{ENVIRONMENT}; exit 7")
-        done = zkcoord_command("lease", "run", path, "--owner", "a", "--", *command)
+        done = shell("lease", "run", path, "--owner", "a", "--", *command)
         assert done.returncode == 7, done.stderr
         named, owner, token = done.stdout.decode().splitlines()
         assert (named, owner) == (path, "a")
         assert holder() is None
         assert lease.take(path, "b", hosts, timeout=0).token > int(token)
 
-    def test_it_is_renewed_while_the_command_runs(self, zkcoord_command, path):
-        done = zkcoord_command("lease", "run", path, "-d", "0.6", "--", "sleep", "2")
+    def test_it_is_renewed_while_the_command_runs(self, shell, path):
+        done = shell("lease", "run", path, "-d", "0.6", "--", "sleep", "2")
         assert (done.returncode, done.stderr) == (0, b"")
 
-    def test_another_of_the_same_owner_waits_and_gives_up(self, zkcoord_command, running, path):
+    def test_another_of_the_same_owner_waits_and_gives_up(self, shell, running, path):
         process = running("sleep", "60")
-        done = zkcoord_command("lease", "run", path, "-t", "1", "--owner", "a", "--", "true")
+        done = shell("lease", "run", path, "-t", "1", "--owner", "a", "--", "true")
         assert done.returncode == 1
         assert done.stderr.decode() == f"zkcoord: the lease {path} was not free in time; nothing was run\n"
-        assert zkcoord_command("lease", "run", path, "-qt0", "--", "true").stderr == b""
+        assert shell("lease", "run", path, "-qt0", "--", "true").stderr == b""
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 128 + signal.SIGTERM
 
-    def test_a_wait_says_who_is_in_front(self, zkcoord_command, running, path):
+    def test_a_wait_says_who_is_in_front(self, shell, running, path):
         running("sleep", "60", owner=HOSTILE)
-        done = zkcoord_command("-v", "lease", "run", path, "-t", "1.5", "--", "true")
+        done = shell("-v", "lease", "run", path, "-t", "1.5", "--", "true")
         assert f"zkcoord: waiting, 1st of 1, held by {SHOWN} for " in done.stderr.decode()
 
-    def test_a_signal_ends_the_wait_and_leaves_no_queue_node(self, zkcoord_command, running, path, children):
+    def test_a_signal_ends_the_wait_and_leaves_no_queue_node(self, shell, running, path, children):
         running("sleep", "60")
-        process = zkcoord_command.start("lease", "run", path, "--", "true")
+        process = shell.start("lease", "run", path, "--", "true")
         wait_until(lambda: children(f"{path}-__wait__"), "it waits")
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 128 + signal.SIGINT
         assert children(f"{path}-__wait__") == []
 
     @pytest.mark.parametrize(("command", "status"), [("/nowhere/x", 127), ("/etc/passwd", 126)])
-    def test_a_command_that_cannot_run_gives_the_lease_back(self, zkcoord_command, path, holder, command, status):
-        assert zkcoord_command("lease", "run", path, "--", command).returncode == status
+    def test_a_command_that_cannot_run_gives_the_lease_back(self, shell, path, holder, command, status):
+        assert shell("lease", "run", path, "--", command).returncode == status
         assert holder() is None
 
-    def test_a_lease_that_is_taken_away_ends_the_command(self, zkcoord_command, running, path):
+    def test_a_lease_that_is_taken_away_ends_the_command(self, shell, running, path):
         process = running("sleep", "60")
-        done = zkcoord_command("lease", "unlock", path, "--force")
+        done = shell("lease", "unlock", path, "--force")
         assert (done.returncode, done.stdout) == (0, b"a\n")
         assert process.wait(10) == 6
         message = process.stderr.read().decode()
         assert message == f"zkcoord: the lease {path} is lost: somebody else has given it back; the command is ended\n"
 
-    def test_or_it_runs_on_where_it_is_to(self, zkcoord_command, running, path):
+    def test_or_it_runs_on_where_it_is_to(self, shell, running, path):
         process = running("sh", "-c", "sleep 2; exit 3", options=("--on-loss=ignore",))
-        assert zkcoord_command("lease", "unlock", path, "--force").returncode == 0
+        assert shell("lease", "unlock", path, "--force").returncode == 0
         assert process.wait(10) == 3
         assert process.stderr.read().decode().endswith("the command runs on without it\n")
 
@@ -185,8 +185,8 @@ class TestLostServers:
         assert process.wait(10) == 6
         assert not runs(int(daemon.read_text()))
 
-    def test_quietly(self, zkcoord_command, path, holder, silence):
-        process = zkcoord_command.start("-q", "lease", "run", path, "-d", "2", "--", "sleep", "60")
+    def test_quietly(self, shell, path, holder, silence):
+        process = shell.start("-q", "lease", "run", path, "-d", "2", "--", "sleep", "60")
         wait_until(lambda: holder() is not None, "the lease is held")
         silence()
         assert process.wait(10) == 6
@@ -201,70 +201,70 @@ class TestLostServers:
 
 
 class TestByName:
-    def test_lock_status_and_unlock(self, zkcoord_command, path, holder, hosts):
-        taken = answer(zkcoord_command("--json", "lease", "lock", path, "-d", "600", "--owner", "a"))
+    def test_lock_status_and_unlock(self, shell, path, holder, hosts):
+        taken = answer(shell("--json", "lease", "lock", path, "-d", "600", "--owner", "a"))
         assert (taken["owner"], taken["path"], taken["is_new"], taken["taken_from"]) == ("a", path, True, None)
         assert 590 < taken["left"] < 600
         assert holder()["fencing_token"] == taken["token"]
-        again = answer(zkcoord_command("--json", "lease", "lock", path, "-d", "300", "--owner", "a"))
+        again = answer(shell("--json", "lease", "lock", path, "-d", "300", "--owner", "a"))
         assert (again["token"], again["is_new"]) == (taken["token"], False)
         assert holder()["duration"] == 300
-        done = zkcoord_command("--json", "lease", "lock", path, "-t", "0", "--owner", "b")
+        done = shell("--json", "lease", "lock", path, "-t", "0", "--owner", "b")
         assert (done.returncode, done.stdout) == (1, b"null\n")
         assert lease.give_back(path, "a", hosts) == "a"
-        assert zkcoord_command("lease", "unlock", path, "--owner", "a").returncode == 1
+        assert shell("lease", "unlock", path, "--owner", "a").returncode == 1
 
-    def test_unlock_goes_by_the_owner(self, zkcoord_command, path, hosts, holder):
+    def test_unlock_goes_by_the_owner(self, shell, path, hosts, holder):
         lease.take(path, "a", hosts, lease_duration=600)
-        assert zkcoord_command("lease", "unlock", path, "--owner", "b").returncode == 1
+        assert shell("lease", "unlock", path, "--owner", "b").returncode == 1
         assert holder()["owner"] == "a"
-        done = zkcoord_command("--json", "lease", "unlock", path, "--owner", "a")
+        done = shell("--json", "lease", "unlock", path, "--owner", "a")
         assert (done.returncode, done.stdout) == (0, b'"a"\n')
         assert holder() is None
-        assert zkcoord_command("lease", "unlock", path, "--force", "--owner", "a").returncode == 2
+        assert shell("lease", "unlock", path, "--force", "--owner", "a").returncode == 2
 
-    def test_the_text_has_token_and_end(self, zkcoord_command, path, holder):
-        text = zkcoord_command("lease", "lock", path, "-d", "1h").stdout.decode()
+    def test_the_text_has_token_and_end(self, shell, path, holder):
+        text = shell("lease", "lock", path, "-d", "1h").stdout.decode()
         token = holder()["fencing_token"]
         assert text.startswith(f"token {token}, until 20")
         assert text.endswith("Z by this host's clock\n")
-        assert zkcoord_command("lease", "lock", path).stdout.decode().endswith(" by this host's clock, renewed\n")
+        assert shell("lease", "lock", path).stdout.decode().endswith(" by this host's clock, renewed\n")
 
-    def test_status_is_that_of_the_library(self, zkcoord_command, path, hosts):
+    def test_status_is_that_of_the_library(self, shell, path, hosts):
         locker = LeaseLocker(path, HOSTILE, hosts, lease_duration=600)
         locker.lock()
-        waiting = zkcoord_command.start("lease", "lock", path, "--owner", f"b{HOSTILE}")
+        waiting = shell.start("lease", "lock", path, "--owner", f"b{HOSTILE}")
         wait_until(lambda: lease.status(path, hosts)["waiters"], "it waits")
-        seen, known = answer(zkcoord_command("--json", "lease", "status", path)), lease.status(path, hosts)
+        seen, known = answer(shell("--json", "lease", "status", path)), lease.status(path, hosts)
         for each in (seen, known):
             del each["holder"]["left"], each["waiters"][0]["age"]
         assert seen == known
-        text = zkcoord_command("lease", "status", path).stdout.decode()
+        text = shell("lease", "status", path).stdout.decode()
         assert text.startswith(f"{path}: {SHOWN} holds it, 9m 5")
         assert f"b{SHOWN}" in text
         assert not set(text) & set("\x1b\u202e")
         locker.unlock()
         assert waiting.wait(10) == 0
 
-    def test_a_free_lease_and_one_that_is_over(self, zkcoord_command, path, holder):
-        assert zkcoord_command("lease", "status", path).stdout.decode() == f"{path}: nobody holds it, 0 waiting\n"
-        assert zkcoord_command("lease", "lock", path, "-d", "0.2").returncode == 0
+    def test_a_free_lease_and_one_that_is_over(self, shell, path, holder):
+        assert shell("lease", "status", path).stdout.decode() == f"{path}: nobody holds it, 0 waiting\n"
+        assert shell("lease", "lock", path, "-d", "0.2").returncode == 0
         wait_until(lambda: holder()["left"] < 0, "the lease is over")
-        assert "over since 0s" in zkcoord_command("lease", "status", path).stdout.decode()
+        assert "over since 0s" in shell("lease", "status", path).stdout.decode()
 
-    def test_list(self, zkcoord_command, path, root, hosts):
+    def test_list(self, shell, path, root, hosts):
         below = root.lower()
         lease.take(path, HOSTILE, hosts, lease_duration=600)
-        seen, known = answer(zkcoord_command("--json", "lease", "list", below)), lease.below(below, hosts)
+        seen, known = answer(shell("--json", "lease", "list", below)), lease.below(below, hosts)
         for each in (*seen, *known):
             del each["holder"]["left"]
         assert seen == known
-        assert SHOWN in zkcoord_command("lease", "list", below).stdout.decode()
-        assert zkcoord_command("lease", "list", path).stdout == b"no leases\n"
+        assert SHOWN in shell("lease", "list", below).stdout.decode()
+        assert shell("lease", "list", path).stdout == b"no leases\n"
 
-    def test_what_is_no_lease_is_left_alone(self, zkcoord_command, zk, root):
+    def test_what_is_no_lease_is_left_alone(self, shell, zk, root):
         zk.create(root.lower(), b"\xff", makepath=True)
-        done = zkcoord_command("lease", "lock", root.lower(), "-t", "1")
+        done = shell("lease", "lock", root.lower(), "-t", "1")
         assert done.returncode == 2
         assert len(done.stderr.splitlines()) == 1
         assert zk.get(root.lower())[0] == b"\xff"
@@ -279,29 +279,29 @@ class TestByName:
             ("run", "/a", "-d", "x", "--", "true"),
         ],
     )
-    def test_usage(self, zkcoord_command, arguments):
-        assert zkcoord_command("lease", *arguments).returncode == 2
+    def test_usage(self, shell, arguments):
+        assert shell("lease", *arguments).returncode == 2
 
-    def test_unreachable(self, zkcoord_command):
+    def test_unreachable(self, shell):
         options = ("--hosts", "127.0.0.1:1", "--connect-timeout", "0.2", "--json")
-        done = zkcoord_command(*options, "lease", "status", "/a")
+        done = shell(*options, "lease", "status", "/a")
         assert done.returncode == 3
         assert json.loads(done.stderr)["status"] == 3
 
 
-def test_a_closed_pipe_is_no_failure(zkcoord_command, path):
-    process = zkcoord_command.start("lease", "status", path)
+def test_a_closed_pipe_is_no_failure(shell, path):
+    process = shell.start("lease", "status", path)
     process.stdout.close()
     assert process.wait(10) == 0
     assert process.stderr.read() == b""
 
 
-def test_one_at_a_time_beside_the_library(zkcoord_command, path, hosts, tmp_path):
+def test_one_at_a_time_beside_the_library(shell, path, hosts, tmp_path):
     """Each adds one to a file that nobody locks otherwise."""
     counter = tmp_path / "counter"
     counter.write_text("0")
     command = ("sh", "-c", 'n=$(cat "$0"); sleep 0.05; echo $((n + 1)) > "$0"', str(counter))
-    started = [zkcoord_command.start("lease", "run", path, "-d", "5", "--", *command) for _ in range(8)]
+    started = [shell.start("lease", "run", path, "-d", "5", "--", *command) for _ in range(8)]
     for _ in range(4):
         with LeaseLocker(path, "python", hosts):
             number = int(counter.read_text())

@@ -54,13 +54,15 @@ pub async fn lost_early(client: &Client, hold: &Hold, early: Duration, budget: &
 
 async fn gone(client: &Client, hold: &Hold, early: Duration, budget: &Budget) -> Result<Option<Instant>> {
     let (pool, lease) = (&hold.pool, &hold.path());
+    // The silence goes on from one attempt to the next.
+    let since = Instant::now();
     if hold.ephemeral {
         let watching = async {
             while let Some(session) = hold.own_session(client, budget).await? {
                 let (closing, asking) = (session.closing(), session.clone());
                 tokio::select! {
                     () = closing.cancelled() => return Ok(None),
-                    until = asking.silent_for_too_long(lease, early) => {
+                    until = asking.silent_for_too_long(lease, since, early) => {
                         // Should the servers hear of the session in time after all, the lease would stay for nobody. A
                         // caller who is told early still acts under it, and gives it back when that has ended.
                         if early.is_zero() {
