@@ -232,6 +232,26 @@ def test_a_late_reply_to_one_query_is_none_to_the_next_on_the_same_socket(asking
     assert senders[0] == senders[1], "the socket is kept"
 
 
+def test_a_child_asks_by_a_socket_of_its_own_and_its_parent_keeps_the_one_it_had(asking, peers):
+    senders = []
+    silent = {**asking, "peers": [peers.add(lambda peer, request, sender: senders.append(sender)).address]}
+
+    def ask():
+        assert confd.query("ping", timeout=0.1, retries=0, **silent).timed_out
+
+    ask()
+    child = os.fork()
+    if not child:
+        try:
+            ask()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    ask()
+    wait_until(lambda: len(senders) == 3, "all three have asked")
+    assert senders[0] == senders[2] != senders[1]
+
+
 def test_a_socket_that_somebody_has_closed_is_not_used_again_nor_closed(process, asking):
     running = process(
         """

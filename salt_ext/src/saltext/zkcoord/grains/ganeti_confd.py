@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 _FILE = "ganeti_confd.grains"
 _TTL = 300
-# Seconds for each of three questions: a minion starts no sooner.
+# Seconds for each of three questions, or four on a candidate: a minion starts no sooner.
 _TIMEOUT = 2
 
 
