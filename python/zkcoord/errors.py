@@ -163,14 +163,29 @@ class LeaseExpired(LeaseLost):
     kind = "lease_expired"
 
 
-class TooFewReplies(Error, TimeoutError):
-    """Some of a Ganeti cluster's master candidates have replied in time, but not as many as make an answer."""
+class _OfReplies(Error):
+    """An error that the replies of several servers amount to."""
+
+    def __init__(self, message: str, path: str | None = None, *, answer: object = None) -> None:
+        """Keep the `zkcoord.confd.Answer`, in which is who has replied what."""
+        super().__init__(message, path)
+        self.answer = answer
+
+
+class TooFewReplies(_OfReplies, TimeoutError):
+    """Some of a Ganeti cluster's master candidates have replied in time, but not as many as make an answer.
+
+    ``answer`` is the `zkcoord.confd.Answer`, in which is who has replied what.
+    """
 
     kind = "too_few_replies"
 
 
-class Inconsistent(Error):
-    """A Ganeti cluster's master candidates contradict each other, and none of them is known to be newer."""
+class Inconsistent(_OfReplies):
+    """A Ganeti cluster's master candidates contradict each other, and none of them is known to be newer.
+
+    ``answer`` is the `zkcoord.confd.Answer`, in which is who has replied what.
+    """
 
     kind = "inconsistent"
 

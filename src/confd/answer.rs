@@ -110,10 +110,18 @@ impl Answer {
         self.peers.iter().filter(|peer| peer.reply.is_some()).count()
     }
 
-    /// Whether fewer have replied than were waited for.
+    /// How many of the replies tell of the cluster. The others are errors of the servers' own, such as a configuration
+    /// that they cannot read.
+    #[must_use]
+    pub fn answered(&self) -> usize {
+        let told = |peer: &&Peer| peer.reply.as_ref().is_some_and(|(reply, _)| reply.is_of_the_configuration());
+        self.peers.iter().filter(told).count()
+    }
+
+    /// Whether the time was up before enough had told of the cluster, or all had replied.
     #[must_use]
     pub fn is_timed_out(&self) -> bool {
-        self.replied() < self.needed
+        self.answered() < self.needed && self.replied() < self.peers.len()
     }
 
     /// The answer, if it can be trusted.
@@ -123,7 +131,7 @@ impl Answer {
     /// no such entry, or the servers cannot answer.
     pub fn result(&self) -> Result<&Value> {
         let seconds = self.timeout.as_secs_f64();
-        let (name, asked, replied) = (self.name, self.peers.len(), self.replied());
+        let name = self.name;
         let untrusted = |untrusted, reason| Err(Error::Confd { untrusted, reason });
         let (reply, is_consistent) = self.verdict();
         let Some(reply) = reply else {
@@ -132,15 +140,10 @@ impl Answer {
             let reason = format!("no ganeti-confd answered {name} within {seconds} s, asked {all}: {advice}");
             return untrusted(Untrusted::NoReply, reason);
         };
-        if self.is_timed_out() {
-            let silent = named(self.peers.iter().filter(|peer| peer.reply.is_none()));
-            let reason = format!(
-                "{replied} of {asked} peers replied to {name} within {seconds} s, and {} replies are needed; silent: \
-                 {silent}{}",
-                self.needed,
-                self.troubles()
-            );
-            return untrusted(Untrusted::TooFew, reason);
+        // Where all have replied, and none can answer, it is the error of the servers.
+        let answered = self.answered();
+        if self.is_timed_out() || (answered > 0 && answered < self.needed) {
+            return untrusted(Untrusted::TooFew, self.shortage());
         }
         if !is_consistent {
             let reason = format!(
@@ -167,6 +170,27 @@ impl Answer {
         let answer = self.verdict().0.map(|reply| shown(&reply.answer)).unwrap_or_default();
         let reason = format!("ganeti-confd answered {} with {answer}, which is no answer to that", self.name);
         Error::Confd { untrusted: Untrusted::Refused, reason }
+    }
+
+    fn shortage(&self) -> String {
+        let (replied, asked) = (self.replied(), self.peers.len());
+        let within =
+            if self.is_timed_out() { format!(" within {} s", self.timeout.as_secs_f64()) } else { String::new() };
+        let broken = replied - self.answered();
+        let unable = if broken > 0 { format!(", {broken} of them with an error of its own") } else { String::new() };
+        let silent = named(self.peers.iter().filter(|peer| peer.reply.is_none()));
+        let silent = if silent.is_empty() { silent } else { format!("; silent: {silent}") };
+        let errors = self.peers.iter().filter_map(|peer| Some((peer.address, &peer.reply.as_ref()?.0)));
+        let errors: String = errors
+            .filter(|(_, reply)| !reply.is_of_the_configuration())
+            .take(MOST_NAMED)
+            .map(|(address, reply)| format!("; {address}: {}", shown(&reply.answer)))
+            .collect();
+        let (name, needed, troubles) = (self.name, self.needed, self.troubles());
+        format!(
+            "{replied} of {asked} peers replied to {name}{within}{unable}, and {needed} replies are \
+             needed{silent}{errors}{troubles}"
+        )
     }
 
     fn advice(&self) -> String {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::answer::{Answer, Peer};
 use super::book::Heard;
-use super::client::{buffer, Client, Discarded};
+use super::client::{Client, Discarded};
 use super::request::{Request, NAMES};
 use crate::error::{Error, Result};
 
@@ -41,19 +41,19 @@ pub fn ask(client: &mut Client, name: &str, query: Value, terms: Terms) -> Resul
     client.send(request, terms.coverage, terms.replies)?;
     client.book_mut().await_for(&salt, terms.timeout, now);
     let end = now.checked_add(terms.timeout).unwrap_or(now);
-    let (mut buffer, mut discarded) = (buffer(), Discarded::default());
-    let waited = client.wait_for(&salt, end, &mut buffer, &mut discarded);
+    let mut discarded = Discarded::default();
+    let waited = client.wait_for(&salt, end, &mut discarded);
     waited.map_err(|error| Error::resources("use the socket", &error))?;
     let exchange = client.exchange(&salt).ok_or_else(|| Error::Internal("a query was lost".to_owned()))?;
     let asked = client.peers().iter().filter(|peer| exchange.asked().contains(peer));
     let peers: Vec<_> = asked
         .map(|peer| {
             let heard = exchange.heard().iter().find(|heard| heard.peer == *peer);
-            let trouble = client.troubles().find(|(other, _)| other == peer);
+            let trouble = exchange.unsent().iter().find(|(other, _)| other == peer);
             Peer {
                 address: *peer,
                 reply: heard.map(|Heard { reply, after, .. }| (reply.clone(), *after)),
-                trouble: trouble.filter(|_| heard.is_none()).map(|(_, kind)| std::io::Error::from(kind).to_string()),
+                trouble: trouble.filter(|_| heard.is_none()).map(|(_, reason)| reason.clone()),
             }
         })
         .collect();

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::key::Key;
-use super::packet::{self, Discard};
+use super::packet::{self, Discard, Signed};
 use super::reply::Reply;
 use super::request::Request;
 use super::verdict::{verdict, Verdict};
@@ -13,12 +13,14 @@ use crate::error::{Error, Result};
 
 /// How long a query stays open.
 pub const LIFETIME: Duration = Duration::from_secs(10);
-/// How long after a request it is sent again to those that have not replied. Each pause is twice the one before.
+/// How long after a request it is sent again to those that have not replied, at most: a datagram that is lost costs no more.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// However short the waits are, a peer has so long to reply before it is sent to again.
 const LEAST_PAUSE: Duration = Duration::from_millis(20);
-/// Three pauses, 1, 2 and 4 of these, fit into a wait, and leave time for the last reply.
+/// A request is sent again after 1, 3 and 7 of these parts of a wait: early, in the middle, and with time for a reply.
 const PARTS: u32 = 8;
+/// It is sent again no later than this: the servers take no request that is older than 300 seconds.
+const LATEST: Duration = Duration::from_secs(240);
 
 /// What a peer has replied.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,21 +36,68 @@ pub struct Heard {
 /// A query that is open.
 #[derive(Clone, Debug)]
 pub struct Exchange {
-    datagram: Vec<u8>,
+    /// One for all, or one for each that is asked, in that order.
+    datagrams: Vec<Vec<u8>>,
     asked: Vec<IpAddr>,
+    /// Who could not be sent to, and why.
+    unsent: Vec<Trouble>,
     needed: usize,
     heard: Vec<Heard>,
+    manner: Manner,
     sent: Instant,
     expiry: Instant,
     again: Again,
 }
 
-/// When a request is sent again.
+/// Who could not be sent to, and why, in words.
+pub type Trouble = (IpAddr, String);
+
+/// How strictly a query is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// As Ganeti's client does it: one salt for all peers, and every reply makes a query answered.
+    Ganetis,
+    /// Each peer is asked under a salt of its own, so that one reply, sent again from the address of another peer, is no
+    /// second one. A reply that tells of its server alone makes no query answered, until all have replied.
+    Strict,
+}
+
+/// To whom of those that are asked a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To {
+    /// All of them.
+    All,
+    /// Those that have not replied.
+    Silent,
+    /// Those that could not be sent to before.
+    Unsent,
+}
+
+/// When a request is sent again: counted from `since`, in parts of the wait.
 #[derive(Clone, Copy, Debug)]
 struct Again {
     at: Instant,
-    pause: Duration,
+    since: Instant,
+    part: Duration,
+    /// How often it was sent again since then.
+    done: u32,
+    /// How often it may be still.
     times: u32,
+}
+
+impl Again {
+    /// Counts one sending.
+    fn count(&mut self, now: Instant, latest: Instant) {
+        self.times = self.times.saturating_sub(1);
+        self.done = self.done.saturating_add(1);
+        let parts = 2_u32.saturating_pow(self.done.saturating_add(1)).saturating_sub(1);
+        let next = self.since.checked_add(self.part.saturating_mul(parts)).unwrap_or(latest).min(latest);
+        self.at = next.max(later(now, self.part.min(FIRST_PAUSE)));
+    }
+}
+
+fn later(now: Instant, pause: Duration) -> Instant {
+    now.checked_add(pause).unwrap_or(now)
 }
 
 impl Exchange {
@@ -70,10 +119,41 @@ impl Exchange {
         self.needed
     }
 
-    /// Whether as many have replied as are needed.
+    /// How many replies tell of the configuration, and not of their server alone.
+    #[must_use]
+    pub fn answers(&self) -> usize {
+        self.heard.iter().filter(|heard| heard.reply.is_of_the_configuration()).count()
+    }
+
+    /// Whether nothing more is waited for.
     #[must_use]
     pub fn is_answered(&self) -> bool {
-        self.heard.len() >= self.needed
+        match self.manner {
+            Manner::Ganetis => self.heard.len() >= self.needed,
+            Manner::Strict => self.answers() >= self.needed || self.heard.len() >= self.asked.len(),
+        }
+    }
+
+    /// Who could not be sent to.
+    #[must_use]
+    pub fn unsent(&self) -> &[Trouble] {
+        &self.unsent
+    }
+
+    /// Sends the request to some of the peers: `send` answers why it could not be done.
+    pub fn send(&mut self, to: To, mut send: impl FnMut(IpAddr, &[u8]) -> Option<String>) {
+        for (number, peer) in self.asked.iter().enumerate() {
+            let is_meant = match to {
+                To::All => true,
+                To::Silent => self.heard.iter().all(|heard| heard.peer != *peer),
+                To::Unsent => self.unsent.iter().any(|(other, _)| other == peer),
+            };
+            let datagram = self.datagrams.get(number).or(self.datagrams.first());
+            if let Some(datagram) = datagram.filter(|_| is_meant) {
+                self.unsent.retain(|(other, _)| other != peer);
+                self.unsent.extend(send(*peer, datagram).map(|reason| (*peer, reason)));
+            }
+        }
     }
 
     /// Which reply to believe, and whether they agree.
@@ -91,17 +171,11 @@ impl Exchange {
         }
     }
 
-    fn silent(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.asked.iter().copied().filter(|peer| self.heard.iter().all(|heard| heard.peer != *peer))
-    }
-
     /// Counts one sending, if it is time for one.
     fn is_due(&mut self, now: Instant) -> bool {
         let is_due = self.again.times > 0 && self.again.at <= now && !self.is_answered();
         if is_due {
-            self.again.times = self.again.times.saturating_sub(1);
-            self.again.pause = self.again.pause.saturating_mul(2);
-            self.again.at = now.checked_add(self.again.pause).unwrap_or(now);
+            self.again.count(now, later(self.sent, LATEST));
         }
         is_due
     }
@@ -120,6 +194,7 @@ pub struct Taken {
 #[derive(Debug)]
 pub struct Book {
     key: Key,
+    manner: Manner,
     /// How often a request is sent again.
     retries: u32,
     open: HashMap<String, Exchange>,
@@ -128,14 +203,14 @@ pub struct Book {
 impl Book {
     /// No queries. A request is sent again `retries` times at most.
     #[must_use]
-    pub fn new(key: Key, retries: u32) -> Self {
-        Self { key, retries, open: HashMap::new() }
+    pub fn new(key: Key, retries: u32, manner: Manner) -> Self {
+        Self { key, manner, retries, open: HashMap::new() }
     }
 
     /// The same with no query open: for a process that has inherited what its parent has asked.
     #[must_use]
     pub fn emptied(&self) -> Self {
-        Self::new(self.key.clone(), self.retries)
+        Self::new(self.key.clone(), self.retries, self.manner)
     }
 
     /// The key.
@@ -144,7 +219,7 @@ impl Book {
         &self.key
     }
 
-    /// Opens a query to peers, sent at `seconds` since 1970, and returns its datagram.
+    /// Opens a query to peers, to be sent at `seconds` since 1970.
     ///
     /// # Errors
     /// [`Error::Argument`] where its salt is that of another one, or where it is too long.
@@ -155,22 +230,40 @@ impl Book {
         needed: usize,
         now: Instant,
         seconds: u64,
-    ) -> Result<&[u8]> {
+    ) -> Result<&mut Exchange> {
         if self.open.contains_key(request.salt()) {
             return Err(Error::argument("rsalt", "is that of a query that is open: each needs one of its own"));
         }
-        let datagram = packet::request(&request, &self.key, seconds)?;
-        let after = |pause| now.checked_add(pause).unwrap_or(now);
-        let again = Again { at: after(FIRST_PAUSE), pause: FIRST_PAUSE, times: self.retries };
-        let exchange =
-            Exchange { datagram, asked, needed, heard: Vec::new(), sent: now, expiry: after(LIFETIME), again };
-        Ok(&self.open.entry(request.salt).or_insert(exchange).datagram)
+        let datagrams = match self.manner {
+            Manner::Ganetis => vec![packet::request(&request, &request.salt, &self.key, seconds)?],
+            Manner::Strict => (0..asked.len())
+                .map(|number| packet::request(&request, &salt_of(&request.salt, number), &self.key, seconds))
+                .collect::<Result<_>>()?,
+        };
+        let again = Again { at: later(now, FIRST_PAUSE), since: now, part: FIRST_PAUSE, done: 0, times: self.retries };
+        let exchange = Exchange {
+            datagrams,
+            asked,
+            unsent: Vec::new(),
+            needed,
+            heard: Vec::new(),
+            manner: self.manner,
+            sent: now,
+            expiry: later(now, LIFETIME),
+            again,
+        };
+        Ok(self.open.entry(request.salt).or_insert(exchange))
     }
 
     /// A query that is open.
     #[must_use]
     pub fn get(&self, salt: &str) -> Option<&Exchange> {
         self.open.get(salt)
+    }
+
+    /// The queries that are open and not answered.
+    pub fn unanswered(&mut self) -> impl Iterator<Item = &mut Exchange> {
+        self.open.values_mut().filter(|exchange| !exchange.is_answered())
     }
 
     /// How many are open.
@@ -189,9 +282,9 @@ impl Book {
     pub fn await_for(&mut self, salt: &str, limit: Duration, now: Instant) {
         if let Some(exchange) = self.open.get_mut(salt) {
             exchange.expiry = exchange.expiry.checked_add(limit).unwrap_or(exchange.expiry);
-            let pause = exchange.again.pause.min(limit / PARTS).max(LEAST_PAUSE);
-            let at = now.checked_add(pause).unwrap_or(now);
-            exchange.again = Again { at: exchange.again.at.min(at), pause, ..exchange.again };
+            let part = (limit / PARTS).max(LEAST_PAUSE);
+            let at = exchange.again.at.min(later(now, part.min(FIRST_PAUSE)));
+            exchange.again = Again { at, since: now, part, done: 0, times: exchange.again.times };
         }
     }
 
@@ -200,14 +293,45 @@ impl Book {
     /// # Errors
     /// [`Discard`]: nothing has changed.
     pub fn take(&mut self, datagram: &[u8], from: IpAddr, now: Instant) -> std::result::Result<Taken, Discard> {
-        let signed = packet::reply(datagram, &self.key)?;
-        let exchange = self.open.get_mut(&signed.salt).filter(|exchange| now < exchange.expiry);
-        let exchange = exchange.ok_or(Discard::NotOpen)?;
-        if !exchange.asked.contains(&from) {
-            return Err(Discard::NotAsked);
-        }
-        exchange.hear(from, signed.reply.clone(), now);
-        Ok(Taken { salt: signed.salt, reply: signed.reply })
+        let (exchange, salt, peer, reply) = self.opened(datagram, from, now)?;
+        exchange.hear(peer, reply.clone(), now);
+        Ok(Taken { salt, reply })
+    }
+
+    /// Takes a datagram from an address, for whoever reads the query itself.
+    ///
+    /// # Errors
+    /// As [`Book::take`].
+    pub fn hear(&mut self, datagram: &[u8], from: IpAddr, now: Instant) -> std::result::Result<(), Discard> {
+        let (exchange, _, peer, reply) = self.opened(datagram, from, now)?;
+        exchange.hear(peer, reply, now);
+        Ok(())
+    }
+
+    /// The query that a datagram answers, its salt, whose reply it is, and the reply.
+    fn opened(
+        &mut self,
+        datagram: &[u8],
+        from: IpAddr,
+        now: Instant,
+    ) -> std::result::Result<(&mut Exchange, String, IpAddr, Reply), Discard> {
+        let Signed { salt, reply } = packet::reply(datagram, &self.key)?;
+        let (salt, number) = match self.manner {
+            Manner::Ganetis => (salt, None),
+            Manner::Strict => {
+                let (salt, number) = salt.rsplit_once(BETWEEN).ok_or(Discard::NotOpen)?;
+                (salt.to_owned(), Some(number.parse::<usize>().map_err(|_| Discard::NotOpen)?))
+            }
+        };
+        let exchange = self.open.get_mut(&salt).filter(|exchange| now < exchange.expiry).ok_or(Discard::NotOpen)?;
+        // An IPv4 address may come in the form that a socket of IPv6 has for it.
+        let is_from = |peer: &&IpAddr| peer.to_canonical() == from.to_canonical();
+        let peer = match number {
+            Some(number) => exchange.asked.get(number).filter(is_from),
+            None => exchange.asked.iter().find(is_from),
+        };
+        let peer = *peer.ok_or(Discard::NotAsked)?;
+        Ok((exchange, salt, peer, reply))
     }
 
     /// Closes the queries whose time is up, and returns their salts.
@@ -220,10 +344,9 @@ impl Book {
         over
     }
 
-    /// What is to be sent again now, and to whom.
-    pub fn due(&mut self, now: Instant) -> Vec<(IpAddr, Vec<u8>)> {
-        let due = self.open.values_mut().filter_map(|exchange| exchange.is_due(now).then_some(&*exchange));
-        due.flat_map(|exchange| exchange.silent().map(|peer| (peer, exchange.datagram.clone()))).collect()
+    /// The queries that are to be sent again now, to those that have not replied.
+    pub fn due(&mut self, now: Instant) -> impl Iterator<Item = &mut Exchange> {
+        self.open.values_mut().filter_map(move |exchange| exchange.is_due(now).then_some(exchange))
     }
 
     /// When something is to be sent again.
@@ -232,4 +355,12 @@ impl Book {
         let waiting = self.open.values().filter(|exchange| exchange.again.times > 0 && !exchange.is_answered());
         waiting.map(|exchange| exchange.again.at).min()
     }
+}
+
+/// What parts the salt of a query from the number of a peer.
+const BETWEEN: char = '-';
+
+/// The salt under which one of the peers is asked.
+fn salt_of(salt: &str, number: usize) -> String {
+    format!("{salt}{BETWEEN}{number}")
 }

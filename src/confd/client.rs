@@ -1,30 +1,27 @@
-//! The socket: one, and not connected. A connected one would fail where a peer's port is closed.
+//! A client: whom it asks, and what has come.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
-use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use super::book::{Book, Exchange, Taken};
+use super::book::{Book, Exchange, Manner, Taken, To};
 use super::key::Key;
 use super::packet::{Discard, LONGEST_REPLY};
 use super::quorum;
 use super::request::Request;
+use super::socket::Socket;
 use crate::error::{Error, Result};
-
-/// Why a peer could not be sent to.
-pub type Trouble = (IpAddr, ErrorKind);
 
 /// A client of the master candidates of one Ganeti cluster.
 #[derive(Debug)]
 pub struct Client {
-    socket: Arc<UdpSocket>,
+    socket: Arc<Socket>,
     peers: Vec<IpAddr>,
     port: u16,
     book: Book,
-    /// What could not be sent, and to whom.
-    unsent: Vec<(IpAddr, Vec<u8>, ErrorKind)>,
 }
 
 impl Client {
@@ -32,9 +29,31 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Argument`] for peers that are none; [`Error::Resources`] where no socket can be had.
-    pub fn new(key: Key, peers: &[String], port: u16, retries: u32) -> Result<Self> {
+    pub fn new(key: Key, peers: &[String], port: u16, retries: u32, manner: Manner) -> Result<Self> {
+        Self::on(|_| None, key, peers, port, retries, manner)
+    }
+
+    /// The same on a socket that is there already, if `spare` has one: of IPv4, or of IPv6.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn on(
+        spare: impl FnOnce(bool) -> Option<Arc<Socket>>,
+        key: Key,
+        peers: &[String],
+        port: u16,
+        retries: u32,
+        manner: Manner,
+    ) -> Result<Self> {
         let peers = parsed(peers)?;
-        Ok(Self { socket: opened(&peers)?, peers, port, book: Book::new(key, retries), unsent: Vec::new() })
+        let socket = spare(is_ipv4(&peers)).map_or_else(|| opened(&peers), Ok)?;
+        Ok(Self { socket, peers, port, book: Book::new(key, retries, manner) })
+    }
+
+    /// Whether the peers are of IPv4.
+    #[must_use]
+    pub fn is_ipv4(&self) -> bool {
+        is_ipv4(&self.peers)
     }
 
     /// The same for a child that was forked off: with a socket of its own, and nothing of what its parent has asked.
@@ -43,7 +62,7 @@ impl Client {
     /// [`Error::Resources`].
     pub fn renewed(&self) -> Result<Self> {
         let (peers, book) = (self.peers.clone(), self.book.emptied());
-        Ok(Self { socket: opened(&peers)?, peers, port: self.port, book, unsent: Vec::new() })
+        Ok(Self { socket: opened(&peers)?, peers, port: self.port, book })
     }
 
     /// Takes other peers. Of another family, the replies to what is open already are lost.
@@ -78,7 +97,7 @@ impl Client {
 
     /// The socket, for a thread that waits while others send.
     #[must_use]
-    pub fn socket(&self) -> Arc<UdpSocket> {
+    pub fn socket(&self) -> Arc<Socket> {
         self.socket.clone()
     }
 
@@ -94,42 +113,31 @@ impl Client {
         fastrand::shuffle(&mut peers);
         peers.truncate(asked);
         let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let datagram = self.book.open(request, peers.clone(), needed, Instant::now(), seconds)?;
-        for peer in peers {
-            if let Err(error) = sent(&self.socket, datagram, (peer, self.port).into()) {
-                self.unsent.push((peer, datagram.to_vec(), error.kind()));
-            }
-        }
+        let (socket, port) = (&self.socket, self.port);
+        let exchange = self.book.open(request, peers, needed, Instant::now(), seconds)?;
+        exchange.send(To::All, |peer, datagram| socket.send(datagram, (peer, port).into()));
         Ok(())
     }
 
-    /// Sends what could not be sent before.
+    /// Sends what could not be sent before, of the queries that are not answered.
     pub fn flush(&mut self) {
-        for (peer, datagram, _) in std::mem::take(&mut self.unsent) {
-            self.send_to(peer, datagram);
+        let (socket, port) = (&self.socket, self.port);
+        for exchange in self.book.unanswered() {
+            exchange.send(To::Unsent, |peer, datagram| socket.send(datagram, (peer, port).into()));
         }
-    }
-
-    /// Which peers could not be sent to.
-    pub fn troubles(&self) -> impl Iterator<Item = Trouble> + '_ {
-        self.unsent.iter().map(|(peer, _, kind)| (*peer, *kind))
     }
 
     /// Sends again what is due.
     pub fn resend(&mut self) {
-        for (peer, datagram) in self.book.due(Instant::now()) {
-            self.unsent.retain(|(other, _, _)| *other != peer);
-            self.send_to(peer, datagram);
+        let (socket, port) = (&self.socket, self.port);
+        for exchange in self.book.due(Instant::now()) {
+            exchange.send(To::Silent, |peer, datagram| socket.send(datagram, (peer, port).into()));
         }
     }
 
     /// Closes the queries whose time is up, and returns their salts.
     pub fn expire(&mut self) -> Vec<String> {
-        let over = self.book.expire(Instant::now());
-        if self.book.is_empty() {
-            self.unsent.clear();
-        }
-        over
+        self.book.expire(Instant::now())
     }
 
     /// What a datagram from an address means.
@@ -140,28 +148,43 @@ impl Client {
         self.book.take(datagram, from, Instant::now())
     }
 
-    /// Receives until a query is answered, or until `end`. What is discarded is added to `discarded`.
-    pub fn wait_for(
-        &mut self,
-        salt: &str,
-        end: Instant,
-        buffer: &mut [u8],
-        discarded: &mut Discarded,
-    ) -> io::Result<()> {
-        while self.book.get(salt).is_some_and(|exchange| !exchange.is_answered()) {
-            self.resend();
-            let until = self.book.next_sending().map_or(end, |next| next.min(end));
-            match received(&self.socket, until, buffer)? {
-                Some((length, from)) => {
-                    if let Err(reason) = self.handle(buffer.get(..length).unwrap_or_default(), from.ip()) {
-                        discarded.add(from.ip(), reason);
-                    }
+    /// Receives until a query is answered, or until `end`, and takes what has come besides: a newer answer may be in it.
+    /// What is discarded is added to `discarded`.
+    ///
+    /// # Errors
+    /// What the operating system says of a socket that cannot be used.
+    pub fn wait_for(&mut self, salt: &str, end: Instant, discarded: &mut Discarded) -> io::Result<()> {
+        with_buffer(|buffer| {
+            while self.book.get(salt).is_some_and(|exchange| !exchange.is_answered()) {
+                self.resend();
+                let until = self.book.next_sending().map_or(end, |next| next.min(end));
+                if let Some((length, from)) = self.socket.receive(until, buffer)? {
+                    self.hear(salt, buffer.get(..length).unwrap_or_default(), from.ip(), discarded);
                 }
-                None if Instant::now() >= end => break,
-                None => {}
+                // However fast others send: no datagram makes the wait longer.
+                if Instant::now() >= end {
+                    break;
+                }
             }
+            for _ in 0..self.book.get(salt).map_or(0, |exchange| exchange.asked().len()) {
+                let Some((length, from)) = self.socket.receive_at_once(buffer)? else { break };
+                self.hear(salt, buffer.get(..length).unwrap_or_default(), from.ip(), discarded);
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes a datagram. Once several were discarded, those of senders that were not asked are not read any more.
+    fn hear(&mut self, salt: &str, datagram: &[u8], from: IpAddr, discarded: &mut Discarded) {
+        let is_asked = || self.book.get(salt).is_some_and(|exchange| exchange.asked().contains(&from));
+        if discarded.are_many() && !is_asked() {
+            return;
         }
-        Ok(())
+        match self.book.hear(datagram, from, Instant::now()) {
+            // The last reply to a question that was answered without it: the socket may have had others before.
+            Ok(()) | Err(Discard::NotOpen) => {}
+            Err(reason) => discarded.add(from, reason),
+        }
     }
 
     /// An open query.
@@ -169,31 +192,29 @@ impl Client {
     pub fn exchange(&self, salt: &str) -> Option<&Exchange> {
         self.book.get(salt)
     }
-
-    fn send_to(&mut self, peer: IpAddr, datagram: Vec<u8>) {
-        if let Err(error) = sent(&self.socket, &datagram, (peer, self.port).into()) {
-            self.unsent.push((peer, datagram, error.kind()));
-        }
-    }
 }
 
 /// What was discarded while somebody waited: each reason once for each sender, up to a number.
 #[derive(Debug, Default)]
 pub struct Discarded {
     reasons: HashSet<(IpAddr, Discard)>,
-    /// How many datagrams.
-    pub count: u64,
+    count: usize,
 }
 
 impl Discarded {
     const MOST: usize = 16;
 
-    /// Counts a datagram.
+    /// Adds a datagram.
     pub fn add(&mut self, from: IpAddr, reason: Discard) {
         self.count = self.count.saturating_add(1);
         if self.reasons.len() < Self::MOST {
             self.reasons.insert((from, reason));
         }
+    }
+
+    /// Whether so many came that somebody sends them on purpose.
+    fn are_many(&self) -> bool {
+        self.count >= Self::MOST
     }
 
     /// Who sent what was discarded, and why it was.
@@ -202,54 +223,15 @@ impl Discarded {
     }
 }
 
-/// A buffer for whatever comes.
-#[must_use]
-pub fn buffer() -> Vec<u8> {
-    vec![0; LONGEST_REPLY]
-}
-
-/// Receives one datagram, until `end` at the latest. A signal ends the wait early, and so may nothing at all.
-///
-/// # Errors
-/// What the operating system says of a socket that cannot be used.
-pub fn received(socket: &UdpSocket, end: Instant, buffer: &mut [u8]) -> io::Result<Option<(usize, SocketAddr)>> {
-    let left = end.saturating_duration_since(Instant::now());
-    let result = if left.is_zero() {
-        socket.set_nonblocking(true)?;
-        let result = socket.recv_from(buffer);
-        socket.set_nonblocking(false)?;
-        result
-    } else {
-        // The system counts in ticks of its own, and takes what is less than one for no limit at all.
-        socket.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-        socket.recv_from(buffer)
-    };
-    match result {
-        Ok(came) => Ok(Some(came)),
-        Err(error) if is_passing(error.kind()) => Ok(None),
-        Err(error) => Err(error),
+/// Lends out a buffer for whatever comes: each thread has one.
+pub fn with_buffer<T>(work: impl FnOnce(&mut [u8]) -> T) -> T {
+    thread_local! {
+        static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
-}
-
-/// Nothing came, or something that another receive may outlive.
-fn is_passing(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::WouldBlock
-            | ErrorKind::TimedOut
-            | ErrorKind::Interrupted
-            | ErrorKind::ConnectionRefused
-            | ErrorKind::ConnectionReset
-    )
-}
-
-fn sent(socket: &UdpSocket, datagram: &[u8], to: SocketAddr) -> io::Result<()> {
-    loop {
-        match socket.send_to(datagram, to) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            result => return result.map(drop),
-        }
-    }
+    BUFFER.with_borrow_mut(|buffer| {
+        buffer.resize(LONGEST_REPLY, 0);
+        work(buffer)
+    })
 }
 
 fn parsed(peers: &[String]) -> Result<Vec<IpAddr>> {
@@ -276,13 +258,15 @@ fn family(peers: &[IpAddr]) -> Option<bool> {
     peers.first().map(IpAddr::is_ipv4)
 }
 
+fn is_ipv4(peers: &[IpAddr]) -> bool {
+    family(peers) == Some(true)
+}
+
 fn shown(peer: &str) -> String {
     const LONGEST: usize = 60;
     peer.chars().take(LONGEST).flat_map(char::escape_default).collect()
 }
 
-fn opened(peers: &[IpAddr]) -> Result<Arc<UdpSocket>> {
-    let any: IpAddr =
-        if family(peers) == Some(true) { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    UdpSocket::bind((any, 0)).map(Arc::new).map_err(|error| Error::resources("open a socket", &error))
+fn opened(peers: &[IpAddr]) -> Result<Arc<Socket>> {
+    Socket::open(is_ipv4(peers)).map(Arc::new).map_err(|error| Error::resources("open a socket", &error))
 }

@@ -26,9 +26,13 @@
 //!
 //! - A reply counts if its signature is the key's, its salt that of an open query, and its sender's address one that was
 //!   asked. Anything else is one discarded datagram, with a reason, and changes nothing.
-//! - A peer counts once, however often it replies.
+//! - A peer counts once, however often it replies. Each is asked under a salt of its own, so that one reply, sent again from
+//!   the address of another peer, does not count for that one. Ganeti's client has one salt for all, and so has ours for
+//!   scripts that were written for it.
 //! - A query is answered with the last reply that it needs, at that moment: of 1, 2, 3, 4, 5, 6, 7 peers that were asked
-//!   these are 1, 2, 2, 3, 3, 4, 4.
+//!   these are 1, 2, 2, 3, 3, 4, 4. A server that cannot read its configuration tells nothing of the cluster: its reply is
+//!   none of these, and is waited for no longer.
+//! - No wait is longer than its time, however many datagrams come.
 //! - The answer is the reply with the highest serial among those of status 0. Another status has no serial, and never
 //!   outranks one of status 0.
 //! - Serials are compared between replies to one query only: three counters are called so, that of the whole
@@ -62,7 +66,8 @@
 //! | [`verdict`] | which reply is the answer, and whether the replies agree (pure) |
 //! | [`book`] | the queries that are open, what a datagram means to them, and when to send again (pure) |
 //! | [`secrets`] | what is left out of an answer that somebody will read (pure) |
-//! | [`client`] | the socket |
+//! | [`client`] | whom is asked, and how long is waited |
+//! | [`socket`] | how datagrams are sent and received |
 //! | [`answer`] | what has come back from one query, and whether it can be trusted (pure) |
 //! | [`ask`] | one question to its end |
 //! | [`node`] | what a node of the cluster has for its clients |
@@ -78,6 +83,7 @@ pub mod quorum;
 pub mod reply;
 pub mod request;
 pub mod secrets;
+pub mod socket;
 pub mod verdict;
 
 pub use client::Client;

@@ -43,8 +43,8 @@ pub enum Discard {
     NotOpen,
     /// Its sender was not asked.
     #[error(
-        "it comes from an address that was not asked. A server with several addresses answers from another one, unless \
-         its ganeti-confd is bound to one (-b)"
+        "it comes from an address that was not asked, or is the reply of another one. A server with several addresses \
+         answers from another one, unless its ganeti-confd is bound to one (-b)"
     )]
     NotAsked,
 }
@@ -86,12 +86,12 @@ pub struct Signed {
     pub reply: Reply,
 }
 
-/// A request as a datagram, sent at `seconds` since 1970.
+/// A request as a datagram under a salt, sent at `seconds` since 1970.
 ///
 /// # Errors
 /// [`Error::Argument`] where the server would not read all of it.
-pub fn request(request: &Request, key: &Key, seconds: u64) -> Result<Vec<u8>> {
-    let question = Question { protocol: PROTOCOL, r#type: request.kind, query: &request.query, rsalt: &request.salt };
+pub fn request(request: &Request, rsalt: &str, key: &Key, seconds: u64) -> Result<Vec<u8>> {
+    let question = Question { protocol: PROTOCOL, r#type: request.kind, query: &request.query, rsalt };
     let (message, salt) = (ascii(&question)?, seconds.to_string());
     let hmac = hex::encode(key.sign(&salt, &message));
     let envelope = ascii(&Envelope { msg: message.into(), salt: salt.into(), hmac: hmac.into() })?;

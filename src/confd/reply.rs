@@ -34,6 +34,9 @@ impl Status {
 /// What is in the text of an error where there is no such node or instance: the name of Ganeti's own error.
 const NO_ENTRY: &str = "ECodeNoEnt";
 
+/// The number of an error within the server.
+const INTERNAL: u64 = 1;
+
 /// What one server replies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reply {
@@ -52,16 +55,22 @@ impl Reply {
         self.status == Status::Ok
     }
 
-    /// Whether the server says that its configuration has no such entry. An error with a number is of that kind: 0 where
-    /// there is no such address, 2 where there is no such path. An error with another text tells of the server.
+    /// Whether the server says that its configuration has no such entry: by a number, 0 where there is no such address, and
+    /// 2 where there is no such path; or by a text. The number 1, and another text, tell of the server.
     #[must_use]
     pub fn is_no_such_entry(&self) -> bool {
         let is_of_an_entry = match &self.answer {
-            Value::Number(_) => true,
+            Value::Number(number) => number.as_u64() != Some(INTERNAL),
             Value::String(text) => text.contains(NO_ENTRY),
             _ => false,
         };
         self.status == Status::Error && is_of_an_entry
+    }
+
+    /// Whether this tells what the configuration has, or has not, and not only that the server cannot read it.
+    #[must_use]
+    pub fn is_of_the_configuration(&self) -> bool {
+        self.is_ok() || self.is_no_such_entry()
     }
 
     /// Whether this is to be believed rather than another reply to the same query.

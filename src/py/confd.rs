@@ -5,7 +5,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
@@ -19,19 +19,23 @@ use super::call::{handle, plain};
 use super::errors;
 use super::runtime::{id, is_ending, on_main_thread, Id};
 use super::signals::Signals;
-use crate::confd::book::{Heard, Taken};
-use crate::confd::client::{buffer, received, Client, Discarded};
+use super::spare_sockets;
+use crate::confd::book::{Heard, Manner, Taken};
+use crate::confd::client::{with_buffer, Client, Discarded};
 use crate::confd::key::Key;
-use crate::confd::packet::LONGEST_REQUEST;
+use crate::confd::packet::{Discard, LONGEST_REQUEST};
 use crate::confd::quorum::needed;
 use crate::confd::reply::Reply;
 use crate::confd::request::{Request, NAMES};
 use crate::confd::secrets::leave_out;
+use crate::confd::socket::Socket;
 use crate::error::{Error, Result};
 use crate::wait::deadline::Timeout;
 
 /// The pause between two checks for signals, and for a caller who gives up.
 const TICK: Duration = Duration::from_millis(50);
+/// Nobody waits longer, and no clock counts to the end of more.
+const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// How often a request may be sent again.
 const MOST_RETRIES: i64 = 3;
 /// Items of a list in a query: more would make it too long.
@@ -54,6 +58,9 @@ impl Wait {
                 refused("timeout", "must be a number of seconds: a server that is dead does not answer ever")?
             }
             Timeout::Once => Duration::ZERO,
+            Timeout::For(duration) if duration > LONGEST_WAIT => {
+                refused("timeout", "must not be more than the seconds of a year")?
+            }
             Timeout::For(duration) => duration,
         };
         let raise_on_signal = flag("raise_on_signal", Some(&raise_on_signal).filter(|it| !it.is_none()))?;
@@ -112,9 +119,9 @@ impl Wait {
 
 /// Asks, and waits for enough replies or for the end of the time.
 ///
-/// Returns `(status, answer, serial, is_consistent, needed, is_timed_out, peers, discarded, is_stripped)`. The first
-/// three are `None` where nobody has replied. Of each peer that was asked there is
-/// `(address, status, answer, serial, seconds, trouble)`.
+/// Returns `(status, answer, serial, is_consistent, needed, answers, is_timed_out, peers, discarded, is_stripped)`. The
+/// first three are `None` where nobody has replied. Of each peer that was asked there is
+/// `(address, status, answer, serial, seconds, trouble)`; those that give the same answer share one object.
 #[pyfunction]
 #[allow(clippy::too_many_arguments)]
 pub(super) fn confd_query<'py>(
@@ -132,24 +139,25 @@ pub(super) fn confd_query<'py>(
     wait: &Bound<'py, PyAny>,
 ) -> PyResult<Py<PyAny>> {
     let (wait, shows_secrets) = (Wait::new(wait)?, flag("secrets", Some(secrets))?);
-    let mut client = client(key, peers, port, retries)?;
+    let mut client = client(spare_sockets::take, key, peers, port, retries, Manner::Strict)?;
     let request = Request::new(whole("type", kind)?, query_of(query)?, text("rsalt", salt)?)?;
     let (about, salt) = (request.name(), request.salt().to_owned());
     let replies = replies.map(|replies| whole("replies", replies)).transpose()?;
     client.send(request, whole("coverage", coverage)?, replies)?;
     client.book_mut().await_for(&salt, wait.limit, Instant::now());
-    let (mut buffer, mut discarded) = (buffer(), Discarded::default());
+    let mut discarded = Discarded::default();
     let step = |py: Python<'_>, until| {
-        py.detach(|| client.wait_for(&salt, until, &mut buffer, &mut discarded)).map_err(|error| broken(&error))?;
+        py.detach(|| client.wait_for(&salt, until, &mut discarded)).map_err(|error| broken(&error))?;
         Ok(client.exchange(&salt).is_some_and(|it| it.is_answered()).then_some(()))
     };
     let answered = wait.run(py, &format!("ganeti-confd, {about}"), step, |answered| plain(py, answered.is_some()))?;
+    spare_sockets::give_back(client.is_ipv4(), client.socket());
     outcome(py, &client, &salt, answered.extract(py)?, &discarded, shows_secrets)
 }
 
-fn outcome(
+fn outcome<'a>(
     py: Python<'_>,
-    client: &Client,
+    client: &'a Client,
     salt: &str,
     is_answered: bool,
     discarded: &Discarded,
@@ -157,14 +165,21 @@ fn outcome(
 ) -> PyResult<Py<PyAny>> {
     let exchange = client.exchange(salt).ok_or_else(|| Error::Internal("a query was lost".to_owned()))?;
     let verdict = exchange.verdict();
-    let parts_of = |reply: &Reply| {
-        let mut answer = reply.answer.clone();
-        if !shows_secrets {
-            leave_out(&mut answer);
-        }
-        Ok::<_, PyErr>((reply.status.number(), to_python(py, &answer)?, reply.serial))
+    // What several peers say is made for Python once: it may be long.
+    let mut made: Vec<(&Value, Py<PyAny>)> = Vec::new();
+    let mut parts_of = |reply: &'a Reply| {
+        let known = made.iter().find(|(answer, _)| **answer == reply.answer).map(|(_, object)| object.clone_ref(py));
+        let object = match known {
+            Some(object) => object,
+            None => {
+                let object = shown(py, &reply.answer, shows_secrets)?;
+                made.push((&reply.answer, object.clone_ref(py)));
+                object
+            }
+        };
+        Ok::<_, PyErr>((reply.status.number(), object, reply.serial))
     };
-    let (status, answer, serial) = match verdict.answer.map(parts_of).transpose()? {
+    let (status, answer, serial) = match verdict.answer.map(&mut parts_of).transpose()? {
         Some((status, answer, serial)) => (Some(status), Some(answer), Some(serial)),
         None => (None, None, None),
     };
@@ -173,8 +188,7 @@ fn outcome(
         let heard = exchange.heard().iter().find(|heard| heard.peer == *peer);
         let parts =
             heard.map(|Heard { reply, after, .. }| parts_of(reply).map(|it| (it, after.as_secs_f64()))).transpose()?;
-        let trouble =
-            client.troubles().find(|(other, _)| other == peer).map(|(_, kind)| io::Error::from(kind).to_string());
+        let trouble = exchange.unsent().iter().find(|(other, _)| other == peer).map(|(_, reason)| reason.clone());
         peers.append(match parts {
             Some(((status, answer, serial), after)) => {
                 (peer.to_string(), Some(status), Some(answer), Some(serial), Some(after), None)
@@ -184,10 +198,21 @@ fn outcome(
     }
     let discarded: Vec<_> = discarded.reasons().map(|(from, reason)| (from.to_string(), reason.to_string())).collect();
     let is_stripped = client.book().key().seems_stripped();
+    let (needed, answers) = (exchange.needed(), exchange.answers());
     plain(
         py,
-        (status, answer, serial, verdict.is_consistent, exchange.needed(), !is_answered, peers, discarded, is_stripped),
+        (status, answer, serial, verdict.is_consistent, needed, answers, !is_answered, peers, discarded, is_stripped),
     )
+}
+
+/// An answer for Python, with its secrets or without them.
+fn shown(py: Python<'_>, answer: &Value, shows_secrets: bool) -> PyResult<Py<PyAny>> {
+    if shows_secrets {
+        return to_python(py, answer);
+    }
+    let mut answer = answer.clone();
+    leave_out(&mut answer);
+    to_python(py, &answer)
 }
 
 /// A client that stays, for the original's way of asking: send, receive, be called back.
@@ -217,7 +242,12 @@ impl ConfdSocket {
         port: &Bound<'_, PyAny>,
         retries: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
-        Ok(Self { client: Mutex::new((id(), client(key, peers, port, retries)?)) })
+        Ok(Self { client: Mutex::new((id(), client(|_| None, key, peers, port, retries, Manner::Ganetis)?)) })
+    }
+
+    /// The descriptor of the socket.
+    fn fileno(&self) -> PyResult<i32> {
+        Ok(self.client()?.1.socket().descriptor())
     }
 
     fn update_peers(&self, peers: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -269,49 +299,40 @@ impl ConfdSocket {
     /// Waits for one datagram. Returns `None` where none came, or its sender's address and port and what `handle` returns.
     fn receive<'py>(&self, py: Python<'py>, wait: &Bound<'py, PyAny>) -> PyResult<Py<PyAny>> {
         let wait = Wait::new(wait)?;
-        let mut buffer = buffer();
         let step = |py: Python<'_>, until| {
             let socket = {
                 let mut client = self.client()?;
                 client.1.resend();
                 client.1.socket()
             };
-            py.detach(|| received(&socket, until, &mut buffer)).map_err(|error| broken(&error))
+            with_buffer(|buffer| {
+                let came = py.detach(|| socket.receive(until, buffer)).map_err(|error| broken(&error))?;
+                let Some((length, from)) = came else { return Ok(None) };
+                let meaning = self.client()?.1.handle(buffer.get(..length).unwrap_or_default(), from.ip());
+                Ok(Some((from, meaning)))
+            })
         };
-        // The buffer is the step's until the wait is over.
-        let came = std::cell::Cell::new(None);
-        wait.run(py, "ganeti-confd", step, |datagram| {
-            came.set(datagram);
-            Ok(py.None())
-        })?;
-        match came.get() {
+        wait.run(py, "ganeti-confd", step, |came| match came {
             None => Ok(py.None()),
-            Some((length, from)) => {
-                let meaning = self.means(py, buffer.get(..length).unwrap_or_default(), from.ip())?;
-                plain(py, (from.ip().to_string(), from.port(), meaning))
-            }
-        }
+            Some((from, meaning)) => plain(py, (from.ip().to_string(), from.port(), means(py, meaning)?)),
+        })
     }
 
     /// What a datagram from an address means: `(salt, status, answer, serial)`, or the reason for which it is discarded.
     fn handle<'py>(&self, py: Python<'py>, datagram: &Bound<'py, PyBytes>, address: &str) -> PyResult<Py<PyAny>> {
-        match address.parse() {
-            Ok(from) => self.means(py, datagram.as_bytes(), from),
-            Err(_) => refused("ip", "is not an address")?,
-        }
+        let Ok(from) = address.parse() else { return refused("ip", "is not an address")? };
+        // The lock is free again before anything of Python's is made: that may run code which asks this client.
+        let meaning = self.client()?.1.handle(datagram.as_bytes(), from);
+        means(py, meaning)
     }
 }
 
-impl ConfdSocket {
-    fn means(&self, py: Python<'_>, datagram: &[u8], from: IpAddr) -> PyResult<Py<PyAny>> {
-        // The lock is free again before anything of Python's is made: that may run code which asks this client.
-        let meaning = self.client()?.1.handle(datagram, from);
-        match meaning {
-            Ok(Taken { salt, reply }) => {
-                plain(py, (salt, reply.status.number(), to_python(py, &reply.answer)?, reply.serial))
-            }
-            Err(reason) => plain(py, reason.to_string()),
+fn means(py: Python<'_>, meaning: std::result::Result<Taken, Discard>) -> PyResult<Py<PyAny>> {
+    match meaning {
+        Ok(Taken { salt, reply }) => {
+            plain(py, (salt, reply.status.number(), to_python(py, &reply.answer)?, reply.serial))
         }
+        Err(reason) => plain(py, reason.to_string()),
     }
 }
 
@@ -334,17 +355,19 @@ pub(super) fn confd_needed(peers: usize) -> usize {
 }
 
 fn client(
+    spare: impl FnOnce(bool) -> Option<Arc<Socket>>,
     key: &Bound<'_, PyAny>,
     peers: &Bound<'_, PyAny>,
     port: &Bound<'_, PyAny>,
     retries: &Bound<'_, PyAny>,
+    manner: Manner,
 ) -> PyResult<Client> {
     let port = u16::try_from(whole("port", port)?).ok().filter(|port| *port > 0);
     let port = port.ok_or_else(|| Error::argument("port", "must be a number from 1 to 65535"))?;
     let retries = whole("retries", retries)?;
     let retries = u32::try_from(retries).ok().filter(|_| retries <= MOST_RETRIES);
     let retries = retries.ok_or_else(|| Error::argument("retries", format!("must be from 0 to {MOST_RETRIES}")))?;
-    Ok(Client::new(key_of(key)?, &texts("peers", peers)?, port, retries)?)
+    Ok(Client::on(spare, key_of(key)?, &texts("peers", peers)?, port, retries, manner)?)
 }
 
 /// Bytes, or text.

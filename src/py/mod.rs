@@ -19,6 +19,7 @@ mod party;
 mod runtime;
 mod semaphore;
 mod signals;
+mod spare_sockets;
 mod status;
 mod timed_lease;
 mod znode;

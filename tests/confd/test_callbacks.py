@@ -108,6 +108,24 @@ def test_a_query_that_expired_without_a_reply_is_not_answered(passed):
     counting(end("b"))
     assert not counting.AllAnswered()
     assert len(passed) == 4
+    with pytest.raises(ConfdClientError, match="registered already"):
+        counting.RegisterQuery("b")
+    # Whoever has been told goes on with the next.
+    counting.RegisterQuery("c")
+    counting(up("x", 1, salt="c"))
+    assert counting.AllAnswered()
+
+
+def test_queries_that_are_lost_all_night_take_no_memory_and_are_told_once(passed):
+    counting = confd.ConfdCountingCallback(passed.append)
+    for number in range(3000):
+        counting.RegisterQuery(number)
+        counting(end(number))
+    assert len(counting._counts) + len(counting._lost) <= 1000
+    assert not counting.AllAnswered()
+    counting.RegisterQuery("a")
+    counting(up("x", 1, salt="a"))
+    assert counting.AllAnswered()
 
 
 def test_results_stay_after_the_query_has_expired_but_not_for_ever():
@@ -136,11 +154,26 @@ def test_messages_have_their_attributes_and_no_others():
     salts = {confd.ConfdClientRequest(type=0).rsalt for _ in range(100)}
     assert len(salts) == 100
     assert ConfdReply().answer is None
+    with pytest.raises(AttributeError):
+        request.qeury = "y"
+    copied = request.Copy()
+    copied.query = "y"
+    assert (request.query, copied.query, type(copied)) == ("x", "y", confd.ConfdClientRequest)
+    assert ConfdReply.FromDict({"answer": 1, "serial": 2}).ToDict() == {"answer": 1, "serial": 2}
+    for wrong in ([], {1: 2}, {"colour": "red"}):
+        with pytest.raises(ConfdClientError):
+            ConfdReply.FromDict(wrong)
+
+
+def test_an_error_within_a_server_is_not_one_of_an_entry(filtering):
+    filtering(up(1, 0, status=1))
+    filtering(up("x", 42))
+    assert filtering.consistent == {"a": True}
 
 
 REPLIES = [
     *((0, answer, serial) for answer in (1, True, 4.0, 4, "x", [1], {"a": 1}) for serial in (0, 1)),
-    *((1, answer, 0) for answer in (0, 2, "Cannot load", "error type: ECodeNoEnt")),
+    *((1, answer, 0) for answer in (0, 1, 2, "Cannot load", "error type: ECodeNoEnt")),
     (2, "x", 0),
 ]
 

@@ -10,6 +10,8 @@ import pytest
 from zkcoord import confd
 from zkcoord.errors import Inconsistent, ServerError, TooFewReplies, UnknownEntry, Unreachable
 
+from tests.support.confd import reply, salt_of, signed
+
 NODE1, NODE2 = "node1.example.com", "node2.example.com"
 LONG = 30.0
 """Seconds that no test waits for: an answer that comes within them has not waited for the end of the time."""
@@ -151,11 +153,49 @@ class TestPaused:
 
 
 class TestBroken:
-    def test_a_broken_one_counts_as_a_reply_and_outranks_nobody(self, servers, asking):
+    def test_one_that_cannot_read_its_configuration_agrees_with_nobody(self, servers, asking):
         servers.servers[0].break_configuration()
+        first, second, _ = servers.peers
         found = confd.query("cluster_master", replies=-1, **asking)
-        assert (found.answer, found.consistent, found.replied) == (NODE1, True, 3)
-        assert found.by_peer[servers.peers[0]].status == 1
+        assert (found.answer, found.consistent, found.replied, found.answered) == (NODE1, True, 3, 2)
+        assert (found.by_peer[first].status, found.by_peer[first].is_broken) == (1, True)
+        assert not found.by_peer[second].is_broken
+        with pytest.raises(TooFewReplies) as caught:
+            confd.cluster_master(replies=-1, **asking)
+        assert str(caught.value).startswith(
+            "3 of 3 peers replied to cluster_master, 1 of them with an error of its own, and 3 replies are needed; "
+            f"{first}: 'Cannot load configuration"
+        )
+        assert caught.value.answer.by_peer[second].answer == NODE1
+        assert confd.cluster_master(replies=-1, require_quorum=False, **asking) == NODE1
+
+    def test_a_fresh_one_is_waited_for_where_another_is_broken_and_a_third_is_old(self, servers, asking, peers):
+        """By default two replies of three are enough: those of the broken one and of the old one come first."""
+
+        def late(peer, request, sender):
+            time.sleep(0.3)
+            hand_on(peer, request, sender)
+
+        servers.servers[0].break_configuration()
+        servers.servers[2].configure(serial=43, master=2)
+        fresh = peers.in_front_of(servers.servers[2])
+        hand_on, fresh._act = fresh._act, late
+        found = confd.query("cluster_master", **{**asking, "peers": [*servers.peers[:2], fresh.address]})
+        assert (found.result(), found.serial, found.answered) == (NODE2, 43, 2)
+
+    def test_no_such_entry_is_the_answer_whoever_comes_first_and_one_alone_is_too_few(self, servers, asking):
+        servers.servers[0].break_configuration()
+        for server in servers.servers[1:]:
+            server.kill()
+        servers.servers[1].start()
+        two = {**asking, "peers": servers.peers[:2]}
+        for _ in range(5):
+            found = confd.query("instance_disks", "nothing", **two)
+            assert (found.is_no_such_entry, found.answered, found.replied) == (True, 1, 2)
+        with pytest.raises(TooFewReplies, match="2 of 2 peers replied to instance_disks, 1 of them with an error"):
+            found.result()
+        with pytest.raises(UnknownEntry):
+            found.result(require_quorum=False)
 
     def test_all_broken_is_an_error_in_their_words(self, servers, asking):
         for server in servers.servers:
@@ -163,14 +203,71 @@ class TestBroken:
         with pytest.raises(ServerError, match="could not answer cluster_master: 'Cannot load configuration from"):
             confd.cluster_master(**asking)
 
-    def test_one_whose_clock_is_wrong_is_silent(self, servers, asking, peers):
-        def late(peer, request, sender):
-            envelope = json.loads(request[4:])
-            assert abs(int(envelope["salt"]) - time.time()) < 100
+    @pytest.mark.parametrize(("seconds", "replied"), [(-310, 0), (-290, 1), (290, 1), (310, 0)])
+    def test_one_whose_clock_differs_by_more_than_300_seconds_is_silent(self, servers, asking, peers, seconds, replied):
+        """What a genuine server does to a request that was signed by another clock."""
 
-        confused = peers.add(late)
-        found = confd.query("ping", timeout=0.3, **{**asking, "peers": [confused.address]})
-        assert found.silent == [confused.address]
+        def shift(peer, request, sender):
+            envelope = json.loads(request[4:])
+            hand_on(peer, signed(envelope["msg"], str(int(envelope["salt"]) + seconds), asking["hmac_key"]), sender)
+
+        shifted = peers.in_front_of(servers.servers[0])
+        hand_on, shifted._act = shifted._act, shift
+        found = confd.query("ping", timeout=5 if replied else 0.5, **{**asking, "peers": [shifted.address]})
+        assert found.replied == replied
+        assert shifted.requests
+
+
+class TestNumbers:
+    """Errors that are numbers: some say that there is no such entry, and some do not."""
+
+    @pytest.mark.parametrize(
+        ("kind", "question", "number", "error", "why"),
+        [
+            ("node_pip_by_instance_ip", {"1": "192.0.2.9"}, 0, UnknownEntry, "no such entry"),
+            ("config_query", "/nothing", 2, UnknownEntry, "no such entry"),
+            ("cluster_master", "x", 2, ServerError, "could not answer cluster_master of 'x': 2, the query is wrong"),
+            (
+                "cluster_master",
+                None,
+                1,
+                ServerError,
+                "could not answer cluster_master: 1, an error within ganeti-confd",
+            ),
+        ],
+    )
+    def test_each_is_what_it_means_for_its_type(self, asking, peers, kind, question, number, error, why):
+        def act(peer, request, sender):
+            peer.send(reply(number, salt_of(request), asking["hmac_key"], serial=0, status=1), sender)
+
+        found = confd.query(kind, question, **{**asking, "peers": [peers.add(act).address]})
+        with pytest.raises(error, match=why):
+            found.result()
+
+
+def test_an_answer_that_is_longer_than_a_datagram_is_silence_and_the_error_says_so(servers, asking):
+    def edit(config):
+        config["cluster"]["tags"] = [f"{number:0>100}" for number in range(700)]
+
+    for server in servers.servers:
+        server.configure(edit=edit)
+    with pytest.raises(Unreachable, match="the answer is longer than a datagram can be, 65,507 bytes: ask for a part"):
+        confd.config_query("/cluster/tags", timeout=0.5, retries=0, **asking)
+    assert confd.config_query("/cluster/tags/699", **asking)
+    with pytest.raises(Unreachable) as caught:
+        confd.ping(timeout=0.3, **{**asking, "peers": ["127.0.0.254"]})
+    assert "datagram" not in str(caught.value)
+
+
+def test_what_a_silent_peer_sent_is_told_beside_what_the_others_reply(asking, peers):
+    """One of three has another key: it is silent, and the error says why."""
+
+    def act(peer, request, sender):
+        peer.send(reply(1, salt_of(request), b"another key\n"), sender)
+
+    other = peers.add(act).address
+    with pytest.raises(TooFewReplies, match=rf"silent: {other}; a datagram from {other} was discarded: its signature"):
+        confd.ping(replies=-1, timeout=0.5, **{**asking, "peers": [*asking["peers"][:2], other]})
 
 
 def test_a_fail_over_is_seen_as_soon_as_the_first_candidate_has_heard_of_it(servers, asking):

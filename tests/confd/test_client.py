@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import select
 import time
 
 import pytest
@@ -75,6 +76,53 @@ def test_the_typical_chain_of_callbacks(asking):
     assert store.GetResponse("another") == (False, None)
 
 
+def test_a_loop_of_somebody_elses_receives_when_the_descriptor_can_be_read(script):
+    script.send(coverage=-1)
+    while len(script.answers) < 3:
+        ready, _, _ = select.select([script.client], [], [], 10)
+        assert ready == [script.client]
+        assert script.client.ReceiveReply(0)
+    assert script.answers == [NODE1] * 3
+
+
+def test_whatever_a_callback_raises_at_an_expiry_the_others_expire_too(script, servers):
+    for server in servers.servers:
+        server.pause()
+    salts = {script.send() for _ in range(3)}
+    raised = []
+
+    def callback(up):
+        raised.append(up.salt)
+        raise RuntimeError(up.salt)
+
+    class Core:
+        """All are over at once, as after ten seconds."""
+
+        def __init__(self):
+            self.over = sorted(salts)
+
+        def expire(self):
+            found, self.over = self.over, []
+            return found
+
+    script.client._callback, script.client._core = callback, Core()
+    for _ in salts:
+        with pytest.raises(RuntimeError):
+            script.client.ExpireRequests()
+    script.client.ExpireRequests()
+    assert sorted(raised) == sorted(salts)
+    assert script.client._requests == {}
+
+
+def test_a_peer_that_cannot_be_sent_to_takes_no_memory(asking):
+    script = Script({**asking, "peers": [*asking["peers"][:2], "255.255.255.255"]})
+    for _ in range(200):
+        assert script.client.WaitForReply(script.send(), timeout=10) == (False, 3, 2)
+        script.client.FlushSendQueue()
+    # Each is open until it expires, and nothing of it is sent again.
+    assert len(script.client._requests) == 200
+
+
 def test_needed_replies():
     assert [ConfdClient._NeededReplies(peers) for peers in range(9)] == [0, 1, 2, 2, 3, 3, 4, 4, 5]
 
@@ -88,7 +136,8 @@ def test_a_wait_ends_with_the_last_reply_or_with_its_time(script, servers):
     began = time.monotonic()
     assert script.client.WaitForReply(script.send(), timeout=0.3) == (True, 3, 1)
     assert 0.29 < time.monotonic() - began < 0.9
-    assert script.client.WaitForReply("another") == (True, 0, 0)
+    for unknown in ("another", None, 7):
+        assert script.client.WaitForReply(unknown) == (True, 0, 0)
     for wrong in (None, "soon", -1):
         with pytest.raises(ConfdClientError, match="timeout: "):
             script.client.WaitForReply(script.send(), timeout=wrong)
@@ -277,6 +326,27 @@ class TestNode:
         client.SendRequest(request)
         assert client.WaitForReply(request.rsalt)[0] is False
         assert store.GetResponse(request.rsalt)[1].server_reply.answer == NODE1
+
+    def test_a_file_that_changes_is_read_again(self, servers, monkeypatch, tmp_path):
+        monkeypatch.setenv("GANETI_ROOTDIR", str(tmp_path))
+        file = tmp_path / "var/lib/ganeti/ssconf_master_candidates_ips"
+        file.parent.mkdir(parents=True)
+        for addresses in (["192.0.2.1"], ["192.0.2.2"], ["192.0.2.2", "192.0.2.3"]):
+            file.with_suffix(".new").write_text("\n".join(addresses))
+            file.with_suffix(".new").rename(file)
+            assert confd.candidates() == confd.candidates() == addresses
+
+    def test_a_key_that_is_given_for_the_name_of_its_file_is_not_shown(self, tmp_path):
+        key = "0123456789abcdef0123456789abcdef01234567"
+        for given in (key, f"{key}\n", key.encode()):
+            with pytest.raises(
+                ValueError, match="hmac_key: this is a key itself, and must be the name of a file"
+            ) as caught:
+                confd.hmac_key(given)
+            assert key not in str(caught.value)
+        for given in (123, ["x"]):
+            with pytest.raises(ValueError, match="hmac_key: the name of its file must be text"):
+                confd.hmac_key(given)
 
     def test_what_is_missing_is_named(self, monkeypatch, tmp_path):
         monkeypatch.setenv("GANETI_ROOTDIR", str(tmp_path))

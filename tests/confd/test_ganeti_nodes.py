@@ -148,6 +148,17 @@ def test_candidates_that_contradict_each_other_stop_it_before_it_begins(cluster,
     assert site.events() == []
 
 
+def test_a_candidate_that_cannot_read_its_configuration_stops_the_update(cluster, site):
+    site.servers.servers[1].break_configuration()
+    answer = cluster.runner("state.orchestrate", "orch.update-nodes").answer(limit=60)
+    assert answer.code == 1
+    assert "1 of them with an error of its own" in answer.stdout + answer.stderr
+    value = cluster.salt(NODES[3], "state.apply", "nodes", pillar={"nodes": {"master": MASTER}}).answer(limit=60).value
+    assert results(value)["candidates agree"] is False
+    assert "Cannot load configuration" in comments(value)["candidates agree"]
+    assert site.events() == []
+
+
 def test_the_master_is_not_updated_on_its_own(cluster, site):
     command = cluster.on_all(MASTER, "state.apply", "nodes", pillar={"nodes": {"master": MASTER}})
     (value,) = answers(command.answer(limit=60)).values.values()

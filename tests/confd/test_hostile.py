@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import random
 import resource
 import socket
@@ -9,9 +11,11 @@ import threading
 import time
 
 import pytest
+import zkcoord
 from zkcoord import confd
-from zkcoord.errors import ServerError
+from zkcoord.errors import Cancelled, ServerError, TooFewReplies
 
+from tests.support.calls import Waiting
 from tests.support.confd import reply, salt_of, signed
 
 DATAGRAMS = 100_000
@@ -76,18 +80,87 @@ def test_random_and_mutated_datagrams_raise_nothing_and_count_for_nothing(client
         signed("[" * 500, salt, key),
         reply({"é": ["ü"] * 20}, salt, b""),
     ]
-    refused = 0
     for number in range(DATAGRAMS):
         # So that the query is open throughout: a loop of this length takes longer than its ten seconds.
         if number % 1000 == 0:
             client.WaitForReply(salt, timeout=1e-6)
         client.HandleResponse(junk(dice, genuine), dice.choice(sources), dice.randrange(65536))
-        refused += 1
-    assert (refused, came) == (DATAGRAMS, [])
+    assert came == []
     assert client._core.counts(salt)[:2] == (3, 0)
     # What is genuine counts still.
     client.HandleResponse(reply("node1.example.com", salt, key), asking["peers"][0], asking["port"])
     assert [up.server_reply.answer for up in came] == ["node1.example.com"]
+
+
+def test_what_comes_through_the_socket_raises_nothing_and_counts_for_nothing_either(client, came, salt, asking):
+    dice, key = random.Random(SEED), asking["hmac_key"]
+    genuine = [reply("x", salt, b"another key\n"), signed({"protocol": 1, "status": 0, "answer": 1}, salt, key)]
+    with socket.fromfd(client.fileno(), socket.AF_INET, socket.SOCK_DGRAM) as same:
+        target = ("127.0.0.1", same.getsockname()[1])
+    received, rounds = 0, 500
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for number in range(rounds):
+            # No more at a time than the receiver has room for.
+            for _ in range(20):
+                sender.sendto(junk(dice, genuine), target)
+            if number % 50 == 0:
+                client.WaitForReply(salt, timeout=1e-6)
+            while client.ReceiveReply(0):
+                received += 1
+    assert received > 20 * (rounds - 50)
+    assert came == []
+    assert client._core.counts(salt)[:2] == (3, 0)
+
+
+def flooding(stop, piece):
+    """A peer that answers a request with datagrams for as long as nobody stops it."""
+
+    def act(peer, request, sender):
+        datagram = piece(salt_of(request))
+        while not stop.is_set():
+            with contextlib.suppress(OSError):
+                peer.send(datagram, sender)
+
+    return act
+
+
+@pytest.mark.parametrize("ends", ["by its time", "by another thread"])
+def test_a_flood_of_costly_junk_makes_no_query_longer_than_its_time(asking, peers, ends):
+    """Each datagram is read twice, as UTF-8 and as Latin-1, and signed: that takes longer than to send it."""
+    heavy = json.dumps({"msg": "\u00e9" * 25_000, "salt": "a", "hmac": "0" * 40}, ensure_ascii=False)
+    stop, cancel = threading.Event(), zkcoord.Cancel()
+    flood = peers.add(flooding(stop, lambda _: b"plj0" + heavy.encode()))
+    seconds = 0.5 if ends == "by its time" else 3600
+    waiting = Waiting(confd.query, "ping", timeout=seconds, cancel=cancel, **{**asking, "peers": [flood.address]})
+    try:
+        if ends == "by its time":
+            assert waiting.result().timed_out
+        else:
+            while not flood.requests:
+                time.sleep(0.001)
+            cancel.cancel()
+            with pytest.raises(Cancelled):
+                waiting.result()
+    finally:
+        stop.set()
+
+
+def test_a_reply_that_is_sent_again_from_the_address_of_another_peer_counts_once(asking, servers, peers):
+    """Somebody without the key repeats the reply of one candidate, an old one, in the name of the two others."""
+
+    def hand_on(peer, request, sender):
+        answer = reply("old", salt_of(request), asking["hmac_key"], serial=41)
+        for each in (peer, *silent):
+            each.send(answer, sender)
+
+    silent = [peers.add() for _ in range(2)]
+    asked = {**asking, "peers": [peers.add(hand_on).address, *(each.address for each in silent)]}
+    found = confd.query("cluster_master", timeout=0.5, **asked)
+    assert (found.timed_out, found.replied, found.answer) == (True, 1, "old")
+    with pytest.raises(
+        TooFewReplies, match="was discarded: it comes from an address that was not asked, or is the reply"
+    ):
+        found.result()
 
 
 def test_mutations_of_what_would_count_are_that_reply_or_nothing(client, came, salt, asking):
@@ -144,7 +217,7 @@ def test_replies_to_salts_that_have_expired_count_for_nothing(client, came, salt
     assert came == [over]
 
 
-def test_a_flood_keeps_no_query_from_being_answered_and_takes_no_memory(asking, servers, peers):
+def test_a_flood_leaves_a_client_that_is_still_answered_and_takes_no_memory(asking, servers, peers):
     """Junk as fast as one thread can send it, to a client that asks all the time."""
     client = confd.ConfdClient(asking["hmac_key"], asking["peers"], lambda up: None, asking["port"])
     _, target = open_port(client, asking, peers)
@@ -160,18 +233,20 @@ def test_a_flood_keeps_no_query_from_being_answered_and_takes_no_memory(asking, 
     thread = threading.Thread(target=flood)
     thread.start()
     try:
-        answered, before, end = 0, None, time.monotonic() + FLOOD
+        answered, lost, before, end = 0, 0, None, time.monotonic() + FLOOD
         while time.monotonic() < end:
             request = confd.ConfdClientRequest(type=confd.CONFD_REQ_CLUSTER_MASTER)
             client.SendRequest(request)
             timed_out, _, _ = client.WaitForReply(request.rsalt, timeout=10)
             answered += not timed_out
+            lost += timed_out
             if before is None:
                 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     finally:
         stop.set()
         thread.join()
-    assert answered > 0
+    # The system drops what it has no room for, replies too: they are asked for again, and a few are lost each time.
+    assert answered > lost
     assert sent[0] > 1000
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 20_000, f"{grown} KiB more"

@@ -56,13 +56,53 @@ class TestBeacon:
             server.configure(serial=42, master=1)
         assert look() == []
 
-    def test_what_cannot_be_trusted_is_no_news(self, look, servers):
+    def test_too_few_replies_are_no_news(self, look, servers):
         assert look() == []
-        servers.servers[0].configure(serial=42, master=2)
-        servers.servers[1].break_configuration()
+        servers.servers[0].configure(serial=43, master=2)
         for server in servers.servers[1:]:
             server.kill()
         assert look() == []
+
+    def test_contradictions_are_no_news(self, look, servers, opts):
+        assert look() == []
+        opts["ganeti_confd"]["peers"] = servers.peers[:2]  # of two both are waited for
+        assert look() == []
+        servers.servers[0].configure(serial=42, master=2)
+        assert look() == []
+
+    def test_the_word_of_one_beside_those_who_cannot_read_theirs_is_no_news(self, look, servers):
+        assert look() == []
+        servers.servers[0].configure(serial=43, master=2)
+        for server in servers.servers[1:]:
+            server.break_configuration()
+        assert look() == []
+
+    def test_an_older_answer_that_stays_is_that_of_a_cluster_that_was_restored(self, look, servers):
+        for server in servers.servers:
+            server.configure(serial=43, master=2)
+        assert look() == []
+        for server in servers.servers:
+            server.configure(serial=7, master=1)
+        assert [look() for _ in range(9)] == [[]] * 9
+        assert {(event["tag"], event["new"]) for event in look()} == {("master", NODE1), ("role", "candidate")}
+        assert look() == []
+
+    def test_another_cluster_is_no_news_of_this_one(self, look, servers, several, opts):
+        assert look() == []
+        other = several(1)
+        other.servers[0].configure(serial=99, master=2)
+        own = {**opts["ganeti_confd"]}
+        opts["ganeti_confd"].update(peers=other.peers, port=other.port)
+        assert look() == []
+        opts["ganeti_confd"].update(own)
+        assert look() == []
+
+    def test_the_master_by_a_short_name_is_the_master(self, look, servers, opts):
+        opts["ganeti_confd"]["node"] = "node2"
+        assert look() == []
+        for server in servers.servers:
+            server.configure(serial=43, master=2)
+        assert look()[1] == {"tag": "role", "old": "candidate", "new": "master", "node": "node2"}
 
     def test_a_configuration_that_is_none_is_refused(self):
         from saltext.zkcoord.beacons import ganeti_confd
@@ -71,6 +111,8 @@ class TestBeacon:
         assert not ganeti_confd.validate({"timeout": 2})[0]
         assert not ganeti_confd.validate([{"timeout": "soon"}])[0]
         assert not ganeti_confd.validate([{"node": 7}])[0]
+        assert "profil: is not known" in ganeti_confd.validate([{"profil": "prod"}])[1]
+        assert ganeti_confd.validate([{"interval": 60}, {"disable_during_state_run": True}, {"profile": "prod"}])[0]
 
     def test_salts_loader_has_it(self, opts, servers, tmp_path):
         import salt.config
@@ -101,14 +143,27 @@ class TestGrain:
         return ganeti_confd.ganeti
 
     def test_it_is_off_by_default(self, grain, opts, servers):
+        before = [server.log_tail(10_000) for server in servers.servers]
         del opts["ganeti_confd"]["grains"]
         assert grain() == {}
         opts.clear()
         assert grain() == {}
-        assert "rsalt" not in servers.servers[0].log_tail(1)
+        assert [server.log_tail(10_000) for server in servers.servers] == before
 
     def test_it_has_role_master_and_cluster(self, grain):
         assert grain() == {"ganeti": {"role": "candidate", "master": NODE1, "cluster": "cluster.example.com"}}
+
+    def test_the_master_by_a_short_name_is_the_master(self, grain, opts):
+        opts["ganeti_confd"]["node"] = "node1"
+        assert grain()["ganeti"]["role"] == "master"
+
+    def test_a_time_that_is_none_is_told_and_the_default_is_taken(self, grain, opts, servers, caplog):
+        opts["ganeti_confd"]["grains_ttl"] = "5m"
+        first = grain()
+        for server in servers.servers:
+            server.configure(serial=43, master=2)
+        assert grain() == first
+        assert "grains_ttl, in the section ganeti_confd, must be a number of seconds" in caplog.text
 
     def test_an_answer_is_kept_for_its_time(self, grain, opts, servers):
         first = grain()
@@ -165,6 +220,18 @@ class TestRunner:
         assert found["peers"][servers.peers[4]]["master"] == NODE2
         assert "Cannot load configuration" in found["peers"][servers.peers[2]]["error"]
         assert found["peers"][servers.peers[3]] == {"state": "silent"}
+
+    def test_it_tells_why_one_is_silent_that_sent_something(self, runner, opts, peers):
+        from tests.support.confd import reply, salt_of
+
+        def act(peer, request, sender):
+            peer.send(reply(1, salt_of(request), b"another key\n"), sender)
+
+        other = peers.add(act).address
+        opts["ganeti_confd"]["peers"] = [*opts["ganeti_confd"]["peers"], other]
+        found = runner.peers(timeout=0.5)["peers"][other]
+        assert found["state"] == "silent"
+        assert found["error"].startswith("its signature is not that of our key")
 
     def test_its_other_functions_are_those_of_the_execution_module(self, runner):
         from saltext.zkcoord.modules import ganeti_confd as module

@@ -38,6 +38,7 @@ def gates(states):
         (states.master_is, (NODE1,), True, f"the master is {NODE1}"),
         (states.master_is, (NODE2,), False, f"the master is {NODE1}, and not {NODE2}"),
         (states.role_is, (NODE2, "candidate"), True, f"{NODE2} is candidate"),
+        (states.role_is, ("node1", "candidate"), False, "node1 is master, and not candidate"),
         (states.role_is, (NODE2, ["regular", "candidate"]), True, f"{NODE2} is candidate"),
         (states.role_is, (NODE2, ["master", "offline"]), False, f"{NODE2} is candidate, and not master or offline"),
         (states.instance_on, (INSTANCE, NODE1), True, f"{INSTANCE} is on {NODE1}"),
@@ -76,6 +77,10 @@ def test_what_goes_wrong_is_one_line(states, servers):
     assert result is False
     assert "contradict each other" in comment
     assert outcome(states.master_is(NODE1, replies=-1, require_consistent=False))[0] is True
+    servers.servers[0].break_configuration()
+    result, comment = outcome(states.master_is(NODE1, replies=-1))
+    assert result is False
+    assert "1 of them with an error of its own" in comment
     for server in servers.servers:
         server.kill()
     states.__opts__["test"] = True

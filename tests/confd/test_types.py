@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 
 import pytest
@@ -10,12 +11,21 @@ from zkcoord import confd
 from zkcoord.confd import NodeRole
 from zkcoord.errors import ArgumentError, ServerError, UnknownEntry
 
+from tests.support.calls import wait_until
+
 NODE1, NODE2, NODE5 = "node1.example.com", "node2.example.com", "node5.example.com"
 INSTANCE = "inst1.example.com"
 TYPED = (
     *("ping", "node_role_by_name", "node_pip_by_instance_ip", "cluster_master", "node_pip_list", "mc_pip_list"),
     *("instances_ips_list", "node_drbd", "node_instances", "instance_disks", "config_query", "data_collectors"),
 )
+
+
+def _uuid(number):
+    """The UUID of a node."""
+    return f"a0000000-0000-4000-8000-00000000000{number}"
+
+
 # Type, query, and the status, the answer and the serial. Addresses of the servers are written as their numbers.
 FORMS = [
     ("ping", None, 0, 3000000, 0),
@@ -27,6 +37,7 @@ FORMS = [
     ("node_role_by_name", NODE5, 0, 2, 42),
     ("node_role_by_name", "node6.example.com", 0, 3, 42),
     ("node_role_by_name", "node1", 0, 1, 42),  # the master, but not by its full name
+    ("node_role_by_name", _uuid(1), 0, 1, 42),  # nor by its UUID
     ("node_role_by_name", "NODE1.example.com", 1, re.compile("ECodeNoEnt"), 0),
     ("node_role_by_name", "café", 1, re.compile("café not found"), 0),
     ("node_role_by_name", None, 1, re.compile("Invalid query type"), 0),
@@ -55,10 +66,18 @@ FORMS = [
     ("node_drbd", NODE1, 0, [[NODE1, 3, INSTANCE, "disk/0", "primary", NODE2]], 101),
     ("node_drbd", NODE2, 0, [[NODE2, 5, INSTANCE, "disk/0", "secondary", NODE1]], 102),
     ("node_drbd", NODE5, 0, [], 105),
+    ("node_drbd", "node1", 0, [[NODE1, 3, INSTANCE, "disk/0", "primary", NODE2]], 101),
+    ("node_drbd", _uuid(1), 0, [[NODE1, 3, INSTANCE, "disk/0", "primary", NODE2]], 101),
     ("node_drbd", None, 1, re.compile("Invalid query type"), 0),
     ("node_instances", NODE5, 0, [[], []], 105),
+    ("node_instances", "node5", 0, [[], []], 105),
+    ("node_instances", _uuid(5), 0, [[], []], 105),
+    ("node_instances", None, 1, re.compile("Invalid query type"), 0),
     ("node_instances", "nowhere", 1, re.compile("ECodeNoEnt"), 0),
     ("instance_disks", "inst3.example.com", 0, [], 203),
+    ("instance_disks", "inst3", 0, [], 203),
+    ("instance_disks", "b0000000-0000-4000-8000-000000000003", 0, [], 203),
+    ("instance_disks", None, 1, re.compile("Invalid query type"), 0),
     ("instance_disks", "nothing", 1, re.compile("ECodeNoEnt"), 0),
     ("config_query", "/cluster/cluster_name", 0, "cluster.example.com", 42),
     ("config_query", "/cluster/tags", 0, ["café", "plain"], 42),
@@ -105,10 +124,15 @@ def test_types_are_numbers_or_names():
     assert {value: name for name, value in values.items()}[8] == "CONFD_REQ_NODE_INSTANCES"
 
 
-def test_a_number_asks_the_same_as_its_name(asking):
+def test_a_number_asks_the_same_as_its_name(asking, peers):
+    sent = []
+    peer = peers.add(lambda peer, request, sender: sent.append(json.loads(json.loads(request[4:])["msg"])["type"]))
+    silent = {**asking, "peers": [peer.address]}
     for number, name in enumerate(TYPED):
-        assert confd.query(number, timeout=2, **asking).type == name
-        assert confd.query(name, timeout=2, **asking).type == name
+        for kind in (number, name):
+            assert confd.query(kind, timeout=0, **silent).type == name
+    wait_until(lambda: len(sent) == 2 * len(TYPED), "all have come")
+    assert sent == [number for number in range(len(TYPED)) for _ in range(2)]
 
 
 class TestTyped:
@@ -122,6 +146,12 @@ class TestTyped:
             *(NodeRole.MASTER, candidate, candidate),
             *(NodeRole.REGULAR, NodeRole.OFFLINE, NodeRole.DRAINED),
         ]
+        # The servers themselves call the master a candidate where it is not named in full.
+        assert confd.node_role_by_name("node1", **asking) == NodeRole.MASTER
+        assert confd.node_role_by_name(_uuid(1), **asking) == NodeRole.MASTER
+        assert confd.node_role_by_name("node2", **asking) == confd.node_role_by_name(_uuid(2), **asking) == candidate
+        assert confd.is_called(NODE1, "node1")
+        assert not confd.is_called("node10.example.com", "node1")
         with pytest.raises(UnknownEntry, match="node_role_by_name of 'node7'"):
             confd.node_role_by_name("node7", **asking)
 
@@ -278,6 +308,7 @@ def test_an_answer_of_another_kind_is_an_error_of_one_line(asking, peers):
         ({"retries": 4}, "retries: must be from 0 to 3"),
         ({"timeout": None}, "timeout: must be a number of seconds"),
         ({"timeout": -1}, "timeout: must not be negative"),
+        ({"timeout": 1e19}, "timeout: must not be more than the seconds of a year"),
         ({"nonsense": 1}, "keyword: nonsense is not known"),
         ({"cancel": 1}, "cancel: must be"),
     ],

@@ -10,13 +10,15 @@ import signal
 import textwrap
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import zkcoord
 from zkcoord import confd
 from zkcoord.errors import ArgumentError, Cancelled
 
-from tests.support.calls import Waiting
+from tests.support.calls import Waiting, wait_until
+from tests.support.confd import reply, salt_of
 from tests.support.processes import Script
 
 NODE1 = "node1.example.com"
@@ -183,6 +185,98 @@ def test_other_greenlets_run_while_one_waits(process):
     assert json.loads(running.result()) == [True, True, [True, 1, 0]]
 
 
+def test_a_newer_answer_that_has_come_already_is_believed(asking, peers, process):
+    """The process is stopped while the replies come: the first two are enough, and the third is newer."""
+    salts = {}
+
+    def act(peer, request, sender):
+        salts[peer] = (salt_of(request), sender)
+
+    three = [peers.add(act) for _ in range(3)]
+    running = process(
+        """
+        print("asks", flush=True)
+        found = confd.query("cluster_master", **{**asking, "peers": peers})
+        print(json.dumps([found.answer, found.serial, found.replied, found.consistent]))
+        """,
+        peers=[peer.address for peer in three],
+    )
+    assert running.line() == "asks"
+    wait_until(lambda: len(salts) == 3, "all three are asked")
+    os.kill(running.pid, signal.SIGSTOP)
+    stat = Path(f"/proc/{running.pid}/stat")
+    wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "the process is stopped")
+    for peer, serial in zip(three, (42, 42, 43), strict=True):
+        salt, sender = salts[peer]
+        peer.send(reply(f"serial {serial}", salt, asking["hmac_key"], serial), sender)
+    os.kill(running.pid, signal.SIGCONT)
+    assert json.loads(running.result()) == ["serial 43", 43, 3, True]
+
+
+def test_a_late_reply_to_one_query_is_none_to_the_next_on_the_same_socket(asking, peers):
+    senders = []
+
+    def act(peer, request, sender):
+        senders.append(sender)
+        if len(senders) == 1:
+            held.append(salt_of(request))
+            return
+        for salt in (*held, salt_of(request)):
+            peer.send(reply("late" if salt in held else "now", salt, asking["hmac_key"]), sender)
+
+    held = []
+    slow = {**asking, "peers": [peers.add(act).address]}
+    assert confd.query("cluster_master", timeout=0.1, retries=0, **slow).timed_out
+    found = confd.query("cluster_master", timeout=10, **slow)
+    assert (found.answer, found.discarded) == ("now", ())
+    assert senders[0] == senders[1], "the socket is kept"
+
+
+def test_a_child_asks_by_a_socket_of_its_own_and_its_parent_keeps_the_one_it_had(asking, peers):
+    senders = []
+    silent = {**asking, "peers": [peers.add(lambda peer, request, sender: senders.append(sender)).address]}
+
+    def ask():
+        assert confd.query("ping", timeout=0.1, retries=0, **silent).timed_out
+
+    ask()
+    child = os.fork()
+    if not child:
+        try:
+            ask()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    ask()
+    wait_until(lambda: len(senders) == 3, "all three have asked")
+    assert senders[0] == senders[2] != senders[1]
+
+
+def test_a_socket_that_somebody_has_closed_is_not_used_again_nor_closed(process, asking):
+    running = process(
+        """
+        import contextlib, os
+        def sockets():
+            found = []
+            for fd in os.listdir("/proc/self/fd"):
+                with contextlib.suppress(FileNotFoundError):  # that of the list itself
+                    if os.readlink(f"/proc/self/fd/{fd}").startswith("socket:"):
+                        found.append(int(fd))
+            return found
+        before = set(sockets())
+        confd.query("ping", timeout=0, **asking)
+        (kept,) = set(sockets()) - before
+        os.close(kept)
+        read, write = os.pipe()
+        assert kept in (read, write)
+        confd.query("ping", timeout=0, **asking)
+        os.write(write, b"x")
+        print(json.dumps(os.read(read, 1).decode()))
+        """
+    )
+    assert json.loads(running.result()) == "x"
+
+
 def test_the_interpreter_runs_other_threads_meanwhile(silent):
     ticks, waiting = [], Waiting(confd.query, "ping", timeout=0.5, **silent)
     while not waiting.done:
@@ -224,4 +318,5 @@ def test_thousands_of_queries_leave_no_descriptor_open(asking):
         confd.ping(**asking)
         with pytest.raises(ArgumentError):
             confd.ping(coverage=9, **asking)
-    assert len(os.listdir("/proc/self/fd")) == before
+    # A few sockets are kept for the next queries, and no more.
+    assert len(os.listdir("/proc/self/fd")) <= before

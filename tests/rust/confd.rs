@@ -1,12 +1,12 @@
 //! Ganeti's confd: datagrams, which of them count, and which answer to believe. The samples are ganeti-confd 3.0.2's.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{json, Value};
-use zkcoord::confd::book::{Book, LIFETIME};
+use zkcoord::confd::book::{Book, Manner};
 use zkcoord::confd::key::Key;
 use zkcoord::confd::packet::{self, Discard, Signed};
 use zkcoord::confd::quorum::{coverage, needed, replies};
@@ -16,18 +16,18 @@ use zkcoord::confd::secrets::leave_out;
 use zkcoord::confd::verdict::verdict;
 use zkcoord::Error;
 
-const KEY: &[u8] = b"0123456789abcdef0123456789abcdef01234567\n";
-const MASTER: &[u8] = br#"plj0{"hmac":"94a234b014d38d45d9b2262e600183b22ae3048d","msg":"{\"protocol\":1,\"status\":0,\"answer\":\"node1.example.com\",\"serial\":42}","salt":"a-salt"}"#;
+pub(crate) const KEY: &[u8] = b"0123456789abcdef0123456789abcdef01234567\n";
+pub(crate) const MASTER: &[u8] = br#"plj0{"hmac":"94a234b014d38d45d9b2262e600183b22ae3048d","msg":"{\"protocol\":1,\"status\":0,\"answer\":\"node1.example.com\",\"serial\":42}","salt":"a-salt"}"#;
 
-fn key() -> Key {
+pub(crate) fn key() -> Key {
     Key::new(KEY.to_vec()).unwrap()
 }
 
-fn request(kind: i64, query: Value) -> Result<Request, Error> {
+pub(crate) fn request(kind: i64, query: Value) -> Result<Request, Error> {
     Request::new(kind, query, "a-salt".to_owned())
 }
 
-fn peer(number: u8) -> IpAddr {
+pub(crate) fn peer(number: u8) -> IpAddr {
     [127, 0, 0, number].into()
 }
 
@@ -40,7 +40,7 @@ fn error(answer: Value) -> Reply {
 }
 
 /// A datagram as a server would send it, of any text in Latin-1.
-fn datagram(message: &str, salt: &str, key: &[u8]) -> Vec<u8> {
+pub(crate) fn datagram(message: &str, salt: &str, key: &[u8]) -> Vec<u8> {
     use hmac::{Hmac, KeyInit, Mac};
     let mut mac = Hmac::<sha1::Sha1>::new_from_slice(key).unwrap();
     mac.update(format!("{salt}{message}").as_bytes());
@@ -49,7 +49,7 @@ fn datagram(message: &str, salt: &str, key: &[u8]) -> Vec<u8> {
     b"plj0".iter().copied().chain(envelope.chars().map(|letter| u8::try_from(letter).unwrap())).collect()
 }
 
-fn message(status: i64, answer: &Value, serial: i64) -> String {
+pub(crate) fn message(status: i64, answer: &Value, serial: i64) -> String {
     json!({"protocol": 1, "status": status, "answer": answer, "serial": serial}).to_string()
 }
 
@@ -132,7 +132,7 @@ fn case_of_a_signature_and_order_of_members_do_not_matter() {
 #[test]
 fn a_request_is_signed_ascii_that_the_server_reads_to_its_end() {
     let asked = request(1, json!("café € 😀 \"q\"")).unwrap();
-    let sent = packet::request(&asked, &key(), 1_764_160_000).unwrap();
+    let sent = packet::request(&asked, asked.salt(), &key(), 1_764_160_000).unwrap();
     assert!(sent.is_ascii());
     let envelope: Value = serde_json::from_slice(&sent[4..]).unwrap();
     assert_eq!(envelope["salt"], "1764160000");
@@ -141,7 +141,7 @@ fn a_request_is_signed_ascii_that_the_server_reads_to_its_end() {
     let expected = json!({"protocol": 1, "type": 1, "query": "café € 😀 \"q\"", "rsalt": "a-salt"});
     assert_eq!(serde_json::from_str::<Value>(text).unwrap(), expected);
     // Made by Python's hmac module.
-    let plain = packet::request(&request(3, Value::Null).unwrap(), &key(), 1_764_160_000).unwrap();
+    let plain = packet::request(&request(3, Value::Null).unwrap(), "a-salt", &key(), 1_764_160_000).unwrap();
     let plain: Value = serde_json::from_slice(&plain[4..]).unwrap();
     assert_eq!(plain["msg"], r#"{"protocol":1,"type":3,"query":null,"rsalt":"a-salt"}"#);
     assert_eq!(plain["hmac"], "53be2b9e03f7325f1d94fd5173c2353fcf2569cd");
@@ -150,7 +150,8 @@ fn a_request_is_signed_ascii_that_the_server_reads_to_its_end() {
 #[test]
 fn a_request_beyond_what_the_server_reads_is_refused() {
     let length = |text: usize| {
-        packet::request(&request(10, json!("/".repeat(text))).unwrap(), &key(), 1_764_160_000).map(|sent| sent.len())
+        packet::request(&request(10, json!("/".repeat(text))).unwrap(), "a-salt", &key(), 1_764_160_000)
+            .map(|sent| sent.len())
     };
     let overhead = length(0).unwrap();
     assert_eq!(length(4096 - overhead), Ok(4096));
@@ -196,7 +197,10 @@ fn so_many_are_asked_and_so_many_replies_are_needed() {
 
 #[test]
 fn a_key_is_not_shown_and_one_without_its_newline_is_recognised() {
-    assert_eq!(format!("{:?} {:?}", key(), Book::new(key(), 0)), "[key] Book { key: [key], retries: 0, open: {} }");
+    assert_eq!(
+        format!("{:?} {:?}", key(), Book::new(key(), 0, Manner::Ganetis)),
+        "[key] Book { key: [key], manner: Ganetis, retries: 0, open: {} }"
+    );
     assert!(!key().seems_stripped());
     assert!(Key::new(KEY[..40].to_vec()).unwrap().seems_stripped());
     assert!(Key::new(Vec::new()).is_err());
@@ -237,111 +241,23 @@ fn no_such_entry_beside_an_answer_is_inconsistent_and_a_broken_server_is_not() {
         let both = [&error(none), &answer];
         assert_eq!((verdict(&both).answer, verdict(&both).is_consistent), (Some(&answer), false));
     }
-    assert!(verdict(&[&error(json!("Cannot parse the configuration")), &answer]).is_consistent);
+    let broken = [error(json!("Cannot parse the configuration")), error(json!(1))];
+    for broken in &broken {
+        assert!(verdict(&[broken, &answer]).is_consistent);
+        let none = error(json!("Failure: error type: ECodeNoEnt, Node name x not found"));
+        for order in [[broken, broken, &none], [&none, broken, broken]] {
+            assert_eq!(verdict(&order).answer, Some(&none));
+        }
+    }
     assert!(verdict(&[&error(json!(0)), &error(json!(2))]).is_consistent);
 }
 
-fn book(asked: u8, now: Instant) -> Book {
-    let mut book = Book::new(key(), 3);
+/// Queries of which one is open, to so many peers.
+pub(crate) fn book(asked: u8, now: Instant) -> Book {
+    let mut book = Book::new(key(), 3, Manner::Ganetis);
     let peers: Vec<_> = (1..=asked).map(peer).collect();
     book.open(request(3, Value::Null).unwrap(), peers, needed(asked.into()), now, 1_764_160_000).unwrap();
     book
-}
-
-fn seconds(seconds: f64) -> Duration {
-    Duration::from_secs_f64(seconds)
-}
-
-#[test]
-fn a_peer_counts_once_and_one_that_was_not_asked_does_not() {
-    let now = Instant::now();
-    let mut book = book(3, now);
-    assert_eq!(book.take(MASTER, peer(4), now), Err(Discard::NotAsked));
-    for _ in 0..5 {
-        assert!(book.take(MASTER, peer(1), now + seconds(0.25)).is_ok());
-    }
-    let heard = book.get("a-salt").unwrap();
-    assert_eq!((heard.heard().len(), heard.is_answered()), (1, false));
-    assert_eq!(heard.heard()[0].after, seconds(0.25));
-    assert!(book.take(MASTER, peer(3), now).is_ok());
-    assert!(book.get("a-salt").unwrap().is_answered());
-    assert_eq!(book.take(&datagram(&message(0, &json!(1), 1), "another", KEY), peer(1), now), Err(Discard::NotOpen));
-}
-
-#[test]
-fn a_newer_reply_of_one_peer_replaces_its_older_one() {
-    let now = Instant::now();
-    let mut book = book(1, now);
-    for (serial, expected) in [(42, 42), (43, 43), (41, 43)] {
-        book.take(&datagram(&message(0, &json!(serial), serial), "a-salt", KEY), peer(1), now).unwrap();
-        assert_eq!(book.get("a-salt").unwrap().verdict().answer.unwrap().serial, expected);
-    }
-    assert!(book.get("a-salt").unwrap().verdict().is_consistent);
-}
-
-#[test]
-fn a_query_expires_ten_seconds_later_or_after_the_wait_for_it() {
-    let now = Instant::now();
-    let mut waited = book(2, now);
-    assert!(waited.expire(now + LIFETIME - seconds(0.001)).is_empty());
-    waited.await_for("a-salt", seconds(5.0), now);
-    assert!(waited.expire(now + LIFETIME).is_empty());
-    assert_eq!(waited.take(MASTER, peer(1), now + seconds(15.0)), Err(Discard::NotOpen));
-    assert_eq!(waited.expire(now + seconds(15.0)), ["a-salt"]);
-    assert!(waited.is_empty());
-}
-
-#[test]
-fn a_salt_is_open_once() {
-    let now = Instant::now();
-    let again = book(1, now).open(request(0, Value::Null).unwrap(), vec![peer(1)], 1, now, 0).map(<[u8]>::len);
-    assert!(matches!(again, Err(Error::Argument { argument: "rsalt", .. })));
-}
-
-#[test]
-fn only_those_who_have_not_replied_are_sent_to_again_three_times_with_growing_pauses() {
-    let now = Instant::now();
-    let mut book = book(3, now);
-    book.await_for("a-salt", seconds(8.0), now);
-    book.take(MASTER, peer(2), now).unwrap();
-    let mut at = vec![];
-    for tenth in 0..100 {
-        let due = book.due(now + seconds(f64::from(tenth) / 10.0));
-        if !due.is_empty() {
-            at.push(tenth);
-            assert_eq!(due.iter().map(|(peer, _)| *peer).collect::<Vec<_>>(), [peer(1), peer(3)]);
-        }
-    }
-    assert_eq!(at, [5, 15, 35]);
-    assert_eq!(book.next_sending(), None);
-}
-
-#[test]
-fn a_short_wait_sends_again_within_it_and_an_answered_query_not_at_all() {
-    let now = Instant::now();
-    let mut short = book(1, now);
-    short.await_for("a-salt", seconds(0.8), now);
-    let at: Vec<_> = (0..80).filter(|it| !short.due(now + seconds(f64::from(*it) / 100.0)).is_empty()).collect();
-    assert_eq!(at, [10, 30, 70]);
-    let mut answered = book(1, now);
-    answered.take(MASTER, peer(1), now).unwrap();
-    assert_eq!(answered.next_sending(), None);
-    assert!(answered.due(now + seconds(9.0)).is_empty());
-}
-
-#[test]
-fn many_waits_of_no_time_do_not_send_all_at_once() {
-    let now = Instant::now();
-    let mut polled = book(1, now);
-    let mut at = vec![];
-    for millisecond in 0..300 {
-        let then = now + seconds(f64::from(millisecond) / 1000.0);
-        polled.await_for("a-salt", seconds(0.001), then);
-        if !polled.due(then).is_empty() {
-            at.push(millisecond);
-        }
-    }
-    assert_eq!(at, [20, 41, 62]);
 }
 
 #[test]
@@ -426,7 +342,7 @@ proptest! {
     #[test]
     fn any_query_is_sent_as_it_is_or_refused(kind in -1..14_i64, query in json_value(any_text()), salt in "\\PC{0,40}") {
         let Ok(asked) = Request::new(kind, query.clone(), salt.clone()) else { return Ok(()) };
-        let Ok(sent) = packet::request(&asked, &key(), 1_764_160_000) else { return Ok(()) };
+        let Ok(sent) = packet::request(&asked, &salt, &key(), 1_764_160_000) else { return Ok(()) };
         prop_assert!(sent.len() <= packet::LONGEST_REQUEST && sent.is_ascii());
         let envelope: Value = serde_json::from_slice(&sent[4..]).unwrap();
         let message: Value = serde_json::from_str(envelope["msg"].as_str().unwrap()).unwrap();

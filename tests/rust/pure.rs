@@ -5,6 +5,7 @@
 mod acl;
 mod choice;
 mod confd;
+mod confd_book;
 mod coordinator;
 mod deadline;
 mod disclosure;

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{json, Map, Value};
+use uuid::Uuid;
 use zkcoord::confd::answer::{Answer, Peer, Standing};
 use zkcoord::confd::ask::{ask, Terms, RETRIES, TIMEOUT};
+use zkcoord::confd::book::Manner;
 use zkcoord::confd::request::NAMES;
 use zkcoord::confd::secrets::leave_out;
 use zkcoord::confd::{node, Client};
@@ -18,6 +20,8 @@ use crate::status::Status;
 
 const MASTER: &str = "cluster_master";
 const ROLE: &str = "node_role_by_name";
+const CONFIG: &str = "config_query";
+const CANDIDATE: &str = "candidate";
 /// All of them.
 const ALL: i64 = -1;
 /// The key of a query that asks for fields of the master.
@@ -79,7 +83,7 @@ impl Asking {
     fn ask(&self, name: &str, query: Value, coverage: i64, replies: Option<i64>) -> Result<Answer> {
         let key = node::key(self.hmac_key_file.as_deref())?;
         let peers = self.peers.clone().map_or_else(node::candidates, Ok)?;
-        let mut client = Client::new(key, &peers, self.port.unwrap_or_else(node::port), RETRIES)?;
+        let mut client = Client::new(key, &peers, self.port.unwrap_or_else(node::port), RETRIES, Manner::Strict)?;
         ask(&mut client, name, query, Terms { coverage, replies, timeout: self.timeout.unwrap_or(TIMEOUT) })
     }
 
@@ -219,14 +223,30 @@ impl Master {
 impl Role {
     fn run(self, asking: &Asking, output: OutputOptions) -> Result<Status> {
         let node = self.node.unwrap_or_else(arguments::host_name);
-        let found = asking.enough(ROLE, Value::String(node))?;
+        let found = asking.enough(ROLE, Value::String(node.clone()))?;
         let number = found.result()?.as_u64().and_then(|number| usize::try_from(number).ok());
-        let role = number.and_then(|number| ROLES.get(number)).ok_or_else(|| found.unexpected())?;
+        let mut role = number.and_then(|number| ROLES.get(number)).ok_or_else(|| found.unexpected())?;
+        if *role == CANDIDATE && asking.is_master(node)? {
+            role = &ROLES[0];
+        }
         match output.form() {
             Form::Json => print::json(role),
             Form::Text => print::answer(role),
         }
         Ok(Status::DONE)
+    }
+}
+
+impl Asking {
+    /// Whether a node is the master, which the servers take for a candidate where it is not named in full.
+    fn is_master(&self, mut node: String) -> Result<bool> {
+        let master = self.enough(MASTER, Value::Null)?;
+        let master = master.result()?.as_str().ok_or_else(|| master.unexpected())?.to_owned();
+        if Uuid::try_parse(&node).is_ok() {
+            let named = self.enough(CONFIG, Value::String(format!("/nodes/{node}/name")))?;
+            named.result()?.as_str().ok_or_else(|| named.unexpected())?.clone_into(&mut node);
+        }
+        Ok(master == node || master.starts_with(&format!("{node}.")))
     }
 }
 

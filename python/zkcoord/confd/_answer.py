@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zkcoord.confd._constants import CONFD_REPL_STATUS_ERROR, CONFD_REPL_STATUS_OK
+from zkcoord.confd._constants import (
+    CONFD_ERROR_ARGUMENT,
+    CONFD_ERROR_INTERNAL,
+    CONFD_REPL_STATUS_ERROR,
+    CONFD_REPL_STATUS_OK,
+)
 from zkcoord.errors import Inconsistent, ServerError, TooFewReplies, UnknownEntry, Unreachable
 
 if TYPE_CHECKING:
@@ -14,6 +19,22 @@ _LONGEST = 60
 _MOST_NAMED = 7
 # Ganeti's own name for the error, in the text of a reply.
 _NO_ENTRY = "ECodeNoEnt"
+_MOST_DISCARDED = 3
+# Whose answers may be longer than a datagram.
+_LONG = ("node_drbd", "node_instances", "instance_disks", "config_query")
+_NUMBERS = {
+    CONFD_ERROR_INTERNAL: "1, an error within ganeti-confd",
+    CONFD_ERROR_ARGUMENT: "2, the query is wrong",
+}
+
+
+def is_no_such_entry(status: object, answer: object) -> bool:
+    """Tell whether a reply says that there is nothing of the kind: the rule of ``src/confd/reply.rs``."""
+    if status != CONFD_REPL_STATUS_ERROR or isinstance(answer, bool):
+        return False
+    if isinstance(answer, (int, float)):
+        return answer != CONFD_ERROR_INTERNAL
+    return isinstance(answer, str) and _NO_ENTRY in answer
 
 
 class PeerReply(NamedTuple):
@@ -22,13 +43,19 @@ class PeerReply(NamedTuple):
     status: int | None
     """0: an answer. 1: none, and `answer` is the error. 2: it does not know the request. None: it is silent."""
     answer: Any
-    """Whatever JSON has."""
+    """Whatever JSON has. Peers that give the same answer share one object."""
     serial: int | None
     """How new the answer is, among the replies to this query; 0 where the status is not 0."""
     latency: float | None
     """Seconds from the request to the reply."""
     trouble: str | None
     """Why the peer could not be sent to."""
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the reply is an error of the server's own, which tells nothing of the cluster."""
+        has_error = self.status not in (None, CONFD_REPL_STATUS_OK)
+        return has_error and not is_no_such_entry(self.status, self.answer)
 
 
 class Answer(NamedTuple):
@@ -51,10 +78,13 @@ class Answer(NamedTuple):
     """How many peers were asked."""
     replied: int
     """How many have replied."""
+    answered: int
+    """How many of these tell of the cluster: with an answer, or that there is no such entry. The others have an error
+    of their own, such as a configuration that they cannot read."""
     needed: int
-    """How many replies were waited for."""
+    """How many such replies were waited for."""
     timed_out: bool
-    """Fewer have replied than were waited for."""
+    """The time was up before so many had come, or all had replied."""
     by_peer: dict[str, PeerReply]
     """What each peer has replied that was asked, by its address."""
     timeout: float
@@ -78,12 +108,12 @@ class Answer(NamedTuple):
         """Return the answer, if it can be trusted.
 
         Args:
-            require_quorum: False takes an answer though fewer have replied than were waited for.
+            require_quorum: False takes an answer though fewer tell of the cluster than were waited for.
             require_consistent: False takes one though the peers contradict each other: the one that most of them give.
 
         Raises:
             Unreachable: No peer has replied.
-            TooFewReplies: Not as many as were waited for.
+            TooFewReplies: Not as many as were waited for, or not as many as tell of the cluster.
             Inconsistent: Peers contradict each other.
             UnknownEntry: There is no such entry.
             ServerError: The servers cannot answer, for a reason of their own.
@@ -93,33 +123,47 @@ class Answer(NamedTuple):
                 f"no ganeti-confd answered {self.type} within {self.timeout:g} s, asked {_named(self.by_peer)}: "
                 f"{self._advice()}"
             )
-        if self.timed_out and require_quorum:
-            raise TooFewReplies(
-                f"{self.replied} of {self.asked} peers replied to {self.type} within {self.timeout:g} s, and "
-                f"{self.needed} replies are needed; silent: {_named(self.silent)}{self._troubles()}"
-            )
+        # Where all have replied, and none can answer, it is the error of the servers.
+        if require_quorum and (self.timed_out or 0 < self.answered < self.needed):
+            raise TooFewReplies(self._shortage(), answer=self)
         if not self.consistent and require_consistent:
             raise Inconsistent(
                 f"the master candidates contradict each other about {self.type}: {self._positions()}; ask again, and "
-                "compare their configurations if that does not help"
+                "compare their configurations if that does not help",
+                answer=self,
             )
         if self.ok:
             return self.answer
         of = "" if self.query is None else f" of {_cut(self.query)}"
         if self.is_no_such_entry:
             raise UnknownEntry(f"ganeti-confd knows no such entry: {self.type}{of}")
-        raise ServerError(f"ganeti-confd could not answer {self.type}{of}: {shown(self.answer)}")
+        raise ServerError(f"ganeti-confd could not answer {self.type}{of}: {_reason(self.answer)}")
 
     @property
     def is_no_such_entry(self) -> bool:
         """Whether the servers say that their configuration has nothing of the kind."""
-        if self.status != CONFD_REPL_STATUS_ERROR:
-            return False
-        return isinstance(self.answer, int) or (isinstance(self.answer, str) and _NO_ENTRY in self.answer)
+        # To the others it means that the query is wrong.
+        is_path = self.type == "config_query" or self.answer != CONFD_ERROR_ARGUMENT
+        return is_path and is_no_such_entry(self.status, self.answer)
+
+    def _shortage(self) -> str:
+        broken = {peer: reply for peer, reply in self.by_peer.items() if reply.is_broken}
+        within = f" within {self.timeout:g} s" if self.timed_out else ""
+        unable = f", {len(broken)} of them with an error of its own" if broken else ""
+        silent = f"; silent: {_named(self.silent)}" if self.silent else ""
+        errors = "".join(f"; {peer}: {_reason(reply.answer)}" for peer, reply in list(broken.items())[:_MOST_NAMED])
+        discarded = "".join(f"; {each}" for each in self._discards())
+        return (
+            f"{self.replied} of {self.asked} peers replied to {self.type}{within}{unable}, and {self.needed} replies "
+            f"are needed{silent}{errors}{self._troubles()}{discarded}"
+        )
+
+    def _discards(self) -> list[str]:
+        return [f"a datagram from {peer} was discarded: {reason}" for peer, reason in self.discarded[:_MOST_DISCARDED]]
 
     def _advice(self) -> str:
         if self.discarded:
-            return "; ".join(f"a datagram from {peer} was discarded: {reason}" for peer, reason in self.discarded[:3])
+            return "; ".join(self._discards())
         if troubles := self._troubles():
             return troubles.removeprefix("; ")
         if self.key_is_stripped:
@@ -127,6 +171,10 @@ class Answer(NamedTuple):
         return (
             "check that ganeti-confd runs there, that the key is the cluster's, and that the clocks differ by less "
             "than 300 s: it answers nothing to any other"
+        ) + (
+            "; or the answer is longer than a datagram can be, 65,507 bytes: ask for a part of it"
+            if self.type in _LONG
+            else ""
         )
 
     def _troubles(self) -> str:
@@ -138,7 +186,7 @@ class Answer(NamedTuple):
         parts = [
             f"{peer} has {shown(reply.answer)} (serial {reply.serial})"
             if reply.status == CONFD_REPL_STATUS_OK
-            else f"{peer} has the error {shown(reply.answer)}"
+            else f"{peer} has the error {_reason(reply.answer)}"
             for peer, reply in replies[:_MOST_NAMED]
         ]
         return ", ".join(parts) + ", ..." * (len(replies) > _MOST_NAMED)
@@ -154,6 +202,13 @@ def shown(value: object) -> str:
     if isinstance(value, dict):
         return f"a dict of {len(value)}"
     return _cut(value)
+
+
+def _reason(answer: object) -> str:
+    """Return an error of a server, which may be a number."""
+    if isinstance(answer, int) and not isinstance(answer, bool):
+        return _NUMBERS.get(answer, str(answer))
+    return shown(answer)
 
 
 def _cut(value: object) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zkcoord.confd._constants import CONFD_REPL_STATUS_ERROR, CONFD_REPL_STATUS_OK, UPCALL_EXPIRE, UPCALL_REPLY
+from zkcoord.confd._answer import is_no_such_entry
+from zkcoord.confd._constants import CONFD_REPL_STATUS_OK, UPCALL_EXPIRE, UPCALL_REPLY
 from zkcoord.errors import ConfdClientError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 _MOST_STORED = 1000
 _MOST_COMPARED = 100
-_NO_ENTRY = "ECodeNoEnt"
+_MOST_LOST = 1000
 
 
 def outranks(new: ConfdReply, old: ConfdReply) -> bool:
@@ -49,9 +50,7 @@ def _is_twin(one: ConfdReply, other: ConfdReply) -> bool:
 
 
 def _is_no_such_entry(reply: ConfdReply) -> bool:
-    if reply.status != CONFD_REPL_STATUS_ERROR:
-        return False
-    return isinstance(reply.answer, int) or (isinstance(reply.answer, str) and _NO_ENTRY in reply.answer)
+    return is_no_such_entry(reply.status, reply.answer)
 
 
 def _callable(callback: Callable[[ConfdUpcallPayload], object]) -> Callable[[ConfdUpcallPayload], object]:
@@ -118,7 +117,11 @@ class ConfdFilterCallback:
 
 
 class ConfdCountingCallback:
-    """Counts the replies to queries that are registered, and passes all on."""
+    """Counts the replies to queries that are registered, and passes all on.
+
+    A query that expires without a reply is lost: ``AllAnswered`` is False then, until somebody has been told so and
+    registers the next one. Of the lost ones the last thousand are kept.
+    """
 
     def __init__(self, callback: Callable[[ConfdUpcallPayload], object], logger: logging.Logger | None = None) -> None:
         """Take the callback that is called with everything.
@@ -129,6 +132,8 @@ class ConfdCountingCallback:
         self._callback = _callable(callback)
         self._logger = logger
         self._counts: dict[Any, int] = {}
+        self._lost: dict[Any, None] = {}
+        self._is_reported = False
 
     def RegisterQuery(self, salt: Any) -> None:
         """Count the replies to a query from now on.
@@ -136,21 +141,27 @@ class ConfdCountingCallback:
         Raises:
             ConfdClientError: It is registered already.
         """
-        if salt in self._counts:
+        if salt in self._counts or salt in self._lost:
             raise ConfdClientError("salt: a query of that salt is registered already")
+        if self._is_reported:
+            self._lost.clear()
+            self._is_reported = False
         self._counts[salt] = 0
 
     def AllAnswered(self) -> bool:
-        """Tell whether each registered query has at least one reply. One that expired without is never answered."""
-        return all(self._counts.values())
+        """Tell whether each registered query has at least one reply, and none is lost."""
+        self._is_reported = bool(self._lost)
+        return not self._lost and all(self._counts.values())
 
     def __call__(self, up: ConfdUpcallPayload) -> None:
         """Take a reply, or the end of a query."""
         if up.salt in self._counts:
             if up.type == UPCALL_REPLY:
                 self._counts[up.salt] += 1
-            elif up.type == UPCALL_EXPIRE and self._counts[up.salt]:
-                del self._counts[up.salt]
+            elif up.type == UPCALL_EXPIRE and not self._counts.pop(up.salt):
+                self._lost[up.salt] = None
+                while len(self._lost) > _MOST_LOST:
+                    del self._lost[next(iter(self._lost))]
         self._callback(up)
 
 

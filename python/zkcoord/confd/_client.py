@@ -30,6 +30,9 @@ class ConfdClient:
     One socket, and one thread at a time that receives. What is not a reply that counts is discarded, with a line in the
     debug log: nothing that comes from the network is raised. A callback's own exceptions are. A child that was forked
     off has a socket of its own, and none of its parent's queries open.
+
+    Ganeti's is part of asyncore, whose loop receives for it. This one receives in `ReceiveReply` and `WaitForReply`
+    alone: a script with a loop of its own waits until `fileno` can be read, and calls ``ReceiveReply(0)`` then.
     """
 
     def __init__(
@@ -65,6 +68,14 @@ class ConfdClient:
         self._logger = logger
         self._pid = os.getpid()
         self._requests: dict[str, _Pending] = {}
+        self._expired: list[str] = []
+
+    def fileno(self) -> int:
+        """Return the descriptor of the socket, for a loop that waits for several.
+
+        It is another one in a child that was forked off, and after ``UpdatePeerList`` with peers of the other family.
+        """
+        return self._core.fileno()
 
     def UpdatePeerList(self, peers: list[str]) -> None:
         """Take other peers, from the next request on.
@@ -146,7 +157,7 @@ class ConfdClient:
         Returns:
             ``(timed_out, asked, replied)``; ``(True, 0, 0)`` for a request that is not open.
         """
-        if self._core.counts(salt) is None:
+        if not isinstance(salt, str) or self._core.counts(salt) is None:
             return True, 0, 0
         with _client_errors():
             self._core.await_for(salt, timeout)
@@ -160,9 +171,14 @@ class ConfdClient:
         return True, 0, 0
 
     def ExpireRequests(self) -> None:
-        """Forget the requests whose time is up, and call back for each."""
+        """Forget the requests whose time is up, and call back for each.
+
+        What a callback raises ends that; the next call goes on with the others.
+        """
         self._forget_the_parents()
-        for salt in self._core.expire():
+        self._expired += self._core.expire()
+        while self._expired:
+            salt = self._expired.pop(0)
             if (pending := self._requests.pop(salt, None)) is not None:
                 self._callback(self._payload(salt, UPCALL_EXPIRE, pending))
 
@@ -195,6 +211,7 @@ class ConfdClient:
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._requests.clear()
+            self._expired.clear()
 
 
 def GetConfdClient(callback: Callable[[ConfdUpcallPayload], object]) -> ConfdClient:

@@ -8,11 +8,16 @@ from zkcoord import _core
 
 CONFD_PROTOCOL_VERSION = 1
 CONFD_MAGIC_FOURCC = "plj0"
+CONFD_MAGIC_FOURCC_BYTES = b"plj0"
 CONFD_MAX_CLOCK_SKEW = 300
 """Seconds by which a client's clock may differ from a server's."""
 CONFD_DEFAULT_REQ_COVERAGE = 6
 CONFD_CLIENT_EXPIRE_TIMEOUT = 10
 """Seconds for which a query is open."""
+CONFD_CONFIG_RELOAD_TIMEOUT = 17
+"""Seconds after which a server reads its configuration again, whatever it has heard of changes."""
+CONFD_CONFIG_RELOAD_RATELIMIT = 250_000
+"""Microseconds between two times that a server reads its configuration."""
 DEFAULT_CONFD_PORT = 1814
 MAX_UDP_DATA_SIZE = 61440
 """Bytes of a request that Ganeti's own client would send. A server reads 4096, and so no longer one is sent here."""

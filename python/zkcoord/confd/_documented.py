@@ -19,8 +19,9 @@ ASKING = """
         port: The port of ganeti-confd. Default: that in ``/etc/services``, or 1814.
         coverage: How many peers are asked: 0, the default, is six of them, or all where there are fewer; -1 is all.
         replies: How many replies to wait for: -1 is all that are asked. Default: all of one or two, all but one of
-            three or four, a majority of more.
-        timeout: Seconds to wait for them. Default: 10. 0 sends, and takes what is there at once.
+            three or four, a majority of more. An error of a server's own, such as a configuration that it cannot
+            read, is none.
+        timeout: Seconds to wait for them, a year at most. Default: 10. 0 sends, and takes what is there at once.
         retries: How often a request is sent again, within ``timeout``, to those who have not replied: 0 to 3, the
             default.
         cancel: A `zkcoord.Cancel`. When another thread cancels it, the call ends with `Cancelled`.
@@ -30,7 +31,7 @@ ASKING = """
 
 TRUST = """
     Trust:
-        require_quorum: False takes an answer though fewer have replied than were waited for.
+        require_quorum: False takes an answer though fewer tell of the cluster than were waited for.
         require_consistent: False takes one though the peers contradict each other: the one that most of them give.
 """
 
@@ -45,7 +46,7 @@ ERRORS = """
     Raises:
         ArgumentError: An argument is wrong, or the servers would not answer such a query. Nothing was sent.
         Unreachable: No peer has replied in time.
-        TooFewReplies: Some have, but not as many as were waited for.
+        TooFewReplies: Some have, but not as many as were waited for, or some have an error of their own.
         Inconsistent: Peers contradict each other, and none of them is known to be newer.
         UnknownEntry: There is no such entry.
         ServerError: The servers cannot answer, for a reason of their own.

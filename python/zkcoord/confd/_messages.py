@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import copy
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from zkcoord import _core
 from zkcoord.confd._constants import CONFD_PROTOCOL_VERSION, CONFD_REQS
 from zkcoord.errors import ConfdClientError
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 
 class _Message:
-    """Attributes by keyword. Those that are not given are None."""
+    """Attributes by keyword, and no others. Those that are not given are None."""
 
+    __slots__ = ()
     _names: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, **values: Any) -> None:
-        if unknown := sorted(values.keys() - set(self._names)):
-            raise ConfdClientError(f"{ascii(unknown[0])[1:-1]}: {type(self).__name__} has no such attribute")
         for name in self._names:
-            setattr(self, name, values.get(name))
+            setattr(self, name, values.pop(name, None))
+        if values:
+            raise ConfdClientError(f"{ascii(min(values))[1:-1]}: {type(self).__name__} has no such attribute")
+
+    @classmethod
+    def FromDict(cls, values: dict[str, Any]) -> Self:
+        """Return one with attributes of a dict, as `ToDict` returns it.
+
+        Raises:
+            ConfdClientError: It has no such attributes.
+        """
+        if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+            raise ConfdClientError("values: must be a dict of attributes")
+        return cls(**values)
+
+    def Copy(self) -> Self:
+        """Return another one with the same attributes."""
+        return copy.copy(self)
 
     def ToDict(self) -> dict[str, Any]:
         """Return the attributes that are not None."""
@@ -32,7 +52,7 @@ class _Message:
 class ConfdRequest(_Message):
     """A request: ``protocol``, ``type``, ``query`` and ``rsalt``, by which replies to it are known."""
 
-    _names = ("protocol", "type", "query", "rsalt")
+    __slots__ = _names = ("protocol", "type", "query", "rsalt")
     protocol: int | None
     type: Any
     query: Any
@@ -41,6 +61,8 @@ class ConfdRequest(_Message):
 
 class ConfdClientRequest(ConfdRequest):
     """A request with a salt and a protocol of its own, where none are given."""
+
+    __slots__ = ()
 
     def __init__(self, **values: Any) -> None:
         """Fill in what is not given.
@@ -58,7 +80,7 @@ class ConfdClientRequest(ConfdRequest):
 class ConfdReply(_Message):
     """A reply: ``protocol``, ``status``, ``answer`` and ``serial``."""
 
-    _names = ("protocol", "status", "answer", "serial")
+    __slots__ = _names = ("protocol", "status", "answer", "serial")
     protocol: int | None
     status: Any
     answer: Any
@@ -72,7 +94,16 @@ class ConfdUpcallPayload(_Message):
     which request. With a reply there are ``server_reply``, ``server_ip`` and ``server_port`` as well.
     """
 
-    _names = ("salt", "type", "orig_request", "server_reply", "server_ip", "server_port", "extra_args", "client")
+    __slots__ = _names = (
+        "salt",
+        "type",
+        "orig_request",
+        "server_reply",
+        "server_ip",
+        "server_port",
+        "extra_args",
+        "client",
+    )
     salt: Any
     type: Any
     orig_request: Any

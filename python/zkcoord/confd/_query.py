@@ -66,7 +66,9 @@ def query(
         trusted, and an error if not.
 
     Source: Ganeti's design of confd. The replies that are waited for are those of ``_NeededReplies`` in Ganeti's
-    client: 1, 2, 2, 3, 3, 4, 4 of 1 to 7 peers. Its documentation has 2 of 4, which its code does not do.
+    client: 1, 2, 2, 3, 3, 4, 4 of 1 to 7 peers. Its documentation has 2 of 4, which its code does not do. An error of
+    a server's own, such as a configuration that it cannot read, is none of them: the wait goes on until enough tell of
+    the cluster, or all have replied.
     """
     number = TYPES.index(type) if isinstance(type, str) and type in TYPES else type
     peers = _node.candidates() if peers is None else peers
@@ -81,8 +83,8 @@ def query(
         cancel,
         raise_on_signal,
     )
-    status, answer, serial, consistent, needed, timed_out, replied, discarded, key_is_stripped = found
-    by_peer = {peer: PeerReply(*reply) for peer, *reply in replied}
+    status, answer, serial, consistent, needed, answered, timed_out, replies_, discarded, key_is_stripped = found
+    by_peer = {peer: PeerReply(*reply) for peer, *reply in replies_}
     return Answer(
         type=TYPES[int(number)],
         query=query,
@@ -92,6 +94,7 @@ def query(
         consistent=consistent,
         asked=len(by_peer),
         replied=sum(reply.status is not None for reply in by_peer.values()),
+        answered=answered,
         needed=needed,
         timed_out=timed_out,
         by_peer=by_peer,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from zkcoord.confd._answer import shown
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     _Kind = TypeVar("_Kind")
 
 _MICROSECONDS = 1_000_000
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class DrbdMinor(NamedTuple):
@@ -73,9 +75,23 @@ def node_role_by_name(name: str, **asking: Unpack[Trusting]) -> NodeRole:
     """Return what a node is to its cluster.
 
     Args:
-        name: The node's full name. The master that is named in another way counts as a candidate.
+        name: The node's name, in full or up to a dot, or its UUID.
+
+    The servers take the master for a candidate where it is not named in full. So another question, who is the master,
+    follows where the answer is a candidate. Each may take `timeout`.
     """
-    return _asked("node_role_by_name", _text("name", name), lambda answer: NodeRole(_of_type(int, answer)), asking)
+    role = _asked("node_role_by_name", _text("name", name), lambda answer: NodeRole(_of_type(int, answer)), asking)
+    if role is not NodeRole.CANDIDATE:
+        return role
+    master = cluster_master(**asking)
+    if _UUID.fullmatch(name):
+        name = _asked("config_query", f"/nodes/{name}/name", lambda answer: _of_type(str, answer), asking)
+    return NodeRole.MASTER if is_called(master, name) else role
+
+
+def is_called(node: str, name: str) -> bool:
+    """Tell whether a name is that of a node: in full, or up to a dot, as the servers take it."""
+    return node == name or node.startswith(f"{name}.")
 
 
 @overload

@@ -20,7 +20,8 @@ Fires an event when the cluster has another master, and when this node has anoth
             - interval: 60
 
 Only answers that can be trusted count: enough candidates have replied, and none contradicts another. An answer that is
-older than one that was seen before is none. The first look is no news.
+older than one that was seen before is none, until ten looks in a row have had it: the cluster was restored then. The
+first look is no news, and neither is the first after another profile, node or set of candidates was configured.
 """
 
 import logging
@@ -29,7 +30,8 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 try:
     from saltext.zkcoord.utils import config
-    from saltext.zkcoord.utils.confd import ROOT, Asker, node_name, role_of
+    from saltext.zkcoord.utils.confd import ROOT, Asker, node_name, role_of, settings_of
+    from zkcoord.confd import is_called
 except ImportError as err:
     _missing = f"zkcoord, its native core, cannot be imported ({err}); Salt's own Python needs the package"
 else:
@@ -40,6 +42,9 @@ log = logging.getLogger(__name__)
 __virtualname__ = "ganeti_confd"
 
 _KNOWN = {"profile": str, "node": str, "timeout": (int, float), "interval": (int, float)}
+_OF_SALT = {"enabled", "disable_during_state_run", "beacon_module", "run_once", "_beacon_name"}
+# Looks in a row that see an older answer before it is believed.
+_LOOKS = 10
 # Seconds. Other beacons wait for this one.
 _TIMEOUT = 2
 _KEY = "ganeti_confd.beacon"
@@ -56,6 +61,8 @@ def validate(config):
     if not isinstance(config, list) or not all(isinstance(each, dict) for each in config):
         return False, "The configuration of the beacon ganeti_confd must be a list of dicts."
     for name, value in _settings(config).items():
+        if name not in _KNOWN and name not in _OF_SALT:
+            return False, f"{name}: is not known for the beacon ganeti_confd; it has {', '.join(sorted(_KNOWN))}."
         if name in _KNOWN and not isinstance(value, _KNOWN[name]):
             return False, f"{name}: is not what the beacon ganeti_confd takes."
     return True, "Valid beacon configuration"
@@ -66,18 +73,20 @@ def beacon(config):
     Look who is the master, and what this node is.
     """
     given = _settings(config)
-    seen = __context__.setdefault(_KEY, {})
-    return [event for kind in ("master", "role") if (event := _news(kind, given, seen)) is not None]
+    clusters = __context__.setdefault(_KEY, {})
+    return [event for kind in ("master", "role") if (event := _news(kind, given, clusters)) is not None]
 
 
-def _news(kind, given, seen):
+def _news(kind, given, clusters):
     """
     The event of one kind, if there is one.
     """
     configuration = config.of_minion(__opts__, __opts__.get("grains", {}), __opts__.get("pillar", {}), ROOT)
     asker = Asker(configuration, given.get("profile"), timeout=given.get("timeout", _TIMEOUT))
     try:
-        name = node_name(configuration, given) if kind == "role" else None
+        node = node_name(configuration, given)
+        name = node if kind == "role" else None
+        seen = clusters.setdefault(_which(configuration, given, node), {})
         answer = asker.trusted(*(("node_role_by_name", name) if name else ("cluster_master", None)))
     except (CommandExecutionError, SaltInvocationError) as err:
         log.debug("The beacon ganeti_confd learned nothing of the %s: %s", kind, err)
@@ -86,11 +95,27 @@ def _news(kind, given, seen):
         log.debug("The beacon ganeti_confd found no node %s in the cluster", name)
         return None
     new = role_of(answer.answer) if name else answer.answer
-    old, serial = seen.get(kind, (None, None))
+    if name and new == "candidate":  # so is the master to the servers, where it is not named in full
+        if "master" not in seen:
+            return None
+        new = "master" if is_called(seen["master"][0], name) else new
+    old, serial, again = seen.get(kind, (None, None, None))
     if serial is not None and answer.serial < serial:
-        return None
-    seen[kind] = (new, answer.serial)
+        looks = 1 + (again[1] if again is not None and again[0] == answer.serial else 0)
+        if looks < _LOOKS:
+            seen[kind] = (old, serial, (answer.serial, looks))
+            return None
+    seen[kind] = (new, answer.serial, None)
     return None if old in (None, new) else {"tag": kind, "old": old, "new": new, **({"node": name} if name else {})}
+
+
+def _which(configuration, given, node):
+    """
+    Of which cluster, and of which node of it, something is remembered.
+    """
+    profile = given.get("profile")
+    peers = settings_of(configuration, profile).get("peers")
+    return profile, node, tuple(peers) if isinstance(peers, list) else peers
 
 
 def _settings(config):

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 _FILE = "ganeti_confd.grains"
 _TTL = 300
-# Seconds for each of three questions: a minion starts no sooner.
+# Seconds for each of three questions, or four on a candidate: a minion starts no sooner.
 _TIMEOUT = 2
 
 
@@ -77,9 +77,18 @@ def _kept(section):
         with open(_path(), encoding="utf-8") as file:
             kept = json.load(file)
         age = time.time() - kept["at"]
-        return kept["found"] if 0 <= age < float(section.get("grains_ttl", _TTL)) else None
+        return kept["found"] if 0 <= age < _ttl(section) else None
     except (OSError, TypeError, ValueError, KeyError):
         return None
+
+
+def _ttl(section):
+    given = section.get("grains_ttl", _TTL)
+    try:
+        return float(given)
+    except (TypeError, ValueError):
+        log.warning("grains_ttl, in the section ganeti_confd, must be a number of seconds; %s are taken", _TTL)
+        return _TTL
 
 
 def _keep(found):

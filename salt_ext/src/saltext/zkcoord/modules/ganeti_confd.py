@@ -107,7 +107,8 @@ def node_role_by_name(
     Tell what a node is to its cluster.
 
     name
-        The node's full name.
+        The node's name, in full or up to a dot, or its UUID. The master is the master by each of them: the candidates
+        are asked for it, too, where they answer ``candidate``.
 
     Returns ``master``, ``candidate``, ``offline``, ``drained`` or ``regular``.
 

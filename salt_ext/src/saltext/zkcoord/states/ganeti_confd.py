@@ -19,7 +19,8 @@ The execution module of the same name describes the configuration.
             interval: 30
 
 With ``retry`` a gate asks again until it holds. With ``coverage: -1`` and ``replies: -1`` it holds only if every
-candidate has replied, and no two contradict each other.
+candidate that is configured, or that this node has heard of, tells the same. One that replies that it cannot read its
+configuration does not.
 """
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -90,7 +91,7 @@ def role_is(
     Hold where a node has a role in its cluster.
 
     name
-        The node's full name.
+        The node's name, in full or up to a dot. The master is the master by either.
 
     role
         ``master``, ``candidate``, ``offline``, ``drained`` or ``regular``, or a list of those that will do.
@@ -137,6 +138,9 @@ def instance_on(
         The node's full name.
 
     With ``test=True`` it asks as well. Where it would fail because the instance is elsewhere, the result is ``None``.
+
+    The candidates are asked for all instances of the node. Where these are longer than a datagram can be, 65,507 bytes,
+    which some dozens of instances are, no candidate answers, and the gate does not hold.
 
     .. code-block:: yaml
 

@@ -138,13 +138,14 @@ def plain(value: Any) -> Any:
 
 def as_dict(answer: confd.Answer) -> dict[str, Any]:
     """Return an answer as a dict, with what each peer has replied."""
-    names = ("type", "answer", "status", "serial", "consistent", "asked", "replied", "needed", "timed_out")
+    names = ("type", "answer", "status", "serial", "consistent", "asked", "replied", "answered", "needed", "timed_out")
     replies = ("status", "answer", "serial", "latency", "trouble")
     by_peer = {
         peer: {name: getattr(reply, name) for name in replies if getattr(reply, name) is not None}
         for peer, reply in answer.by_peer.items()
     }
-    return {**{name: getattr(answer, name) for name in names}, "by_peer": by_peer}
+    discarded = {"discarded": [list(each) for each in answer.discarded]} if answer.discarded else {}
+    return {**{name: getattr(answer, name) for name in names}, "by_peer": by_peer, **discarded}
 
 
 def _fields(fields: object) -> list[confd.MasterField] | None:
@@ -172,13 +173,14 @@ def table_of(answer: confd.Answer) -> dict[str, Any]:
         "serial": answer.serial if answer.ok else None,
         "master": best,
         "consistent": answer.consistent,
-        "peers": {peer: _row(reply, answer) for peer, reply in answer.by_peer.items()},
+        "peers": {peer: _row(peer, reply, answer) for peer, reply in answer.by_peer.items()},
     }
 
 
-def _row(reply: confd.PeerReply, best: confd.Answer) -> dict[str, Any]:
+def _row(peer: str, reply: confd.PeerReply, best: confd.Answer) -> dict[str, Any]:
     if reply.status is None:
-        return {"state": "silent", **({"error": reply.trouble} if reply.trouble else {})}
+        reasons = [reply.trouble] if reply.trouble else [reason for sender, reason in best.discarded if sender == peer]
+        return {"state": "silent", **({"error": reasons[0]} if reasons else {})}
     if reply.status != confd.CONFD_REPL_STATUS_OK:
         return {"state": "broken", "error": str(reply.answer), "latency": reply.latency}
     state = "stale" if reply.serial != best.serial else "current" if reply.answer == best.answer else "contradicts"
