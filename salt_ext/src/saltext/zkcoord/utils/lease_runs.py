@@ -2,7 +2,8 @@
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from salt.exceptions import CommandExecutionError
 from saltext.zkcoord.utils import runs
@@ -12,7 +13,36 @@ from saltext.zkcoord.utils.terminated import Guard
 log = logging.getLogger(__name__)
 
 
+class Loss:
+    """What is done when a lease is lost while something runs under it: that is ended, and no more of it begins."""
+
+    def __init__(self, functions: Mapping[str, Callable[..., Any]], outer: object = None) -> None:
+        """
+        Be made in the thread that takes the lease, with Salt's functions. `outer` is a run of states that goes on.
+        """
+        self._functions, self._outer = functions, outer
+        # A minion with ``multiprocessing: False`` has started what its other jobs have started.
+        self._has_process = runs.has_process()
+        self._guard: Guard | None = None
+
+    def guard(self) -> Guard:
+        """Count what is started from now on as started under the lease."""
+        self._guard = Guard()
+        return self._guard
+
+    def __call__(self) -> None:
+        """Be called, from a thread of its own, when the lease is lost."""
+        if not self._has_process:
+            return
+        # The states first: the end of a command lets the next state begin.
+        if runs.active() is not self._outer:
+            runs.stop(self._functions)
+        if self._guard is not None:
+            self._guard.end_started()
+
+
 def under_lease(
+    functions: Mapping[str, Callable[..., Any]],
     client: LeaseClient,
     path: str,
     owner: object,
@@ -25,17 +55,18 @@ def under_lease(
     """
     Take the lease, call the `function` of that `name`, and give the lease back.
 
-    When the lease is lost meanwhile, what the function has started is ended. Raises ``CommandExecutionError`` then, and
-    where there was no lease in time.
+    When the lease is lost meanwhile, what the function has started is ended, and a run of states begins no more.
+    Raises ``CommandExecutionError`` then, and where there was no lease in time.
     """
-    guards: list[Guard] = []
-    held = client.locker(path, owner, duration, max_clock_skew, lambda: [guard.end_started() for guard in guards])
+    loss_of_it = Loss(functions, runs.active())
+    held = client.locker(path, owner, duration, max_clock_skew, loss_of_it)
     if not held.lock(timeout):
         who = client.held_by(path)
         raise CommandExecutionError(f"no lease {path} within {timeout} s, {who}; {name} was not called")
-    guard = Guard()
-    guards.append(guard)
+    guard = loss_of_it.guard()
     try:
+        if held.token is None:
+            raise CommandExecutionError(f"the lease {path} was lost as soon as it was taken; {name} was not called")
         # At the end of the process as well: a job that is terminated comes to no other end.
         runs.at_end(held, functools.partial(held.end, name))
         result = function()

@@ -46,6 +46,13 @@ class Run:
         return not isinstance(code, _Unfinished) and code == 0
 
 
+def active() -> Any:
+    """The run of states that this process is in; ``None`` where it is in none."""
+    with suppress(Exception):  # Salt's own
+        return salt.state.HighState.get_active()
+    return None
+
+
 def stop(functions: Mapping[str, Callable[..., Any]]) -> None:
     """Let none of the states after this one be run, where Salt can do that: somebody wants the run to end."""
     with suppress(Exception):  # the state has failed in any case
@@ -106,6 +113,11 @@ def at_end(key: Hashable, task: Callable[[], object]) -> None:
 def is_due(key: Hashable) -> bool:
     """Whether something is to be done for `key` at the end of this process."""
     return _end is not None and _end.pid == os.getpid() and key in _end.tasks
+
+
+def task(key: Hashable) -> Any:
+    """What is to be done for `key` at the end of this process; ``None``: nothing."""
+    return None if _end is None or _end.pid != os.getpid() else _end.tasks.get(key)
 
 
 def forget(key: Hashable) -> Callable[[], object] | None:
