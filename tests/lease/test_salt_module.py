@@ -35,7 +35,7 @@ class TestModule:
         assert module.lock(path, duration="1h 30m") is True
         assert module.lock(path, duration=600) is True, "who has it has it"
         status = module.status(path)
-        assert (status["holder"]["owner"], status["holder"]["duration"]) == ("probe", 600.0)
+        assert (status["holder"]["owner"], status["holder"]["duration"]) == ("probe", 5400.0), "and for as long"
         assert module.renew(path, duration="90s") is True
         assert module.status(path)["holder"]["duration"] == 90.0
         assert module.check(path) is True

@@ -20,7 +20,7 @@ def states(path, command, **held):
 
 
 def results(answer):
-    return {state["__id__"]: state["result"] for state in answer.value.values()}
+    return {tag.split("_|-")[1]: state["result"] for tag, state in answer.value.items()}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -97,7 +97,9 @@ def test_nothing_begins_under_a_lease_that_was_lost(salt, hosts, path, tmp_path)
     time.sleep(1.5)
     assert lease.give_back(path, None, hosts) == "probe"
     answer = run.answer(40)
-    assert results(answer) == {"a lease": True, "work": False}
+    assert results(answer) == {"a lease": True, "work": False, "later": False, "again": False}
+    (comment,) = (state["comment"] for tag, state in answer.value.items() if tag.startswith("cmd_|-later"))
+    assert comment == f"not run: the lease {path} was lost\n"
     assert not begun.exists()
 
 
@@ -113,7 +115,7 @@ def test_a_run_of_states_under_a_lease_that_was_lost_ends_with_that(salt, hosts,
     assert lease.give_back(path, None, hosts) == "probe"
     answer = run.answer(40)
     assert answer.code != 0
-    assert "lost the lease" in answer.complaint
+    assert f"probe lost the lease {path} while state.apply ran" in answer.stderr
     assert not begun.exists()
 
 

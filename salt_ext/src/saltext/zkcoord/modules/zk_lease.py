@@ -446,7 +446,7 @@ def run(path, fun, *args, **kwargs):
 
     Returns what the function returns, and leaves its exit code alone. The lease is this call's: another ``run``, also
     of the same minion, waits for it. When it is lost while the function runs, the processes that the function has
-    started are ended at once, and of the states that it runs no more are begun. The processes are ended, before the
+    started are ended at once, and the states that it would run after that fail. The processes are ended, before the
     lease is given back, also when the job is terminated (Ctrl-C, ``saltutil.term_job``). In a minion with
     ``multiprocessing: False`` all jobs are one process, and nothing is ended: the loss is reported at the end.
 
@@ -467,7 +467,7 @@ def run(path, fun, *args, **kwargs):
     function, keywords = callee(__salt__, __opts__, fun, args, fun_kwargs, kwargs)
     client = _client(**own)
     work = functools.partial(function, *args, **keywords)
-    return under_lease(__salt__, client, path, owner, duration, timeout, skew, fun, work)
+    return under_lease(client, path, owner, duration, timeout, skew, fun, work)
 
 
 def _client(*connection, **security):

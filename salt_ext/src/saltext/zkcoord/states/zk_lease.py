@@ -85,8 +85,8 @@ def held(
     States that need the lease ``require`` this one. The run's own process, that of the minion's job or of
     ``salt-call``, renews it, however long a state takes, and gives it back at its end. If the process is killed, the
     lease ends when it was not renewed for ``duration``. If it is lost while the run goes on, because no server was
-    reached for so long, the processes that were started since are ended, none of the states after this moment is run,
-    the log has an error, and the event bus ``lost``.
+    reached for so long, the processes that were started since are ended, the states after this moment fail and are not
+    run, the log has an error, and the event bus ``lost``.
 
     When a run is terminated (Ctrl-C, ``saltutil.term_job``), the processes that it has started since are ended first,
     and the lease is given back after that, unless ``keep_on_failure`` is set.
@@ -116,7 +116,7 @@ def held(
             is_held = own.lease.token is not None
             return _result(name, is_held, "lease held" if is_held else "the lease was lost since it was taken")
         run = runs.Run(__context__) if keep_on_failure else None
-        loss = Loss(__salt__)
+        loss = Loss(name)
         lease = client.locker(name, owner, duration, max_clock_skew, on_lost=loss)
         why = None if lease.lock(timeout) else f"no lease within {timeout} s, {client.held_by(name)}"
         why = why or (token_file is not None and _write(token_file, lease))

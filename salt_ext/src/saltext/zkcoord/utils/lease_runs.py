@@ -2,8 +2,8 @@
 
 import functools
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any
+import threading
+from collections.abc import Callable
 
 from salt.exceptions import CommandExecutionError
 from saltext.zkcoord.utils import runs
@@ -16,14 +16,13 @@ log = logging.getLogger(__name__)
 class Loss:
     """What is done when a lease is lost while something runs under it: that is ended, and no more of it begins."""
 
-    def __init__(self, functions: Mapping[str, Callable[..., Any]], outer: object = None) -> None:
-        """
-        Be made in the thread that takes the lease, with Salt's functions. `outer` is a run of states that goes on.
-        """
-        self._functions, self._outer = functions, outer
+    def __init__(self, path: str) -> None:
+        """Be made in the thread that takes the lease."""
+        self._path = path
         # A minion with ``multiprocessing: False`` has started what its other jobs have started.
         self._has_process = runs.has_process()
         self._guard: Guard | None = None
+        self._turn, self._is_done = threading.Lock(), False
 
     def guard(self) -> Guard:
         """Count what is started from now on as started under the lease."""
@@ -34,15 +33,22 @@ class Loss:
         """Be called, from a thread of its own, when the lease is lost."""
         if not self._has_process:
             return
-        # The states first: the end of a command lets the next state begin.
-        if runs.active() is not self._outer:
-            runs.stop(self._functions)
+        with self._turn:
+            if self._is_done:
+                return
+            # The states first: the end of a command lets the next state begin.
+            runs.refuse(f"not run: the lease {self._path} was lost")
         if self._guard is not None:
             self._guard.end_started()
 
+    def over(self) -> None:
+        """Be called when nothing runs under the lease any more."""
+        with self._turn:
+            self._is_done = True
+            runs.refuse_no_more()
+
 
 def under_lease(
-    functions: Mapping[str, Callable[..., Any]],
     client: LeaseClient,
     path: str,
     owner: object,
@@ -55,10 +61,10 @@ def under_lease(
     """
     Take the lease, call the `function` of that `name`, and give the lease back.
 
-    When the lease is lost meanwhile, what the function has started is ended, and a run of states begins no more.
+    When the lease is lost meanwhile, what the function has started is ended, and its states fail from then on.
     Raises ``CommandExecutionError`` then, and where there was no lease in time.
     """
-    loss_of_it = Loss(functions, runs.active())
+    loss_of_it = Loss(path)
     held = client.locker(path, owner, duration, max_clock_skew, loss_of_it)
     if not held.lock(timeout):
         who = client.held_by(path)
@@ -76,6 +82,7 @@ def under_lease(
         raise
     finally:
         guard.remove()
+        loss_of_it.over()
     if runs.forget(held) and (loss := held.end(name)):
         raise CommandExecutionError(loss)
     return result

@@ -46,19 +46,30 @@ class Run:
         return not isinstance(code, _Unfinished) and code == 0
 
 
-def active() -> Any:
-    """The run of states that this process is in; ``None`` where it is in none."""
-    with suppress(Exception):  # Salt's own
-        return salt.state.HighState.get_active()
-    return None
-
-
 def stop(functions: Mapping[str, Callable[..., Any]]) -> None:
     """Let none of the states after this one be run, where Salt can do that: somebody wants the run to end."""
     with suppress(Exception):  # the state has failed in any case
         active = salt.state.HighState.get_active()
         if active is not None and active.state.jid:
             functions["state.soft_kill"](active.state.jid)
+
+
+_verify_data = salt.state.State.verify_data
+
+
+def refuse(why: str) -> None:
+    """
+    Let each state of this process fail before it does anything, until `refuse_no_more`. For a process of one job only.
+
+    `stop` would not do: it needs the id of the job, which a run within another function does not have, and what is left
+    out then counts as success.
+    """
+    salt.state.State.verify_data = lambda _state, _low: [why]
+
+
+def refuse_no_more() -> None:
+    """End what `refuse` began."""
+    salt.state.State.verify_data = _verify_data
 
 
 def has_process() -> bool:
