@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+from collections import Counter
 
 import pytest
 from zkcoord import errors, lease
@@ -301,3 +302,16 @@ def test_who_holds_it_need_not_wait_for_another_call_of_the_same_object(lockers)
     locker.lock()
     with locker._guard:
         assert locker.try_lock() is True
+
+
+def test_a_renewal_is_two_requests(proxies, lockers, free):
+    """The write, and the next watch. The one before is used up by the write, and is not taken off the server."""
+    remove_watches = 18
+    locker = lockers("a", proxies.hosts, retry_period=0.1, renew_deadline=1)
+    locker.lock()
+    wait_until(lambda: locker._lease.renewals >= 2, "it is renewed")
+    before, renewals = sum((proxy.counts for proxy in proxies), Counter()), locker._lease.renewals
+    wait_until(lambda: locker._lease.renewals >= renewals + 10, "it is renewed ten times")
+    counts = sum((proxy.counts for proxy in proxies), Counter()) - before
+    assert counts[remove_watches] == 0
+    assert abs(counts[Op.EXISTS] - counts[Op.SET_DATA]) <= 1

@@ -159,8 +159,8 @@ pub(super) async fn change<R: Clone + Send>(
                 None => record.read(&session).await?,
                 known => known,
             };
-            let told = if unacknowledged.is_any() { otherwise(&found) } else { None };
-            match (record.update_from(&session, unacknowledged, found, decide).await, told) {
+            let known_by_record = if unacknowledged.is_any() { otherwise(&found) } else { None };
+            match (record.update_from(&session, unacknowledged, found, decide).await, known_by_record) {
                 (Err(Failure::Final(Error::ConnectionLost { .. })), Some(answer)) => Ok(answer),
                 (changed, _) => changed.map(|(answer, _)| answer),
             }

@@ -243,7 +243,8 @@ def check(
 
     max_tolerable_expired_lease
         By how much it may be overdue: seconds, or text as for ``lock``. When the lease ends is told by the servers'
-        clock, and now by this host's.
+        clock, and now by this host's: where that is behind by minutes, a lease that is over counts for that long.
+        What must be certain takes the lease, with ``try_lock`` or ``run``.
 
     Returns ``True``. Where somebody else has it, nobody, or where it is overdue by more, that is a
     ``CommandExecutionError`` in one line.
