@@ -76,8 +76,12 @@ def _changes(kind: int, body: bytes) -> Iterator[Change]:
     elif kind == _SET_DATA:
         yield Change("set", read.text(), read.buffer())
     elif kind == _MULTI:
-        for _ in range(read.int()):
-            yield from _changes(read.int(), read.buffer())
+        parts = [(read.int(), read.buffer()) for _ in range(read.int())]
+        # One that fails as a whole keeps the types of the parts before the one that failed. A server that applies it
+        # before it writes its log has made errors of them all.
+        if all(part != _ERROR for part, _ in parts):
+            for part, data in parts:
+                yield from _changes(part, data)
     elif kind == _OPEN:
         yield Change("open")
     elif kind == _CLOSE:
@@ -128,7 +132,8 @@ def transactions(servers: Iterable[Path]) -> list[Transaction]:
         # What they say has to be the same. A record also has a digest of the whole tree, which nobody here checks.
         versions = {decode(record) for record in {log[zxid] for log in logs if zxid in log}}
         if len(versions) > 1:
-            raise LogError(f"the servers do not agree on {zxid:#x}: {versions}")
+            kinds = [_HEADER.unpack_from(log[zxid])[4] if zxid in log else None for log in logs]
+            raise LogError(f"the servers do not agree on {zxid:#x}, types {kinds}: {versions}")
         expected = before + 1 if zxid >> 32 == before >> 32 else (zxid >> 32 << 32) + 1
         if zxid != expected:
             raise LogError(f"no server has logged {expected:#x}")

@@ -172,7 +172,7 @@ def test_a_timed_lease_that_comes_for_a_greenlet_that_is_gone_is_given_back(prog
     assert process.result(60) == "none"
 
 
-def test_two_greenlets_lock_one_object_without_patches(script, root):
+def test_two_greenlets_lock_one_object_without_patches(script):
     process = script(
         """
         import gevent
@@ -182,8 +182,7 @@ def test_two_greenlets_lock_one_object_without_patches(script, root):
         waiting = [gevent.spawn(locker.lock, 20) for _ in range(3)]
         gevent.joinall(waiting)
         print([it.value for it in waiting], locker.unlock(), flush=True)
-        """,
-        root=root,
+        """
     )
     assert process.result(60) == "[True, True, True] True"
 

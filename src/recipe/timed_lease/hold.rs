@@ -225,14 +225,21 @@ impl Hold {
         }
     }
 
-    /// Notes that this process cannot renew it any more.
+    /// Notes that this process cannot renew it any more: the file descriptors of the runtime are closed. Nothing of that
+    /// runtime can be woken up, and nobody is told.
     pub fn give_up(&self) {
-        self.end(&End::Unrenewed);
+        self.0.end.send_if_modified(|end| {
+            end.get_or_insert(End::Unrenewed);
+            false
+        });
     }
 
     /// Renews it no more, and says nothing: it runs out.
     pub fn stop(&self) {
-        self.0.stop.cancel();
+        // Who does not renew it any more need not be told, and may be of a runtime that is gone.
+        if *self.0.end.borrow() != Some(End::Unrenewed) {
+            self.0.stop.cancel();
+        }
     }
 
     /// Renews it no more, for a caller who will not get it.
