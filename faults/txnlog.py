@@ -132,8 +132,7 @@ def transactions(servers: Iterable[Path]) -> list[Transaction]:
         # What they say has to be the same. A record also has a digest of the whole tree, which nobody here checks.
         versions = {decode(record) for record in {log[zxid] for log in logs if zxid in log}}
         if len(versions) > 1:
-            kinds = [_HEADER.unpack_from(log[zxid])[4] if zxid in log else None for log in logs]
-            raise LogError(f"the servers do not agree on {zxid:#x}, types {kinds}: {versions}")
+            raise LogError(f"the servers do not agree on {zxid:#x}: {versions}")
         expected = before + 1 if zxid >> 32 == before >> 32 else (zxid >> 32 << 32) + 1
         if zxid != expected:
             raise LogError(f"no server has logged {expected:#x}")
