@@ -46,7 +46,8 @@ def main() -> int:
         print(f"{len(asked.world.granted):,} grants, {len(asked.violations)} violations, hangs {asked.hangs[:SHOWN]}")
         for it in asked.violations[:SHOWN]:
             print(f"  {it.rule}: {it.unit} at {it.lock} {it.zxid:#x}: {it.what}")
-    held = [leases.run(leases.Plan(seed, options.lease_seconds)) for seed in seeds if options.lease_seconds]
+    plans = [leases.Plan(seed, options.lease_seconds, by_name=options.lease_by_name) for seed in seeds]
+    held = [leases.run(plan) for plan in plans if plan.seconds]
     took, late = leases.prompt(seeds[0]) if options.lease_seconds else ([], [])
     for found in held:
         print(f"{found.violations[:SHOWN]} and hangs {found.hangs[:SHOWN]} of timed leases")
@@ -108,6 +109,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=20_000, help="of the minion; 0 for none")
     parser.add_argument("--minority-seconds", type=float, default=60, help="of each run with a minority broken")
     parser.add_argument("--lease-seconds", type=float, default=300, help="of each run of timed leases; 0 for none")
+    parser.add_argument("--lease-by-name", type=float, default=0.7, help="the part of the turns that nobody renews")
     parser.add_argument("--grants-seconds", type=float, default=240, help="of each run of a coordinator; 0 for none")
     parser.add_argument("--figures", type=Path, help="write the tables into this file too")
     return parser.parse_args()

@@ -21,6 +21,9 @@ from typing import Any
 DURATIONS = (0.4, 0.5, 0.8)
 BY_NAME = (0.1, 0.2, 0.3)
 SAY_EVERY = 0.04
+# Seconds by which the servers' clocks may differ: that of one machine does not. With the greater of the two whoever
+# waits is ready by its own clock first.
+SKEWS = (0.05, 1.0)
 
 
 @dataclass(frozen=True)
@@ -84,11 +87,19 @@ class Holder:
 
     def _by_name(self, rng: random.Random, path: str, owner: str, duration: float) -> None:
         """Take a lease, and let it run out: nobody renews it, as if its holder had died."""
+        timeout = rng.choice((0, 2, 10))
         taken = self.lease.take(
-            path, owner, lease_duration=duration, timeout=rng.choice((0, 2, 10)), connection=self.connection
+            path,
+            owner,
+            lease_duration=duration,
+            timeout=timeout,
+            max_clock_skew=rng.choice(SKEWS),
+            connection=self.connection,
         )
         if taken is None:
             return
+        if timeout == 0 and taken.taken_from is not None:
+            self._note({"over": taken.taken_from})
         while self._say(path, taken.token, lambda: now() < taken.expires_at):
             time.sleep(SAY_EVERY)
         self._lie(path, taken.token)
@@ -101,6 +112,7 @@ class Holder:
             lease_duration=duration,
             renew_deadline=duration / 2,
             retry_period=duration / 8,
+            max_clock_skew=rng.choice(SKEWS),
             connection=self.connection,
         )
         if not locker.lock(rng.choice((0, 2, 10))):

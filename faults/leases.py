@@ -21,7 +21,7 @@ from zkcoord.testing import Ensemble
 
 from faults import lease_checker, nemesis, stamps, txnlog
 from faults.lease_holder import Spec
-from tests.support.proxy import Proxies, proxied
+from tests.support.proxy import Op, Proxies, proxied
 
 ROOT = Path(__file__).parent.parent
 LOG_EVERYTHING = {"snapshotSizeFactor": 1000, "commitLogCount": 5000, "preAllocSize": 1024}
@@ -29,6 +29,12 @@ DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
 TICK = 0.02
 # Seconds that a process may take to end after its time: the longest call, and an outage.
 MARGIN = 60.0
+# Requests whose reply, or who themselves, get lost: renewals, releases and takings above all, which are SET_DATA, and
+# takings from the queue, which are MULTI.
+CHOSEN = (
+    *([Op.SET_DATA] * 6 + [Op.MULTI] * 3 + [Op.MULTI_READ] * 2),
+    *(Op.CREATE2, Op.CREATE, Op.DELETE, Op.GET_DATA, Op.EXISTS, Op.SYNC, Op.CREATE_SESSION, Op.CLOSE_SESSION),
+)
 SESSION_TIMEOUT = 3.0
 # Seconds from one renewal to the next, of holders that are killed.
 PERIOD = 0.2
@@ -61,6 +67,8 @@ class Outcome:
     errors: Counter[str]
     hangs: list[str]
     faults: Counter[str]
+    by_servers: int
+    """Takeovers by the servers' clock alone: by who tried once, and had seen nothing of the record before."""
     slowest: float
     """Seconds from the end of a lease to its takeover, at the slowest, with the faults that there were."""
 
@@ -116,7 +124,7 @@ def _run(plan: Plan, directory: Path, ensemble: Ensemble, proxies: Proxies) -> O
     zkcoord.znode.create(stamps.PATH, zk_hosts=ensemble.hosts)
     began, hangs, incarnations = time.monotonic(), [], Counter()
     processes: dict[int, _Process] = {}
-    hand = nemesis.Nemesis(ensemble, proxies, lambda: [processes[at] for at in sorted(processes)])
+    hand = nemesis.Nemesis(ensemble, proxies, lambda: [processes[at] for at in sorted(processes)], CHOSEN)
     faults = nemesis.schedule(plan.seed, plan.seconds, plan.pace)
 
     def start(at: int) -> None:
@@ -164,24 +172,26 @@ def _prove(
     if not any(step.zxid == last for step in steps):
         raise txnlog.LogError(f"the last stamp, {last:#x}, is in no log")
     history = lease_checker.replay(steps, paths)
-    statements, errors = _statements(directory)
+    statements, errors, by_servers = _statements(directory)
     # The servers and this process have one clock, which nobody has moved.
     epoch = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     violations = lease_checker.check(history, statements, epoch)
     slowest = max((it.waited - it.duration for it in history.takeovers if it.waited is not None), default=0.0)
-    return Outcome(plan, history, violations, len(statements), errors, hangs, faults, slowest)
+    return Outcome(plan, history, violations, len(statements), errors, hangs, faults, by_servers, slowest)
 
 
-def _statements(directory: Path) -> tuple[list[lease_checker.Statement], Counter[str]]:
-    statements, errors = [], Counter()
+def _statements(directory: Path) -> tuple[list[lease_checker.Statement], Counter[str], int]:
+    statements, errors, by_servers = [], Counter(), 0
     for file in sorted(directory.glob("*.jsonl")):
         for line in file.read_bytes().split(b"\n")[:-1]:  # a last one that was cut off by a kill says nothing
             fact = json.loads(line)
             if isinstance(fact, list):
                 statements.append(lease_checker.Statement(*fact))
+            elif "over" in fact:
+                by_servers += 1
             else:
                 errors[fact["error"]] += 1
-    return statements, errors
+    return statements, errors, by_servers
 
 
 def text_of(outcome: Outcome) -> str:
@@ -189,7 +199,8 @@ def text_of(outcome: Outcome) -> str:
     history, plan = outcome.history, outcome.plan
     return (
         f"Timed leases, seed {plan.seed}, {plan.seconds:.0f} s: {len(history.tenures):,} takings, of them "
-        f"{len(history.takeovers):,} takeovers; {history.renewals:,} renewals; {history.releases:,} given back; "
+        f"{len(history.takeovers):,} takeovers, {outcome.by_servers:,} of these by the servers' clock alone; "
+        f"{history.renewals:,} renewals; {history.releases:,} given back; "
         f"{outcome.statements:,} statements; {sum(outcome.faults.values()):,} faults; errors {dict(outcome.errors)}; "
         f"slowest takeover {outcome.slowest:.3f} s after the end; {len(outcome.violations)} violations, "
         f"{len(outcome.hangs)} hangs"

@@ -76,11 +76,12 @@ def _changes(kind: int, body: bytes) -> Iterator[Change]:
     elif kind == _SET_DATA:
         yield Change("set", read.text(), read.buffer())
     elif kind == _MULTI:
-        steps = [(read.int(), read.buffer()) for _ in range(read.int())]
-        # One that has failed is written down with what came before the failure, which was not carried out either.
-        if all(step != _ERROR for step, _ in steps):
-            for step, what in steps:
-                yield from _changes(step, what)
+        parts = [(read.int(), read.buffer()) for _ in range(read.int())]
+        # One that fails as a whole keeps the types of the parts before the one that failed. A server that applies it
+        # before it writes its log has made errors of them all.
+        if all(part != _ERROR for part, _ in parts):
+            for part, data in parts:
+                yield from _changes(part, data)
     elif kind == _OPEN:
         yield Change("open")
     elif kind == _CLOSE:

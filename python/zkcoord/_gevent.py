@@ -138,7 +138,7 @@ class Call:
         """Cancel the call, wait until it is over, and give back what it has taken."""
         self._cancel.cancel()
         self._wait_on()
-        if isinstance(self._answer, _core.Hold):
+        if isinstance(self._answer, (_core.Hold, _core.TimedLease)):
             taken = self._answer
             try:
                 Call(self._hub, lambda wait, _: taken.release(wait), _A_MOMENT, None, False, None)._wait_on()

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from zkcoord import _core
 from zkcoord._call import call, wait_for
 from zkcoord._documented import documented
+from zkcoord._lease_calls import check_terms
 from zkcoord.connection import settings_for
+from zkcoord.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from typing_extensions import Unpack
+    from zkcoord._gevent import Listener, Wait
     from zkcoord._types import ConnectionKeywords, Hosts, LeaseStatus, LeaseSummary, Scalar
     from zkcoord.connection import Connection
 
 LEASE_DURATION = 60.0
 MAX_CLOCK_SKEW = 1.0
+
+# Seconds for giving back what nobody waits for any more.
+_A_MOMENT = 2.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,8 @@ def take(
     Args:
         path: The record's znode; created with its parents when missing. Its last part is lower-cased.
         owner: Who holds it.
-        lease_duration: Seconds for which it is held.
+        lease_duration: Seconds for which it is held. Where the owner has it for longer already, it is not made shorter
+            for others: `renew` does that.
         timeout: Seconds to wait, connecting included. None waits for ever, 0 tries once.
         use_observed_time: As for `LeaseLocker`.
         max_clock_skew: As for `LeaseLocker`.
@@ -82,14 +90,24 @@ def take(
     """
     settings = settings_for(zk_hosts, connection, keywords)
     terms = (lease_duration, use_observed_time, max_clock_skew)
-    taken = wait_for(
-        lambda wait, listener: _core.lease_acquire(path, owner, True, terms, None, listener, settings, wait),
-        timeout,
-        cancel,
-        raise_on_signal,
-        on_position,
-    )
-    return Taken(*taken) if isinstance(taken, tuple) else None
+    check_terms(path, terms)
+    answers: list[Taken] = []
+
+    def work(wait: Wait, listener: Listener | None) -> object:
+        taken = _core.lease_acquire(path, owner, True, terms, None, listener, settings, wait)
+        if isinstance(taken, tuple):
+            answers.append(Taken(*taken))
+        return taken
+
+    try:
+        wait_for(work, timeout, cancel, raise_on_signal, on_position)
+    except BaseException:
+        # A greenlet was interrupted when the answer was here already. What the owner held before it keeps.
+        if answers and answers[0].is_new:
+            with suppress(Error):
+                call(lambda wait: _core.lease_release(path, owner, settings, wait), _A_MOMENT, None, False)
+        raise
+    return answers[0] if answers else None
 
 
 @documented
@@ -114,7 +132,8 @@ def renew(
         timeout: Seconds for the whole call. It is obeyed through an outage. Default: ``connect_timeout``.
 
     Returns:
-        The seconds for which it is held; None where the owner does not hold it by name.
+        The seconds for which it is held from now on, which count from before the request was sent; None where the owner
+        does not hold it by name.
 
     Raises:
         ConnectionLost: It may have been renewed, or not.

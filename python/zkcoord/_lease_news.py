@@ -13,6 +13,7 @@ from functools import partial
 
 from zkcoord import _core
 from zkcoord._call import call
+from zkcoord._lease_calls import failed
 from zkcoord.errors import Cancelled, Error, no_thread
 
 TYPE_CHECKING = False
@@ -63,7 +64,20 @@ def listen(lease: _core.TimedLease, listener: Listener) -> None:
         own.is_running = True
 
 
+def settle(lease: _core.TimedLease) -> None:
+    """Tell in this thread that a lease is lost, if it is, and nobody was told yet."""
+    loss = lease.loss()
+    if loss is not None:
+        _tell(_own(), lease.hold, "lost", *loss)
+
+
 def forget(lease: _core.TimedLease) -> None:
+    """Tell nobody of a lease any more, once it was told how it has ended, where it is lost."""
+    settle(lease)
+    drop(lease)
+
+
+def drop(lease: _core.TimedLease) -> None:
     """Tell nobody of a lease any more."""
     own = _own()
     with own.guard:
@@ -88,14 +102,23 @@ def _wait(own: _Listeners) -> None:
             continue
         if news is not None:
             hold, kind, why, by = news
-            _tell(own, hold, kind, why, by)
+            _safely(own, hold, kind, why, by)
 
 
 def _tell_all(own: _Listeners, why: str) -> None:
     with own.guard:
-        holds = list(own.by_hold)
-    for hold in holds:
-        _tell(own, hold, "lost", why, None)
+        leases = [lease for lease, _ in own.by_hold.values()]
+    for lease in leases:
+        lease.give_up()
+        _safely(own, lease.hold, "lost", why, None)
+
+
+def _safely(own: _Listeners, hold: str, kind: str, why: str, by: str | None) -> None:
+    """Tell it from this thread, on which all leases rely: also a listener that calls ``sys.exit`` does not end it."""
+    try:
+        _tell(own, hold, kind, why, by)
+    except BaseException:
+        failed()
 
 
 def _tell(own: _Listeners, hold: str, kind: str, why: str, by: str | None) -> None:

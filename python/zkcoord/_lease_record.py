@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from zkcoord import _core
 from zkcoord._call import call
 from zkcoord._documented import documented
+from zkcoord._lease_calls import check_callable
 from zkcoord.connection import settings_for
 from zkcoord.errors import ArgumentError, NoNode
 
@@ -53,23 +54,25 @@ class LockRecord:
         Raises:
             ArgumentError: A field is of another kind.
         """
-        times = (_text("acquire_time", self.acquire_time), _text("renew_time", self.renew_time))
+        if not isinstance(self.holder_identity, str):
+            raise ArgumentError("holder_identity: must be text")
         try:
+            times = (_text("acquire_time", self.acquire_time), _text("renew_time", self.renew_time))
             more = [(str(name), str(value)) for name, value in self.more.items()]
             seconds, transitions = int(self.lease_duration_seconds), int(self.lease_transitions)
-            return _core.lease_format((str(self.holder_identity), seconds, *times, transitions, more))
+            return _core.lease_format((self.holder_identity, seconds, *times, transitions, more))
         except ArgumentError:
             raise
         except (TypeError, ValueError, OverflowError, AttributeError) as err:
             raise ArgumentError(f"record: {err}") from None
 
     @classmethod
-    def from_json(cls, data: bytes | str, path: str = "record") -> Self:
+    def from_json(cls, data: bytes | str, path: str | None = None) -> Self:
         """Return the record that is stored as `data`. No data at all are a lease that nobody has taken yet.
 
         Args:
             data: The data of a znode.
-            path: Where they are from, for the message.
+            path: The znode where they are from, for the message.
 
         Raises:
             ArgumentError: They are no record of a lease.
@@ -89,7 +92,13 @@ class LockRecord:
 
     @classmethod
     def from_lease_spec(cls, spec: Mapping[str, Any]) -> Self:
-        """Return the record for the ``spec`` of a ``coordination.k8s.io/v1`` Lease."""
+        """Return the record for the ``spec`` of a ``coordination.k8s.io/v1`` Lease.
+
+        Raises:
+            ArgumentError: It is no mapping.
+        """
+        if not hasattr(spec, "get"):
+            raise ArgumentError("spec: must be a dict such as {'holderIdentity': 'web1', 'leaseDurationSeconds': 60}")
         return cls(
             spec.get("holderIdentity") or "",
             spec.get("leaseDurationSeconds") or 0,
@@ -129,7 +138,8 @@ class LeaseLock:
             on_event: Called by `record_event`.
             timeout: Seconds for each call, as for `zkcoord.znode.set`.
         """
-        self._identity = str(identity)
+        self._identity = _core.lease_scalar("identity", identity)
+        check_callable("on_event", on_event)
         if not self._identity:
             raise ArgumentError("identity: is empty, and a lease that nobody holds is a free one; give a name")
         self._path, self._described = _core.lease_path(path)
@@ -174,11 +184,15 @@ class LeaseLock:
             NodeExists: There is one.
             ConnectionLost: It may have been created: read it.
         """
-        call(lambda wait: _core.lease_create(self._path, record.to_json(), self._settings, wait), *self._wait)
+        data = _json(record)
+        call(lambda wait: _core.lease_create(self._path, data, self._settings, wait), *self._wait)
         self._version = 0
 
     def update(self, record: LockRecord) -> None:
         """Write the record over the one that this object has read or written last. Unknown members of that one stay.
+
+        The same holder keeps its fencing token. Another holder does not inherit it, nor the hold of the one before, who
+        has lost the lease with that; so has a `LeaseLocker` whose duration is made shorter.
 
         Raises:
             ArgumentError: It has read and written none yet. Or the znode holds something else by now.
@@ -189,8 +203,9 @@ class LeaseLock:
         version = self._version
         if version is None:
             raise ArgumentError(f"record: {self._path} was not read yet; get or create it before", self._path)
+        data = _json(record)
         _, self._version = call(
-            lambda wait: _core.lease_update(self._path, record.to_json(), version, self._settings, wait), *self._wait
+            lambda wait: _core.lease_update(self._path, data, version, self._settings, wait), *self._wait
         )
 
     def record_event(self, event: str) -> None:
@@ -204,6 +219,12 @@ class LeaseLock:
     def __repr__(self) -> str:
         """Show which lease, and who asks."""
         return f"<LeaseLock {self._path} as {self._identity!r}>"
+
+
+def _json(record: LockRecord) -> str:
+    if not isinstance(record, LockRecord):
+        raise ArgumentError("record: must be a LockRecord")
+    return record.to_json()
 
 
 def _text(name: str, time: datetime | None) -> str | None:

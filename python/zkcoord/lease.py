@@ -19,6 +19,7 @@ from zkcoord import _core, _lease_news
 from zkcoord._call import call, wait_for
 from zkcoord._documented import documented
 from zkcoord._lease_by_name import LEASE_DURATION, MAX_CLOCK_SKEW, Taken, below, give_back, renew, status, take
+from zkcoord._lease_calls import Turn, check_callable, check_terms, log, quietly
 from zkcoord._lease_record import LeaseLock, LockRecord
 from zkcoord.connection import settings_for
 from zkcoord.errors import (
@@ -28,7 +29,6 @@ from zkcoord.errors import (
     LeaseExpired,
     LeaseLost,
     NoAuth,
-    OutOfResources,
     ServerError,
     Unreachable,
 )
@@ -87,7 +87,9 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check the durations as the original does: duration > deadline > 1.2 x period."""
-        _core.lease_check(self.lease_duration, (self.renew_deadline, self.retry_period, self.release_on_cancel))
+        terms = (self.lease_duration, self.use_observed_time, MAX_CLOCK_SKEW)
+        _core.lease_check(terms, (self.renew_deadline, self.retry_period, self.release_on_cancel))
+        _core.lease_seconds("unlock_with_retry_period", self.unlock_with_retry_period)
 
 
 class LeaseLocker:
@@ -151,26 +153,23 @@ class LeaseLocker:
                 ``lost``, and a dict that says more. ``waiting`` comes from the thread that waits.
         """
         keep = (renew_deadline, retry_period, release_on_cancel)
-        _core.lease_check(lease_duration, keep)
         self._path, described = _core.lease_path(path)
-        self._owner = socket.gethostname() if owner is None else str(owner)
+        self._terms = (lease_duration, use_observed_time, max_clock_skew)
+        check_terms(name or described, self._terms, keep)
+        _core.lease_seconds("unlock_with_retry_period", unlock_with_retry_period)
+        check_callable("on_lost", on_lost)
+        check_callable("on_event", on_event)
+        self._owner = socket.gethostname() if owner is None else _core.lease_scalar("owner", owner)
         if not self._owner:
             raise ArgumentError("owner: is empty, and a lease that nobody holds is a free one; give a name", self._path)
         self._name = name or described
         self._settings = settings_for(zk_hosts, connection, keywords)
-        self._terms = (lease_duration, use_observed_time, max_clock_skew)
         self._keep = keep
         self._unlock_with_retry_period = unlock_with_retry_period
         self._on_lost, self._on_event = on_lost, on_event
         self._cancel, self._raise_on_signal = cancel, raise_on_signal
         self._lease: _core.TimedLease | None = None
         self._pid, self._guard = os.getpid(), threading.Lock()
-        if not use_observed_time:
-            _log(
-                "warning",
-                "%s: use_observed_time is false: where the clocks of two hosts differ by more than %s s, both hold it",
-                (self._name, lease_duration),
-            )
 
     @classmethod
     def from_config(
@@ -260,6 +259,8 @@ class LeaseLocker:
         at the end, with the time that is left. Source: leaselocker, and the leader election of Kubernetes' client-go.
         """
         began, timeout = time.monotonic(), _core.lease_timeout(timeout)
+        if self.held:
+            return True
         with self._turn(timeout) as has_turn:
             if not has_turn:
                 return False
@@ -298,8 +299,12 @@ class LeaseLocker:
         lease = self._own()
         if lease is None:
             return False
-        _lease_news.forget(lease)
-        released = call(lease.release, timeout, self._cancel, raise_on_signal)
+        # A lease that is over already is told to be lost before the servers are waited for.
+        _lease_news.settle(lease)
+        try:
+            released = call(lease.release, timeout, self._cancel, raise_on_signal)
+        finally:
+            _lease_news.forget(lease)
         if self._lease is lease:
             self._lease = None
         if released:
@@ -336,7 +341,8 @@ class LeaseLocker:
         """Tell, without asking anybody, whether this object has lost the lease.
 
         Args:
-            max_tolerable_expired_lease: Seconds by which the lease may be overdue.
+            max_tolerable_expired_lease: Seconds by which the lease may be overdue, while it is not known that somebody
+                else has it.
 
         Raises:
             LeaseExpired: No renewal was acknowledged for the duration and so many seconds more.
@@ -344,13 +350,14 @@ class LeaseLocker:
 
         It raises nothing where this object has not locked the lease, or has given it back: as in the original.
         """
+        tolerated = _core.lease_seconds("max_tolerable_expired_lease", max_tolerable_expired_lease)
         lease = self._own()
         if lease is None:
             return
         left, end, _ = lease.state()
-        if end in {None, "released"} or (end == "overdue" and left > -max_tolerable_expired_lease):
+        if end in {None, "released"} or (end == "overdue" and left > -tolerated):
             return
-        raise self._loss(lease, max_tolerable_expired_lease)
+        raise self._loss(lease, tolerated)
 
     def __enter__(self) -> Self:
         """Lock it, and return the locker."""
@@ -370,8 +377,8 @@ class LeaseLocker:
             released = self._give_back(None, self._raise_on_signal and error is None)
         except Error as err:
             if error is None:
-                raise
-            _log("warning", "%s: could not be given back: %s", (self._name, err))
+                raise (loss or err) from (err if loss else err.__cause__)
+            log("warning", "%s: could not be given back: %s", (self._name, err))
             return
         loss = loss or (None if released else self._loss(lease, 0.0))
         if loss is not None and error is None:
@@ -396,14 +403,17 @@ class LeaseLocker:
             return False
         try:
             _lease_news.listen(taken, lambda kind, why, by: self._hear(taken, kind, why, by))
-        except OutOfResources:
-            call(taken.release, _A_MOMENT, None, False)
+        except BaseException:  # also one that comes while the thread is started
+            _lease_news.drop(taken)
+            with suppress(Error):
+                call(taken.release, _A_MOMENT, None, False)
             raise
         self._lease = taken
         about = {"token": taken.token, "transitions": taken.transitions}
         self._tell("acquired", **about)
         if taken.taken_from is not None:
             self._tell("taken_over", taken_from=taken.taken_from, **about)
+        _lease_news.settle(taken)
         return True
 
     def _own(self) -> _core.TimedLease | None:
@@ -411,28 +421,33 @@ class LeaseLocker:
         lease = self._lease
         return lease if lease is not None and lease.is_own else None
 
-    def _turn(self, timeout: float | None) -> _Turn:
+    def _turn(self, timeout: float | None) -> Turn:
         if self._pid != os.getpid():
             self._pid, self._guard = os.getpid(), threading.Lock()
-        return _Turn(self._guard, timeout)
+        return Turn(self._guard, timeout)
 
     def _waits(self, position: int) -> None:
         self._tell("waiting", position=position)
 
     def _hear(self, lease: _core.TimedLease, kind: str, why: str, by: str | None) -> None:
         if kind == "late":
-            _log("warning", "%s: no renewal was acknowledged for %s s; it is tried on", (self._name, self._keep[0]))
+            because = f": {why}" if why else ""
+            log(
+                "warning",
+                "%s: no renewal was acknowledged for %s s; it is tried on%s",
+                (self._name, self._keep[0], because),
+            )
             self._tell("renewed_late", expires_in=round(lease.state()[0], 3))
             return
-        who = f": {by!r}" if by else ""
-        _log("error", "%s: %r has lost the lease: %s%s", (self._name, self._owner, why, who))
-        self._tell("lost", token=lease.token, why=why, holder=by)
         if self._on_lost is not None:
-            # It may take its time, and others have to be told as well.
+            # It comes first, and may take its time: others have to be told as well.
             try:
                 threading.Thread(target=self._on_lost, name="zkcoord-lost", daemon=True).start()
             except RuntimeError:
-                _quietly(self._on_lost)
+                quietly(self._on_lost)
+        who = f": {by!r}" if by else ""
+        log("error", "%s: %r has lost the lease: %s%s", (self._name, self._owner, why, who))
+        self._tell("lost", token=lease.token, why=why, holder=by)
 
     def _tell(self, kind: str, **about: object) -> None:
         on_event = self._on_event
@@ -441,7 +456,7 @@ class LeaseLocker:
             if kind == "waiting":
                 on_event(kind, facts)  # what it raises ends the wait
             else:
-                _quietly(lambda: on_event(kind, facts))
+                quietly(lambda: on_event(kind, facts))
 
     def _loss(self, lease: _core.TimedLease, tolerated: float) -> LeaseLost:
         left, end, by = lease.state()
@@ -454,36 +469,3 @@ class LeaseLocker:
         elif end == "released":
             end = "it was not held when it was to be given back"
         return LeaseLost(f"{who} has lost the lease {where}: {end}", where)
-
-
-class _Turn:
-    """One call of an object at a time. False: another one took too long."""
-
-    def __init__(self, guard: threading.Lock, timeout: float | None) -> None:
-        self._guard, self._timeout = guard, timeout
-
-    def __enter__(self) -> bool:
-        self._has = self._guard.acquire(
-            timeout=-1 if self._timeout is None else min(self._timeout, threading.TIMEOUT_MAX)
-        )
-        return self._has
-
-    def __exit__(self, *_: object) -> None:
-        if self._has:
-            self._guard.release()
-
-
-def _quietly(function: Callable[[], object]) -> None:
-    """Call what somebody else has given. What it raises is its own affair: a lease does not end by it."""
-    try:
-        function()
-    except Exception:
-        import logging  # noqa: PLC0415 - it takes long, and is rarely needed
-
-        logging.getLogger("zkcoord").exception("a listener of a timed lease failed")
-
-
-def _log(level: str, message: str, arguments: tuple[object, ...]) -> None:
-    import logging  # noqa: PLC0415
-
-    getattr(logging.getLogger("zkcoord"), level)(message, *arguments)

@@ -6,8 +6,10 @@ use pythonize::pythonize;
 
 use super::arguments::{bytes, scalar, seconds, text, Given};
 use super::call::{plain, Call, Purpose};
+use super::timed_lease::left;
 use crate::client::Client;
 use crate::error::Error;
+use crate::recipe::timed_lease::clock::Moment;
 use crate::recipe::timed_lease::{self as leases, claim, LockRecord, Whose};
 use crate::wait::Budget;
 
@@ -15,13 +17,17 @@ use crate::wait::Budget;
 type RecordOf = (String, u64, Option<String>, Option<String>, i64, Vec<(String, String)>);
 
 fn record(value: &Bound<'_, PyAny>) -> PyResult<LockRecord> {
-    Ok(LockRecord::from_json("record", &bytes(value)?)?)
+    Ok(LockRecord::given(&bytes(value)?)?)
 }
 
-/// Reads a record's JSON. `path` is for the message.
+/// Reads a record's JSON. `path`: of the znode that holds it, for the message; none where the caller gives it.
 #[pyfunction]
-pub(super) fn lease_parse(path: &str, data: &Bound<'_, PyAny>) -> PyResult<RecordOf> {
-    let record = LockRecord::from_json(path, &bytes(data)?)?;
+#[pyo3(signature = (path, data))]
+pub(super) fn lease_parse(path: Option<&str>, data: &Bound<'_, PyAny>) -> PyResult<RecordOf> {
+    let record = match path {
+        Some(path) => LockRecord::from_json(path, &bytes(data)?)?,
+        None => record(data)?,
+    };
     let seconds = leases::lock_record::whole_seconds(record.duration);
     let more = record.other_members();
     Ok((record.holder, seconds, record.acquired, record.renewed, record.transitions, more))
@@ -98,7 +104,7 @@ pub(super) fn lease_update<'py>(
     })
 }
 
-/// Renews the lease that an owner holds by name: for how many seconds. `None`: the owner does not hold it.
+/// Renews the lease that an owner holds by name: for how many seconds from now on. `None`: the owner does not hold it.
 #[pyfunction]
 pub(super) fn lease_renew<'py>(
     py: Python<'py>,
@@ -111,15 +117,12 @@ pub(super) fn lease_renew<'py>(
     let call = Call::new(connection, wait)?;
     let path = claim::lease_path(&call.settings, &text("path", path)?)?;
     let owner = claim::named(scalar("owner", who)?)?;
-    let duration = duration.map(|it| seconds("lease_duration", it)).transpose()?;
-    if duration.is_some_and(|duration| duration.is_zero()) {
-        return Err(Error::argument("lease_duration", "must be more than 0 seconds").into());
-    }
+    let duration = duration.map(|it| seconds("lease_duration", it).and_then(claim::lasting)).transpose()?;
     let (about, acl) = (path.clone(), call.settings.acl.clone());
     let work = |client: Client, budget: Budget| async move {
         leases::renew_by_name(&client, &path, &owner, duration, &acl, &budget).await
     };
-    let answer = |py, renewed: Option<std::time::Duration>| plain(py, renewed.map(|renewed| renewed.as_secs_f64()));
+    let answer = |py, ends: Option<Moment>| plain(py, ends.map(left));
     call.run(py, &about, Purpose::Changes, work, answer)
 }
 

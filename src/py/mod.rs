@@ -60,7 +60,9 @@ mod _core {
     #[pymodule_export]
     use super::status::{obstacles, pool_status, set_max};
     #[pymodule_export]
-    use super::timed_lease::{lease_acquire, lease_check, lease_news, lease_timeout, TimedLease};
+    use super::timed_lease::{
+        lease_acquire, lease_check, lease_news, lease_scalar, lease_seconds, lease_timeout, TimedLease,
+    };
     #[pymodule_export]
     use super::znode::{
         digest_acl, znode_children, znode_create, znode_delete, znode_exists, znode_get, znode_get_acls, znode_set,

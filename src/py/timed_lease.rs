@@ -14,6 +14,7 @@ use super::runtime::{id, Id, Process};
 use crate::client::Client;
 use crate::connect::settings::Settings;
 use crate::error::Result;
+use crate::recipe::timed_lease::claim::lasting;
 use crate::recipe::timed_lease::clock::Moment;
 use crate::recipe::timed_lease::{self as leases, Claim, End, Hold, News, Pace, Rule, Taken, Tell};
 use crate::wait::deadline::Deadline;
@@ -30,14 +31,20 @@ fn claim(
     by_name: bool,
     terms: &Terms<'_>,
 ) -> Result<Claim> {
+    let (duration, rule) = agreed(terms)?;
+    Claim::new(settings, &text("path", path)?, scalar("owner", who)?, by_name, duration, rule)
+}
+
+/// For how long a claim is to last, and by which rule another's ends.
+fn agreed(terms: &Terms<'_>) -> Result<(Duration, Rule)> {
     let (duration, observed, skew) = terms;
-    let duration = seconds("lease_duration", duration)?;
+    let duration = lasting(seconds("lease_duration", duration)?)?;
     let max_clock_skew = skew.as_ref().map(|skew| seconds("max_clock_skew", skew)).transpose()?;
     let rule = match flag("use_observed_time", Some(observed))? {
         true => Rule::Observed { max_clock_skew },
         false => Rule::RecordedTime,
     };
-    Claim::new(settings, &text("path", path)?, scalar("owner", who)?, by_name, duration, rule)
+    Ok((duration, rule))
 }
 
 fn pace(value: &PaceOf<'_>, duration: Duration) -> Result<Pace> {
@@ -51,11 +58,32 @@ fn pace(value: &PaceOf<'_>, duration: Duration) -> Result<Pace> {
     Ok(pace)
 }
 
-/// Checks the durations of a hold, without asking anybody.
+/// Checks the terms of a claim, and the durations of a hold where there are some, without asking anybody. Whether the end
+/// of another's lease is observed, and not read from the record.
 #[pyfunction]
-pub(super) fn lease_check(duration: &Bound<'_, PyAny>, keep: PaceOf<'_>) -> PyResult<()> {
-    pace(&keep, seconds("lease_duration", duration)?)?;
-    Ok(())
+#[pyo3(signature = (terms, keep=None))]
+pub(super) fn lease_check(terms: Terms<'_>, keep: Option<PaceOf<'_>>) -> PyResult<bool> {
+    let (duration, rule) = agreed(&terms)?;
+    keep.map(|keep| pace(&keep, duration)).transpose()?;
+    Ok(rule != Rule::RecordedTime)
+}
+
+/// The arguments of Python's own classes, of which the core only checks the kind.
+fn name_of(name: &str) -> &'static str {
+    const NAMES: [&str; 4] = ["owner", "identity", "max_tolerable_expired_lease", "unlock_with_retry_period"];
+    NAMES.into_iter().find(|known| *known == name).unwrap_or("argument")
+}
+
+/// The seconds of an argument of this name.
+#[pyfunction]
+pub(super) fn lease_seconds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
+    Ok(seconds(name_of(name), value)?.as_secs_f64())
+}
+
+/// The scalar of an argument of this name, as text.
+#[pyfunction]
+pub(super) fn lease_scalar(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
+    Ok(scalar(name_of(name), value)?)
 }
 
 /// The seconds of a timeout: none for ever, 0 for once.
@@ -121,12 +149,12 @@ pub(super) fn lease_acquire<'py>(
 
 /// Token, transitions, until when it is held by `CLOCK_BOOTTIME`, who held it before, whether it is new.
 fn taken_of(taken: &Taken) -> (i64, i64, f64, Option<String>, bool) {
-    let ends = taken.sent.after(taken.claim.duration).0.as_secs_f64();
+    let ends = taken.ends().0.as_secs_f64();
     (taken.token, taken.transitions, ends, taken.from.clone(), taken.is_new)
 }
 
 /// Seconds until a moment; negative once it is over.
-fn left(moment: Moment) -> f64 {
+pub(super) fn left(moment: Moment) -> f64 {
     let now = Moment::now();
     moment.since(now).as_secs_f64() - now.since(moment).as_secs_f64()
 }
@@ -160,7 +188,7 @@ pub(super) fn lease_news<'py>(
     };
     let answer = |py: Python<'_>, item: Option<(String, News)>| match item {
         None => plain(py, py.None()),
-        Some((hold, News::Late)) => (hold, "late", "", py.None()).into_py_any(py),
+        Some((hold, News::Late(refusal))) => (hold, "late", refusal.unwrap_or_default(), py.None()).into_py_any(py),
         Some((hold, News::Lost(end))) => {
             let by = if let End::TakenOver(by) = &end { Some(by.clone()) } else { None };
             (hold, "lost", end.text(), by).into_py_any(py)
@@ -272,6 +300,20 @@ impl TimedLease {
     fn record<'py>(&self, py: Python<'py>) -> (Bound<'py, PyBytes>, i32) {
         let (data, version, _) = self.lease.record();
         (PyBytes::new(py, &data), version)
+    }
+
+    /// Why it is lost, and who has it now. `None`: it is held, or was given back.
+    fn loss(&self) -> Option<(&'static str, Option<String>)> {
+        match self.lease.ended() {
+            None | Some(End::Released) => None,
+            Some(End::TakenOver(by)) => Some((End::TakenOver(String::new()).text(), Some(by))),
+            Some(end) => Some((end.text(), None)),
+        }
+    }
+
+    /// This process cannot renew it any more.
+    fn give_up(&self) {
+        self.lease.give_up();
     }
 
     /// Renews it now. Why it has ended, where it has.

@@ -69,6 +69,15 @@ def test_a_wrong_token_is_found(log):
     assert log.rules() == ["token"]
 
 
+def test_who_takes_again_what_was_over_before_it_knew_is_a_new_holder(log):
+    assert log.write(1.6, "a", "h1", 1) == 3
+    log.write(1.7, "a", "h1", 1, token=3)
+    assert log.rules((3, 1.65, 1.75)) == []
+    history = replay(log.steps, {PATH})
+    assert (len(history.tenures), len(history.takeovers), history.renewals) == (2, 0, 2)
+    assert log.rules((1, 1.8, 1.9)) == ["two hold it"], "by its first token it holds nothing any more"
+
+
 def test_a_wrong_number_of_changes_is_found(log):
     log.write(2.6, "b", "h2", 0)
     log.write(2.7, "b", "h2", 5)

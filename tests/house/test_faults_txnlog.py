@@ -54,6 +54,20 @@ def directories(tmp_path_factory):
         return copies, last
 
 
+def test_a_transaction_that_failed_as_a_whole_changes_nothing():
+    def buffer(data):
+        return struct.pack(">i", len(data)) + data
+
+    done = struct.pack(">i", 5) + buffer(buffer(b"/a") + buffer(b"1") + struct.pack(">i", 1))
+    failed = struct.pack(">i", -1) + buffer(struct.pack(">i", -101))
+
+    def record(*parts):
+        return struct.pack(">qiqqi", 1, 2, 3, 4, 14) + struct.pack(">i", len(parts)) + b"".join(parts)
+
+    assert [it.path for it in txnlog.decode(record(done, done)).changes] == ["/a", "/a"]
+    assert txnlog.decode(record(done, failed)).changes == ()
+
+
 def files(directory):
     return sorted((directory / "version-2").glob("log.*"))
 

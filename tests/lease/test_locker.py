@@ -136,6 +136,9 @@ def test_nobody_is_no_owner(hosts, path):
         ({"lease_duration": -1}, "lease_duration: must not be negative"),
         ({"lease_duration": "x"}, "lease_duration: must be a number of seconds"),
         ({"lease_duration": float("nan")}, "lease_duration"),
+        ({"lease_duration": 1e30}, "lease_duration: must be more than 0 seconds, and less than a century"),
+        ({"unlock_with_retry_period": "x"}, "unlock_with_retry_period: must be a number of seconds"),
+        ({"use_observed_time": "maybe"}, "use_observed_time: must be true or false"),
     ],
 )
 def test_durations_are_checked_before_anything_is_sent(hosts, path, durations, why):
@@ -238,7 +241,7 @@ class TestLoss:
         assert caught.value.path == path
         with pytest.raises(errors.LeaseLost):
             locker.renew()
-        assert [kind for kind, _ in events] == ["acquired", "lost"]
+        wait_until(lambda: [kind for kind, _ in events] == ["acquired", "lost"], "the event comes after that")
         (message,) = [record.getMessage() for record in caplog.records if "has lost the lease" in record.getMessage()]
         assert "'a' has lost the lease" in message
         assert locker.unlock() is False

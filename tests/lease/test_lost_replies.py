@@ -33,16 +33,17 @@ def free(zk, path):
 
 @pytest.mark.parametrize("what", ["reply", "request"])
 def test_it_is_taken_once(proxies, lockers, free, record, zk, path, what):
-    locker = lockers("a", proxies.hosts)
+    locker = lockers("a", proxies.hosts, retry_period=20, renew_deadline=60)
     lease.status(path, proxies.hosts)  # a session
     lose(proxies, what, Op.SET_DATA)
     assert locker.lock(30) is True
+    assert locker.fencing_token == zk.get(path)[1].mzxid, "it is the transaction that took it"
+    locker.renew()
     assert lost(proxies) == {Op.SET_DATA}
     stored = record()
     assert (stored["holderIdentity"], stored["leaseTransitions"]) == ("a", 1)
-    wait_until(lambda: record().get("zkcoord", {}).get("token"), "it was renewed")
     assert record()["zkcoord"]["token"] == locker.fencing_token
-    assert locker.fencing_token <= zk.get(path)[1].mzxid
+    assert locker.fencing_token < zk.get(path)[1].mzxid
 
 
 @pytest.mark.parametrize("what", ["reply", "request"])

@@ -20,7 +20,7 @@ def states(path, command, **held):
 
 
 def results(answer):
-    return {state["__id__"]: state["result"] for state in answer.value.values()}
+    return {tag.split("_|-")[1]: state["result"] for tag, state in answer.value.items()}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -84,6 +84,55 @@ def test_a_lease_that_is_lost_ends_the_work(salt, hosts, path):
     answer = run.answer(40)
     assert results(answer) == {"a lease": True, "work": False}
     assert "Lost the lease of probe" in answer.stderr
+
+
+def test_nothing_begins_under_a_lease_that_was_lost(salt, hosts, path, tmp_path):
+    begun = tmp_path / "begun"
+    again = {"zk_lease.held": [{"name": path}, {"order": "last"}]}
+    work = states(path, "sleep 60", duration="30s")
+    later = {"cmd.run": [{"name": f"touch {begun}"}, {"require": [{"zk_lease": "a lease"}]}, {"order": "last"}]}
+    salt.state("work", {**work, "later": later, "again": again})
+    run = salt.start("state.apply", "work")
+    wait_until(lambda: lease.status(path, hosts)["holder"], "it is held", 30)
+    time.sleep(1.5)
+    assert lease.give_back(path, None, hosts) == "probe"
+    answer = run.answer(40)
+    assert results(answer) == {"a lease": True, "work": False, "later": False, "again": False}
+    (comment,) = (state["comment"] for tag, state in answer.value.items() if tag.startswith("cmd_|-later"))
+    assert comment == f"not run: the lease {path} was lost\n"
+    assert not begun.exists()
+
+
+def test_a_run_of_states_under_a_lease_that_was_lost_ends_with_that(salt, hosts, path, tmp_path):
+    begun = tmp_path / "begun"
+    salt.state(
+        "work",
+        {"first": {"cmd.run": [{"name": "sleep 60"}]}, "second": {"cmd.run": [{"name": f"touch {begun}"}]}},
+    )
+    run = salt.start("zk_lease.run", path, "state.apply", "work")
+    wait_until(lambda: lease.status(path, hosts)["holder"], "it is held", 30)
+    time.sleep(3)
+    assert lease.give_back(path, None, hosts) == "probe"
+    answer = run.answer(40)
+    assert answer.code != 0
+    assert f"probe lost the lease {path} while state.apply ran" in answer.stderr
+    assert not begun.exists()
+
+
+def test_a_lease_is_one_however_its_name_is_written(salt, hosts, path):
+    name = path.rsplit("/", 1)
+    salt.state(
+        "twice",
+        {
+            "first": {"zk_lease.held": [{"name": path}, {"timeout": 10}]},
+            "second": {"zk_lease.held": [{"name": f"{name[0]}/{name[1].upper()}/"}, {"timeout": 2}]},
+            "back": {"zk_lease.released": [{"name": f"{name[0]}/{name[1].title()}"}, {"order": "last"}]},
+        },
+    )
+    answer = salt.salt_call("state.apply", "twice")
+    assert results(answer) == {"first": True, "second": True, "back": True}
+    assert "lost the lease" not in answer.stderr.lower()
+    assert lease.status(path, hosts)["holder"] is None
 
 
 def test_in_a_test_run_it_is_foretold(salt, hosts, path):

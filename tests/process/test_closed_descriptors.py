@@ -89,6 +89,23 @@ def test_whoever_watches_a_hold_is_told(script, root, hosts):
     assert "counts as lost: the file descriptors" in process.stderr
 
 
+def test_a_timed_lease_that_is_renewed_no_more_is_lost(script, root, hosts):
+    process = script(
+        """
+        from zkcoord.lease import LeaseLocker
+        lost = threading.Event()
+        locker = LeaseLocker(root.lower() + "/lease", "a", hosts, lease_duration=600, on_lost=lost.set)
+        locker.lock()
+        token = locker.fencing_token
+        time.sleep(0.5)  # its own thread has taken over
+        close_all()
+        print(lost.wait(20), locker.held, locker.fencing_token, flush=True)
+        print(locker.lock(20), locker.fencing_token > token, locker.unlock(), flush=True)
+        """
+    )
+    assert process.result(60) == "True False None\nTrue True True"
+
+
 @pytest.mark.parametrize("waits_for", [2, 8])
 def test_files_that_get_the_numbers_are_neither_written_to_nor_closed(script, root, hosts, tmp_path, waits_for):
     """The runtime's thread wakes up for heartbeats, and would write them into whatever file has the number by now."""

@@ -148,6 +148,45 @@ def test_a_slot_that_comes_for_a_greenlet_that_is_gone_is_given_back(program, ro
     assert children(zk, root) == []
 
 
+@pytest.mark.parametrize("how", ["locker", "name"])
+def test_a_timed_lease_that_comes_for_a_greenlet_that_is_gone_is_given_back(program, how):
+    process = program(
+        """
+        from zkcoord import lease
+        path = root.lower() + "/lease"
+        for number in range(30):
+            owner = f"w{number}"
+            locker = lease.LeaseLocker(path, owner, hosts, lease_duration=600)
+            take = locker.lock if how == "locker" else lambda: lease.take(path, owner, hosts, lease_duration=600)
+            waiter = gevent.spawn(take)
+            gevent.sleep(number / 3000)
+            waiter.kill()
+            came_first = bool(waiter.value) and not isinstance(waiter.value, gevent.GreenletExit)
+            holder = lease.status(path, hosts)["holder"]
+            assert (holder is not None) is came_first, (number, holder)
+            assert (lease.give_back(path, owner, hosts) == owner) is came_first, number
+        print("none")
+        """,
+        how=how,
+    )
+    assert process.result(60) == "none"
+
+
+def test_two_greenlets_lock_one_object_without_patches(script):
+    process = script(
+        """
+        import gevent
+        from zkcoord.lease import LeaseLocker
+        gevent.get_hub()
+        locker = LeaseLocker(root.lower() + "/lease", "a", hosts, lease_duration=600)
+        waiting = [gevent.spawn(locker.lock, 20) for _ in range(3)]
+        gevent.joinall(waiting)
+        print([it.value for it in waiting], locker.unlock(), flush=True)
+        """
+    )
+    assert process.result(60) == "[True, True, True] True"
+
+
 def test_callbacks_run_among_the_greenlets(program, root):
     process = program("""
     main = threading.get_ident()

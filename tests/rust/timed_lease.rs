@@ -154,17 +154,21 @@ mod who_has_it {
         assert_eq!(standing(Some(&record(FOREIGN)), &claim("b", true)), Standing::OwnByName);
     }
 
+    fn whose(claim: &Claim) -> Whose<'_> {
+        Whose::Hold { claim, ends: Moment::now() }
+    }
+
     #[test]
     fn whose_it_is_to_give_back() {
         let (mine, other) = (claim("a", false), claim("a", false));
         let taken = steps::taken(None, &mine, WALL);
-        assert!(Whose::Hold(&mine).is_it(&taken) && Whose::Owner("a").is_it(&taken) && Whose::Anybody.is_it(&taken));
-        assert!(!Whose::Hold(&other).is_it(&taken) && !Whose::Owner("b").is_it(&taken));
+        assert!(whose(&mine).is_it(&taken) && Whose::Owner("a").is_it(&taken) && Whose::Anybody.is_it(&taken));
+        assert!(!whose(&other).is_it(&taken) && !Whose::Owner("b").is_it(&taken));
         let mut renamed = taken.clone();
         renamed.holder = "b".into();
-        assert!(!Whose::Hold(&mine).is_it(&renamed));
+        assert!(!whose(&mine).is_it(&renamed));
         let free = steps::released(&taken, WALL);
-        assert!(!Whose::Hold(&mine).is_it(&free) && !Whose::Owner("").is_it(&free) && !Whose::Anybody.is_it(&free));
+        assert!(!whose(&mine).is_it(&free) && !Whose::Owner("").is_it(&free) && !Whose::Anybody.is_it(&free));
     }
 
     #[test]
@@ -175,6 +179,33 @@ mod who_has_it {
         let renewed = steps::renewed(&taken, taken.duration, Some(77), WALL);
         assert_eq!(steps::token(&record(&renewed.to_json()), 99), Some(77));
         assert_eq!(steps::token(&record(FOREIGN), 99), None);
+    }
+
+    #[test]
+    fn who_is_written_by_hand_inherits_no_hold_and_the_holder_keeps_its_token() {
+        let taken = steps::taken(None, &claim("a", true), WALL);
+        let mut other = taken.clone();
+        other.holder = "b".into();
+        assert_eq!(steps::updated(other.clone(), &taken, 77).hold, None);
+        let mut longer = taken.clone();
+        longer.duration = Duration::from_secs(99);
+        let longer = steps::updated(longer, &taken, 77);
+        assert_eq!((steps::token(&longer, 99), longer.duration), (Some(77), Duration::from_secs(99)));
+        other.hold = claimed("b");
+        assert_eq!(steps::updated(other.clone(), &taken, 77).hold, other.hold, "what is said of b is kept");
+        assert_eq!(steps::updated(taken.clone(), &record(FOREIGN), 77).hold, taken.hold);
+    }
+
+    fn claimed(owner: &str) -> Option<HoldMember> {
+        steps::taken(None, &claim(owner, true), WALL).hold
+    }
+
+    #[test]
+    fn a_foreign_holder_that_is_renewed_by_name_has_one_token_from_then_on() {
+        let first = steps::named(record(FOREIGN), 77);
+        let second = steps::named(steps::renewed(&first, first.duration, Some(77), WALL), 88);
+        assert_eq!((steps::token(&first, 99), steps::token(&second, 99)), (Some(77), Some(77)));
+        assert_eq!(standing(Some(&first), &claim("b", true)), Standing::OwnByName);
     }
 }
 

@@ -12,6 +12,7 @@ use super::contest::{Contest, Found, Outcome, Progress, Taken};
 use super::judge::{self, Standing};
 use super::lock_record::LockRecord;
 use super::release::{release, Whose};
+use super::{clock, steps};
 use crate::client::{Client, Outage};
 use crate::error::{Error, Result};
 use crate::recipe::queue;
@@ -170,7 +171,9 @@ async fn settled(
         let found = find(&settling, &claim, version, &progress, &budget).await;
         let Ok(found) = found else { return };
         let wanted = match found {
-            Some(taken) if wants => sender.send(Ok(Some(taken))).err().and_then(std::result::Result::ok).flatten(),
+            Some(taken) if wants && !taken.is_over() => {
+                sender.send(Ok(Some(taken))).err().and_then(std::result::Result::ok).flatten()
+            }
             Some(taken) => {
                 let released = give_back(&settling, &taken, &budget).await;
                 let _ = sender.send(released.map(|()| None));
@@ -227,14 +230,19 @@ async fn find_in(
         _ if found.as_ref().map(|(_, stat)| stat.version) != version => return Ok(None),
         _ => {}
     }
-    // The write may still come. One that changes nothing takes its version away: of the two only one can be carried out.
-    let same = record.unwrap_or_default();
-    let decide = |_: Option<(LockRecord, &zk::Stat)>| Ok(Decision::Write(same.clone(), ()));
+    // The write may still come. Another one takes its version away: of the two only one can be carried out. A lease that
+    // is over, and that the claim might have taken, is given back with it: to renew it would let others wait anew.
+    let free = match record {
+        Some(record) if !record.is_free() => steps::released(&record, &clock::wall()),
+        record => record.unwrap_or_default(),
+    };
+    let decide = |_: Option<(LockRecord, &zk::Stat)>| Ok(Decision::Write(free.clone(), ()));
     znode.update_from(session, &unacknowledged, found, decide).await.map(|_| None)
 }
 
 async fn give_back(client: &Client, taken: &Taken, budget: &Budget) -> Result<()> {
-    release(client, &Whose::Hold(&taken.claim), &taken.claim.path, &taken.claim.acl, None, budget).await.map(drop)
+    let whose = Whose::Hold { claim: &taken.claim, ends: taken.ends() };
+    release(client, &whose, &taken.claim.path, &taken.claim.acl, None, budget).await.map(drop)
 }
 
 /// Gives a lease back that was taken for a caller who was interrupted `by` something at that moment: the error that the

@@ -64,13 +64,21 @@ impl Claim {
         duration: Duration,
         rule: Rule,
     ) -> Result<Self> {
-        let (path, owner) = (lease_path(settings, path)?, named(owner)?);
-        if duration.is_zero() || duration > MOST {
-            return Err(Error::argument("lease_duration", "must be more than 0 seconds, and less than a century"));
-        }
+        let (path, owner, duration) = (lease_path(settings, path)?, named(owner)?, lasting(duration)?);
         let hold = Uuid::new_v4().simple().to_string();
         Ok(Self { path, owner, hold, by_name, duration, rule, acl: settings.acl.clone() })
     }
+}
+
+/// The duration, if a lease can last so long.
+///
+/// # Errors
+/// [`Error::Argument`].
+pub fn lasting(duration: Duration) -> Result<Duration> {
+    if duration.is_zero() || duration > MOST {
+        return Err(Error::argument("lease_duration", "must be more than 0 seconds, and less than a century"));
+    }
+    Ok(duration)
 }
 
 /// The full path of the lease that a caller's `path` means: its last part is in lower case.

@@ -58,12 +58,23 @@ impl Taken {
             claim,
             token: steps::token(record, known.1.mzxid).unwrap_or(known.1.mzxid),
             transitions: record.transitions,
-            // Without a request that was sent there is nothing to find.
-            sent: progress.sent.unwrap_or(Moment(Duration::ZERO)),
+            sent: progress.sent_for(known.1.version),
             from: progress.from.clone(),
             is_new: true,
             known,
         }
+    }
+
+    /// Until when it is held.
+    #[must_use]
+    pub fn ends(&self) -> Moment {
+        self.sent.after(self.claim.duration)
+    }
+
+    /// Whether it is over already: its reply took longer than it lasts.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.ends() <= Moment::now()
     }
 }
 
@@ -90,6 +101,21 @@ pub(super) struct Progress {
     sight: Option<Sight>,
     /// The lease was not to be had at once.
     queues: bool,
+}
+
+impl Progress {
+    /// The moment from which a lease counts that was found with the claim's name in it, at this version. It is the start of
+    /// time where no request is known to have led to that version: one that is in flight still has not.
+    fn sent_for(&self, version: i32) -> Moment {
+        let is_in_flight = self.in_flight == Some(Some(version));
+        self.sent.filter(|_| !is_in_flight).unwrap_or(Moment(Duration::ZERO))
+    }
+
+    /// Nothing is in flight any more.
+    fn is_settled(&mut self) {
+        self.in_flight = None;
+        self.sent = None;
+    }
 }
 
 /// A claim that contends for its lease.
@@ -150,8 +176,8 @@ impl Contest {
         let record = snapshot.record(&self.claim.path).map_err(Failure::Final)?;
         let standing = self.judge(record.as_ref(), &snapshot.found);
         match (standing, snapshot.found) {
-            (Standing::Taken, Some(known)) => return Ok(record.map(|record| self.taken(&record, known, true))),
-            (Standing::OwnByName, Some(known)) => return self.renew_by_name(known).await.map(Some),
+            (Standing::Taken, Some(known)) => return self.taken_before(record, known).await.map(Some),
+            (Standing::OwnByName, Some(known)) => return self.renew_by_name(known).await,
             (Standing::Free, found) if !self.progress.queues && !has_waiters(&snapshot.queue) => {
                 return self.take(found, None).await.map(Some);
             }
@@ -227,8 +253,7 @@ impl Contest {
         let version = found.as_ref().map(|(_, stat)| stat.version);
         // A write that needs an earlier version cannot come any more.
         if standing != Standing::Taken && self.progress.in_flight.is_some_and(|needed| needed != version) {
-            self.progress.in_flight = None;
-            self.progress.sent = None;
+            self.progress.is_settled();
         }
         standing
     }
@@ -296,41 +321,70 @@ impl Contest {
         }
     }
 
-    /// Writes the record that says that this claim has the lease, over the one that was found.
-    async fn take(&mut self, found: Found, from: Option<String>) -> Attempt<Outcome> {
-        let claim = self.claim.clone();
-        let record = found.as_ref().map(|(data, _)| LockRecord::decode(&claim.path, data));
-        let record = record.transpose().map_err(Failure::Final)?;
-        let next = steps::taken(record.as_ref(), &claim, &clock::wall());
-        let before = self.progress.in_flight.replace(found.as_ref().map(|(_, stat)| stat.version));
-        self.progress.sent.get_or_insert_with(Moment::now);
-        self.progress.from = from;
-        let written = match (found, self.contender.node()) {
-            (Some((_, stat)), Some(node)) => self.exchange(node.to_owned(), &stat, &next).await,
-            (found, _) => self.write(found, &next).await,
-        };
-        match written {
-            Ok(known) => Ok(self.taken(&next, known, true)),
-            Err((failure, is_in_flight)) => {
-                if !is_in_flight {
-                    self.progress.in_flight = before;
-                    if before.is_none() {
-                        self.progress.sent = None;
-                    }
+    /// The record has the claim's own name in it: the reply was lost, and the lease is the claim's. Where it is over by now,
+    /// or where its record is from before the request that is in flight, it is taken again.
+    async fn taken_before(&mut self, record: Option<LockRecord>, known: (Vec<u8>, zk::Stat)) -> Attempt<Outcome> {
+        let found = record.map(|record| Taken::from_record(self.claim.clone(), &record, known.clone(), &self.progress));
+        match found.filter(|taken| !taken.is_over()) {
+            Some(taken) => Ok(Outcome::Taken(taken)),
+            None => {
+                if self.progress.in_flight != Some(Some(known.1.version)) {
+                    self.progress.is_settled();
                 }
-                Err(failure)
+                let from = self.progress.from.clone();
+                self.take(Some(known), from).await
             }
         }
     }
 
-    /// Renews the lease that the claim's owner holds by name. Where the reply is lost it is renewed again.
-    async fn renew_by_name(&mut self, known: (Vec<u8>, zk::Stat)) -> Attempt<Outcome> {
+    /// Writes the record that says that this claim has the lease, over the one that was found; again, where the lease was
+    /// over before the reply came.
+    async fn take(&mut self, found: Found, from: Option<String>) -> Attempt<Outcome> {
+        let claim = self.claim.clone();
+        self.progress.from = from;
+        let mut found = found;
+        loop {
+            let record = found.as_ref().map(|(data, _)| LockRecord::decode(&claim.path, data));
+            let record = record.transpose().map_err(Failure::Final)?;
+            let next = steps::taken(record.as_ref(), &claim, &clock::wall());
+            let before = self.progress.in_flight.replace(found.as_ref().map(|(_, stat)| stat.version));
+            let sent = Moment::now();
+            self.progress.sent.get_or_insert(sent);
+            let written = match (found, self.contender.node()) {
+                (Some((_, stat)), Some(node)) => self.exchange(node.to_owned(), &stat, &next).await,
+                (found, _) => self.write(found, &next).await,
+            };
+            let known = match written {
+                Ok(known) => known,
+                Err((failure, is_in_flight)) => {
+                    if !is_in_flight {
+                        self.progress.in_flight = before;
+                        if before.is_none() {
+                            self.progress.sent = None;
+                        }
+                    }
+                    return Err(failure);
+                }
+            };
+            let taken = self.taken(&next, known, sent, true);
+            if !taken.is_over() {
+                return Ok(Outcome::Taken(taken));
+            }
+            found = Some(taken.known);
+        }
+    }
+
+    /// Renews the lease that the claim's owner holds by name. Where the reply is lost, or comes when the lease is over, it
+    /// is renewed again. It is not made shorter: another process of the owner may count on what it has been promised.
+    async fn renew_by_name(&mut self, known: (Vec<u8>, zk::Stat)) -> Attempt<Option<Outcome>> {
         let record = LockRecord::decode(&self.claim.path, &known.0).map_err(Failure::Final)?;
         let token = steps::token(&record, known.1.mzxid);
-        let next = steps::renewed(&record, self.claim.duration, token, &clock::wall());
-        self.progress.sent = Some(Moment::now());
+        let duration = self.claim.duration.max(record.duration);
+        let next = steps::named(steps::renewed(&record, duration, token, &clock::wall()), known.1.mzxid);
+        let sent = Moment::now();
         let known = self.write(Some(known), &next).await.map_err(|(failure, _)| failure)?;
-        Ok(self.taken(&next, known, false))
+        let taken = self.taken(&next, known, sent, false);
+        Ok(if taken.is_over() { None } else { Some(Outcome::Taken(taken)) })
     }
 
     /// Writes a record over the one that was found: it, and its stat. The failure comes with whether the write is in
@@ -382,9 +436,10 @@ impl Contest {
         }
     }
 
-    fn taken(&mut self, record: &LockRecord, known: (Vec<u8>, zk::Stat), is_new: bool) -> Outcome {
-        self.progress.in_flight = None;
-        Outcome::Taken(Taken { is_new, ..Taken::from_record(self.claim.clone(), record, known, &self.progress) })
+    /// What an acknowledged write has taken or renewed, which was sent after this moment.
+    fn taken(&mut self, record: &LockRecord, known: (Vec<u8>, zk::Stat), sent: Moment, is_new: bool) -> Taken {
+        self.progress.is_settled();
+        Taken { is_new, sent, ..Taken::from_record(self.claim.clone(), record, known, &self.progress) }
     }
 }
 

@@ -59,8 +59,9 @@ impl End {
 /// What a hold tells of itself while nobody asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
-    /// No renewal was acknowledged for the renew deadline. It is tried on, until the lease ends.
-    Late,
+    /// No renewal was acknowledged for the renew deadline, and what the servers answered last where they refuse it. It is
+    /// tried on, until the lease ends.
+    Late(Option<String>),
     /// The hold is lost.
     Lost(End),
 }
@@ -92,6 +93,8 @@ pub(super) struct Held {
     /// Ends the renewals.
     pub(super) stop: CancellationToken,
     pub(super) tell: Tell,
+    /// What the servers answered to the last renewal, where they refused it.
+    pub(super) refusal: Mutex<Option<String>>,
 }
 
 impl fmt::Debug for Hold {
@@ -117,6 +120,7 @@ impl Hold {
             turn: tokio::sync::Mutex::default(),
             stop: CancellationToken::new(),
             tell,
+            refusal: Mutex::default(),
         }))
     }
 
@@ -157,7 +161,8 @@ impl Hold {
     }
 
     /// How it has ended, as far as it is known. Whoever has seen that it is over by the clock sees so from then on: an
-    /// acknowledgement that comes after that does not bring it back.
+    /// acknowledgement that comes after that does not bring it back. Once somebody else is seen to have it, or to have
+    /// changed its record, that is how it has ended.
     #[must_use]
     pub fn ended(&self) -> Option<End> {
         self.end_if(&End::Overdue, || Moment::now() >= self.ends());
@@ -192,6 +197,15 @@ impl Hold {
     /// Notes how the hold has ended, once, and tells it where it is lost.
     pub(super) fn end(&self, how: &End) {
         self.end_if(how, || true);
+        let is_of_others = matches!(how, End::TakenOver(_) | End::Freed | End::Deleted | End::Overwritten);
+        // It was told when the lease was over by the clock. Here it is only known better.
+        self.0.end.send_if_modified(|end| {
+            let is_news = is_of_others && *end == Some(End::Overdue);
+            if is_news {
+                *end = Some(how.clone());
+            }
+            is_news
+        });
     }
 
     fn end_if(&self, how: &End, condition: impl FnOnce() -> bool) {
@@ -203,7 +217,9 @@ impl Hold {
             ends
         });
         if has_ended {
-            self.0.stop.cancel();
+            if *how != End::Overdue {
+                self.0.stop.cancel();
+            }
             if *how != End::Released {
                 (self.0.tell)(&self.0.claim.hold, News::Lost(how.clone()));
             }
@@ -233,9 +249,21 @@ impl Hold {
         }
     }
 
+    /// Notes that this process cannot renew it any more: the file descriptors of the runtime are closed. Nothing of that
+    /// runtime can be woken up, and nobody is told.
+    pub fn give_up(&self) {
+        self.0.end.send_if_modified(|end| {
+            end.get_or_insert(End::Unrenewed);
+            false
+        });
+    }
+
     /// Renews it no more, and says nothing: it runs out.
     pub fn stop(&self) {
-        self.0.stop.cancel();
+        // Who does not renew it any more need not be told, and may be of a runtime that is gone.
+        if *self.0.end.borrow() != Some(End::Unrenewed) {
+            self.0.stop.cancel();
+        }
     }
 
     /// Renews it no more, for a caller who will not get it.
@@ -254,10 +282,13 @@ impl Hold {
     /// # Lost connection
     /// As [`release`].
     pub async fn release(&self, client: &Client, budget: &Budget) -> Result<bool> {
+        // What was over before is a loss, and is told.
+        let _ = self.ended();
         self.end(&End::Released);
+        self.stop();
         let claim = &self.0.claim;
         let (data, stat) = self.known().clone();
-        let whose = Whose::Hold(claim);
+        let whose = Whose::Hold { claim, ends: self.ends() };
         match release(client, &whose, &claim.path, &claim.acl, Some((data, stat)), budget).await {
             // What is there is no record any more, and so not this hold's.
             Err(Error::Argument { .. }) => Ok(false),
@@ -323,6 +354,10 @@ mod tests {
         assert_eq!(hold.ended(), Some(End::Overdue));
         assert!(!hold.renewed(Moment::now().after(Duration::from_secs(60))));
         assert_eq!(hold.ended(), Some(End::Overdue));
+        hold.end(&End::TakenOver("b".into()));
+        assert_eq!(hold.ended(), Some(End::TakenOver("b".into())), "and then it is known who has it");
+        hold.end(&End::Deleted);
+        assert_eq!(hold.ended(), Some(End::TakenOver("b".into())));
         assert_eq!(*news.lock().unwrap(), [News::Lost(End::Overdue)], "it is told once");
     }
 

@@ -4,6 +4,7 @@
 //! whatever somebody else does to the record is noticed at once, and not only at the next renewal.
 
 use std::pin::pin;
+use std::sync::{MutexGuard, PoisonError};
 
 use futures::future::{join, pending, BoxFuture};
 use zookeeper_client as zk;
@@ -44,7 +45,10 @@ pub fn keep(client: &Client, taken: Taken, pace: Pace, tell: Tell) -> Hold {
             biased;
             () = stop.cancelled() => {}
             () = cancel.cancelled() => keeper.at_the_end(&cancel).await,
-            () = keeper.renew_until_ended(&cancel) => {}
+            () = async {
+                keeper.renew_until_ended(&cancel).await;
+                keeper.see_what_becomes_of_it(&cancel).await;
+            } => {}
         }
     });
     hold
@@ -123,7 +127,7 @@ async fn write(
 fn ours(hold: &Hold, record: Option<LockRecord>) -> std::result::Result<LockRecord, End> {
     match record {
         None => Err(End::Deleted),
-        Some(record) if Whose::Hold(hold.claim()).is_it(&record) => Ok(record),
+        Some(record) if Whose::Hold { claim: hold.claim(), ends: hold.ends() }.is_it(&record) => Ok(record),
         Some(record) if record.is_free() => Err(End::Freed),
         Some(record) => Err(End::TakenOver(record.holder)),
     }
@@ -140,14 +144,10 @@ impl Keeper {
         let period = self.hold.0.pace.retry_period;
         let mut due = Moment::now().after(period);
         // What somebody has done to the record since it was taken is noticed at once, and not with the first renewal.
-        let mut watch = self.round(cancel, false).await;
+        let Ok(mut watch) = self.round(cancel, false).await else { return };
         loop {
-            let Ok(watching) = watch else {
-                // The renewals are over, in one way or the other.
-                return;
-            };
             let fired = async {
-                match watching {
+                match &mut watch {
                     Some(watching) => drop(watching.await),
                     None => pending().await,
                 }
@@ -160,7 +160,27 @@ impl Keeper {
             if renews {
                 due = Moment::now().after(period);
             }
-            watch = self.round(cancel, renews).await;
+            // The renewal itself fires the watch before it is acknowledged. One that was dropped before that would cost a
+            // request, which takes it off the server.
+            let Ok(next) = self.round(cancel, renews).await else { return };
+            watch = next;
+        }
+    }
+
+    /// Watches the record of a lease that is over by the clock, until it is known who has it, or the hold is given up.
+    /// Nothing is written.
+    async fn see_what_becomes_of_it(&self, cancel: &Cancel) {
+        let hold = &self.hold;
+        let connect_timeout = self.client.settings().connect_timeout;
+        while hold.ended() == Some(End::Overdue) {
+            let budget = Budget::waiting(Timeout::Forever, connect_timeout, cancel.child());
+            let attempt = |session: Session| async move { read_and_watch(&session, hold).await };
+            match self.client.attempts(&budget, &hold.claim().path, Outage::Outlasted, attempt).await {
+                Ok(Ok((None, Some(watch)))) => drop(watch.await),
+                Ok(Ok((Some(end), _))) => hold.end(&end),
+                Ok(Ok((None, None)) | Err(_)) => tokio::time::sleep(hold.0.pace.retry_period).await,
+                Err(_) => return,
+            }
         }
     }
 
@@ -175,9 +195,14 @@ impl Keeper {
             ended = &mut round => ended,
             () = clock::until(late) => {
                 if hold.ended().is_none() {
-                    (hold.0.tell)(&hold.claim().hold, News::Late);
+                    (hold.0.tell)(&hold.claim().hold, News::Late(self.refusal().clone()));
                 }
-                round.await
+                // The time of a round stands still while the machine is suspended; that of the lease does not.
+                tokio::select! {
+                    biased;
+                    ended = round => ended,
+                    () = over(hold) => Err(Cut::TimedOut),
+                }
             }
         };
         match ended {
@@ -214,16 +239,26 @@ impl Keeper {
             };
             let path = &hold.claim().path;
             match client.attempts(&budget, path, Outage::Outlasted, attempt).await? {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    *self.refusal() = None;
+                    return Ok(answer);
+                }
                 // The servers refuse: an ACL was changed, a quota is used up. That may change again while the lease lasts.
-                Err(_) => budget.race(Deadline::NEVER, tokio::time::sleep(hold.0.pace.retry_period)).await?,
+                Err(error) => {
+                    *self.refusal() = Some(error.to_string());
+                    budget.race(Deadline::NEVER, tokio::time::sleep(hold.0.pace.retry_period)).await?;
+                }
             }
         }
     }
 
+    fn refusal(&self) -> MutexGuard<'_, Option<String>> {
+        self.hold.0.refusal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// At the end of the process, or of its sessions: gives the lease back where it was told to.
     async fn at_the_end(&self, cancel: &Cancel) {
-        if self.hold.0.pace.release_on_cancel {
+        if self.hold.0.pace.release_on_cancel && self.hold.ended().is_none() {
             let connect_timeout = self.client.settings().connect_timeout;
             let budget = Budget::change(Timeout::Once, connect_timeout, Cancel::default());
             let _ = self.hold.release(&self.client, &budget).await;
@@ -246,11 +281,27 @@ async fn renew_and_watch(session: &Session, hold: &Hold, is_known: bool) -> Atte
     end.map(|end| (end, watch))
 }
 
+/// Waits until the hold is over by the clock, however often it is renewed before that.
+async fn over(hold: &Hold) {
+    while hold.ended().is_none() {
+        clock::until(hold.ends()).await;
+    }
+}
+
 /// Looks whether the record is the hold's, and sets the next watch.
 async fn read_and_watch(session: &Session, hold: &Hold) -> Attempt<(Option<End>, Option<Watch>)> {
     let path = &hold.claim().path;
-    let found = or_missing(session.get_and_watch_data(path).await);
-    let Some((data, stat, watcher)) = found.map_err(|error| session.failure(&error, "read", path))? else {
+    let refused = |error| session.failure(&error, "read", path);
+    let found = or_missing(session.get_and_watch_data(path).await).map_err(refused)?;
+    let found = match found {
+        Some(found) => Some(found),
+        // A server that lags behind does not know of its creation yet.
+        None => {
+            session.sync(path).await.map_err(refused)?;
+            or_missing(session.get_and_watch_data(path).await).map_err(refused)?
+        }
+    };
+    let Some((data, stat, watcher)) = found else {
         return Ok((Some(End::Deleted), None));
     };
     if stat.mzxid < hold.known().1.mzxid {
@@ -261,6 +312,8 @@ async fn read_and_watch(session: &Session, hold: &Hold) -> Attempt<(Option<End>,
         return Ok((Some(End::Overwritten), None));
     };
     match ours(hold, Some(record)) {
+        // Somebody has written that it lasts for less, and may let another have it by that.
+        Ok(record) if record.duration < hold.claim().duration => Ok((Some(End::Overwritten), None)),
         Ok(_) => {
             *hold.known() = (data, stat);
             Ok((None, Some(Box::pin(watcher.changed()))))

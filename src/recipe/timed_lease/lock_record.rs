@@ -96,6 +96,17 @@ impl LockRecord {
         })
     }
 
+    /// Reads a record that a caller gives, and not one of a znode.
+    ///
+    /// # Errors
+    /// [`Error::Argument`].
+    pub fn given(data: &[u8]) -> Result<Self> {
+        if data.is_empty() {
+            return Ok(Self::default());
+        }
+        read(data).map_err(|what| Error::argument("record", what))
+    }
+
     /// The record in JSON, on one line.
     #[must_use]
     pub fn to_json(&self) -> String {
@@ -132,7 +143,7 @@ impl LockRecord {
         let duration = Duration::from_secs(seconds);
         let bare = Self { holder, duration, acquired, renewed, transitions, hold: None, more: members };
         // What is ours counts, or not, as if it had been read.
-        Self::from_json("record", bare.to_json().as_bytes())
+        Self::given(bare.to_json().as_bytes())
     }
 
     fn ours(&self) -> Option<Ours> {

@@ -32,6 +32,9 @@
 //! - Whoever finds the lease free, and nobody waiting, takes it with one write. All others queue. Only the first in the
 //!   queue watches the record, so that a renewal wakes one waiter.
 //! - Nobody deletes the record. Who does so lets another in at once, beside the holder.
+//! - A hold whose record is written by hand, with another holder or a shorter duration, is lost when its holder learns of it.
+//!   Another holder does not inherit its token.
+//! - By the owner's name a lease is not made shorter by taking it again: another process may count on what it was promised.
 //!
 //! # Steps
 //!
@@ -41,11 +44,12 @@
 //! | enter the queue, wait for the one before | as in the queue | enter again, at the end; what was seen of the record still counts | the servers remove the queue node after the session timeout | no clock is read |
 //! | wait, as the first, until the lease is over | the protocol client renews the watch; the record is read again | enter again, at the end | the wait is longer by that, and the write needs the version | wall clocks do not matter; a stamp of servers whose clocks differ by more than `max_clock_skew` lets the lease be taken too early |
 //! | stamp: write the own queue node | write it again | enter again, at the end | the stamp is older than it might be, which only delays | as above |
-//! | take: write the record, if it is at the version that was read, and delete the queue node, in one transaction | read: the hold's own name in it tells that it was taken. It counts from the first request | as when the reply is lost | the lease may be over at the first look | the times in the record are wrong, which nobody acts on |
-//! | caller gives up while the take is in flight | read; where the version is the same still, write the same again, so that the take cannot come any more; give back what was taken | as when the reply is lost | the lease ends by the clock | no clock is read |
+//! | take: write the record, if it is at the version that was read, and delete the queue node, in one transaction | read: the hold's own name in it tells that it was taken. It counts from the first request; where it is over by then, or at an acknowledgement, it is taken again, with a greater token | as when the reply is lost | taken again, as when the reply is lost | the times in the record are wrong, which nobody acts on |
+//! | caller gives up while the take is in flight | read; where the version is the same still, write that nobody holds it, so that the take cannot come any more; give back what was taken, or is over | as when the reply is lost | the lease ends by the clock | no clock is read |
 //! | renew: write the record, if it is at the version that was written last | read: while it has the hold's name, write again; the lost one does not count | renew in a new session | over at the first look, nothing is written, and the loss is told | wall clocks do not matter: the hold counts by its own clock |
 //! | somebody else writes the record | the protocol client renews the watch; the next renewal finds out | as when the reply is lost | found out at the first look | no clock is read |
-//! | release: write that nobody holds it, if it is the hold's | read: the next version with just that is this write | as when the reply is lost | it is over by the clock, and the next one does not wait for this | the times in the record are wrong, which nobody acts on |
+//! | over by the clock: watch the record, write nothing | the protocol client renews the watch | read again in a new session | found out at the first look | wall clocks do not matter |
+//! | release: write that nobody holds it, if it is the hold's | read: the next version with just that is this write; where another has it before the hold has ended, it was given back | as when the reply is lost | it is over by the clock, and the next one does not wait for this | the times in the record are wrong, which nobody acts on |
 //!
 //! # Source
 //!

@@ -4,6 +4,7 @@ use zookeeper_client as zk;
 
 use super::lock_record::LockRecord;
 use super::release::change;
+use super::steps;
 use crate::acl;
 use crate::client::Client;
 use crate::error::{Error, Result};
@@ -59,10 +60,11 @@ pub async fn create(client: &Client, path: &str, new: &LockRecord, acl: &acl::Li
         None => Ok(Decision::Write(new.clone(), ())),
         Some(_) => Err(Error::NodeExists { path: path.to_owned() }),
     };
-    change(client, path, acl, UNKNOWN, None, budget, decide).await
+    change(client, path, acl, UNKNOWN, None, budget, decide, |_| None).await
 }
 
-/// Writes a record over the one at `version`. Members that are not known here stay: the data that are there now.
+/// Writes a record over the one at `version`. Members that are not known here stay: the data that are there now. The holder's
+/// fencing token stays, too; another holder does not inherit the hold of the one before.
 ///
 /// # Errors
 /// [`Error::NoNode`]; [`Error::BadVersion`] where somebody has written it since; [`Error::Argument`] where the znode holds
@@ -85,11 +87,11 @@ pub async fn update(
     let decide = |found: Option<(LockRecord, &zk::Stat)>| match found {
         None => Err(Error::NoNode { path: path.to_owned() }),
         Some((_, stat)) if stat.version != version => Err(Error::BadVersion { path: path.to_owned(), wanted: version }),
-        Some((record, _)) => {
-            let next = new.clone().with_unknown_of(&record);
+        Some((record, stat)) => {
+            let next = steps::updated(new.clone().with_unknown_of(&record), &record, stat.mzxid);
             Ok(Decision::Write(next.clone(), next.encode()))
         }
     };
-    let data = change(client, path, acl, UNKNOWN, None, budget, decide).await?;
+    let data = change(client, path, acl, UNKNOWN, None, budget, decide, |_| None).await?;
     Ok(Read { data, version: version.wrapping_add(1) })
 }

@@ -17,6 +17,8 @@ Where there is a master its event bus hears of it, in ``zk_lease/MINION/KIND`` w
 ``waited``), ``taken_over`` (``taken_from``, whose lease was over), ``renewed_late``, ``released`` and ``lost``.
 """
 
+import functools
+
 from saltext.zkcoord.utils import config
 from saltext.zkcoord.utils.callee import callee
 from saltext.zkcoord.utils.documented import documented
@@ -241,7 +243,8 @@ def check(
 
     max_tolerable_expired_lease
         By how much it may be overdue: seconds, or text as for ``lock``. When the lease ends is told by the servers'
-        clock, and now by this host's.
+        clock, and now by this host's: where that is behind by minutes, a lease that is over counts for that long.
+        What must be certain takes the lease, with ``try_lock`` or ``run``.
 
     Returns ``True``. Where somebody else has it, nobody, or where it is overdue by more, that is a
     ``CommandExecutionError`` in one line.
@@ -444,8 +447,9 @@ def run(path, fun, *args, **kwargs):
 
     Returns what the function returns, and leaves its exit code alone. The lease is this call's: another ``run``, also
     of the same minion, waits for it. When it is lost while the function runs, the processes that the function has
-    started are ended at once, and so they are, before the lease is given back, when the job is terminated (Ctrl-C,
-    ``saltutil.term_job``).
+    started are ended at once, and the states that it would run after that fail. The processes are ended, before the
+    lease is given back, also when the job is terminated (Ctrl-C, ``saltutil.term_job``). In a minion with
+    ``multiprocessing: False`` all jobs are one process, and nothing is ended: the loss is reported at the end.
 
     Raises what the function raises. A function that does not exist, or that does not take these arguments, is a wrong
     argument; then no lease is taken. Raises ``CommandExecutionError`` also when the time ran out, and when the lease
@@ -462,7 +466,9 @@ def run(path, fun, *args, **kwargs):
     own |= {name: kwargs.pop(name) for name in SECURITY if name in kwargs}
     owner, duration, timeout, skew, fun_kwargs = (own.pop(name) for name in _CLAIM)
     function, keywords = callee(__salt__, __opts__, fun, args, fun_kwargs, kwargs)
-    return under_lease(_client(**own), path, owner, duration, timeout, skew, fun, lambda: function(*args, **keywords))
+    client = _client(**own)
+    work = functools.partial(function, *args, **keywords)
+    return under_lease(client, path, owner, duration, timeout, skew, fun, work)
 
 
 def _client(*connection, **security):

@@ -32,8 +32,8 @@ from saltext.zkcoord.utils.documented import documented
 try:
     from saltext.zkcoord.utils import runs
     from saltext.zkcoord.utils.lease_client import LeaseClient
+    from saltext.zkcoord.utils.lease_runs import Loss
     from saltext.zkcoord.utils.terminal import shown
-    from saltext.zkcoord.utils.terminated import Guard
     from zkcoord.errors import Cancelled, ConnectionLost
 except ImportError as err:
     _missing = str(err)
@@ -85,8 +85,8 @@ def held(
     States that need the lease ``require`` this one. The run's own process, that of the minion's job or of
     ``salt-call``, renews it, however long a state takes, and gives it back at its end. If the process is killed, the
     lease ends when it was not renewed for ``duration``. If it is lost while the run goes on, because no server was
-    reached for so long, the processes that were started since are ended, the log has an error, and the event bus
-    ``lost``.
+    reached for so long, the processes that were started since are ended, the states after this moment fail and are not
+    run, the log has an error, and the event bus ``lost``.
 
     When a run is terminated (Ctrl-C, ``saltutil.term_job``), the processes that it has started since are ended first,
     and the lease is given back after that, unless ``keep_on_failure`` is set.
@@ -111,23 +111,25 @@ def held(
         if not runs.has_process() or __low__.get("parallel"):
             why = "is parallel" if runs.has_process() else "is a thread of the minion (multiprocessing: False)"
             return _result(name, False, f"held needs the process of a run, and this {why}: use zk_lease.lock instead")
-        key = _key(name, client.owner(owner), zk_hosts, profile)
-        if runs.is_due(key):
-            return _result(name, True, "lease held")
+        key = _key(client, name, owner)
+        if (own := runs.task(key)) is not None:
+            is_held = own.lease.token is not None
+            return _result(name, is_held, "lease held" if is_held else "the lease was lost since it was taken")
         run = runs.Run(__context__) if keep_on_failure else None
-        guards = []
-        lease = client.locker(
-            name, owner, duration, max_clock_skew, on_lost=lambda: [guard.end_started() for guard in guards]
-        )
+        loss = Loss(name)
+        lease = client.locker(name, owner, duration, max_clock_skew, on_lost=loss)
         why = None if lease.lock(timeout) else f"no lease within {timeout} s, {client.held_by(name)}"
         why = why or (token_file is not None and _write(token_file, lease))
     except (CommandExecutionError, SaltInvocationError) as err:
         return _failed(name, err)
     if why:
         return _result(name, False, why)
-    guards.append(Guard())  # to the end of the process
+    loss.guard()  # to the end of the process
     runs.at_end(key, _Held(f"{client.owner(owner)} at {name}", run, lease))
-    return _result(name, True, f"lease held, fencing token {lease.token}")
+    token = lease.token
+    # What is lost from here on is noticed by the one who is told of losses.
+    why = f"lease held, fencing token {token}" if token else "the lease was lost as soon as it was taken"
+    return _result(name, token is not None, why)
 
 
 @documented("owner", "connection", errors="state")
@@ -163,7 +165,7 @@ def released(
             holder = client.lease("status", name)["holder"]
             is_here = holder is not None and holder["owner"] == who
             return _result(name, None if is_here else True, f"release the lease: {'held' if is_here else 'not held'}")
-        own = runs.forget(_key(name, who, zk_hosts, profile))
+        own = runs.forget(_key(client, name, owner))
         given_back = own.give_back() if own else client.give_back(name, owner, None, None)
     except (CommandExecutionError, SaltInvocationError) as err:
         return _failed(name, err)
@@ -192,11 +194,11 @@ def _client(zk_hosts, profile, scheme, username, password, default_acl, **securi
     return LeaseClient(__salt__, __opts__, configuration, zk_hosts, profile, **who, **clean_kwargs(**security))
 
 
-def _key(name, owner, zk_hosts, profile):
+def _key(client, name, owner):
     """
-    What tells one lease of this run from another.
+    What tells one lease of this run from another, however its name is written.
     """
-    return "lease", name, str(owner), str(zk_hosts), str(profile)
+    return "lease", client.path(name), client.owner(owner), client.hosts
 
 
 def _result(name, result, comment):

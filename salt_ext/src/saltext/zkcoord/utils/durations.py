@@ -2,6 +2,7 @@
 
 import math
 import re
+from contextlib import suppress
 
 from salt.exceptions import SaltInvocationError
 
@@ -15,8 +16,10 @@ def seconds(name: str, value: object) -> float:
 
     Raises ``SaltInvocationError`` where it is none of these.
     """
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with suppress(OverflowError):  # a whole number of hundreds of digits
+            if math.isfinite(value):
+                return float(value)
     text = value.strip() if isinstance(value, str) else ""
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return float(text)

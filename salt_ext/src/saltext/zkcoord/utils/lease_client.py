@@ -10,7 +10,7 @@ from saltext.zkcoord.utils.client import Client
 from saltext.zkcoord.utils.durations import seconds
 from saltext.zkcoord.utils.events import Events
 from saltext.zkcoord.utils.terminal import shown
-from zkcoord import lease
+from zkcoord import Connection, lease
 from zkcoord.errors import ArgumentError, NoNode
 
 log = logging.getLogger(__name__)
@@ -26,6 +26,18 @@ class LeaseClient(Client):
     def owner(self, owner: object) -> str:
         """Who holds: the minion's or master's id, unless somebody else is named."""
         return str(self._opts["id"] if owner in (None, "") else owner)
+
+    def path(self, name: str) -> str:
+        """The one path of all the ways to write the name of a lease."""
+        with self.errors():
+            return lease.LeaseLock(name, "-").path
+
+    @property
+    def hosts(self) -> str:
+        """The servers, whether they were given or are those of a profile."""
+        keywords = {name: value for name, value in self._keywords.items() if name != "raise_on_signal"}
+        with self.errors():
+            return Connection(**keywords).hosts
 
     def described(self, path: str) -> str:
         """How a lease is called."""
@@ -44,7 +56,8 @@ class LeaseClient(Client):
         if taken is None:
             return False
         about = {"token": taken.token, "transitions": taken.transitions, "duration": length, "reason": reason}
-        events.tell("acquired", waited=events.waited, **about)
+        if taken.is_new:
+            events.tell("acquired", waited=events.waited, **about)
         if taken.taken_from is not None:
             events.tell("taken_over", taken_from=shown(taken.taken_from), **about)
         if reason:

@@ -54,6 +54,24 @@ def stop(functions: Mapping[str, Callable[..., Any]]) -> None:
             functions["state.soft_kill"](active.state.jid)
 
 
+_verify_data = salt.state.State.verify_data
+
+
+def refuse(why: str) -> None:
+    """
+    Let each state of this process fail before it does anything, until `refuse_no_more`. For a process of one job only.
+
+    `stop` would not do: it needs the id of the job, which a run within another function does not have, and what is left
+    out then counts as success.
+    """
+    salt.state.State.verify_data = lambda _state, _low: [why]
+
+
+def refuse_no_more() -> None:
+    """End what `refuse` began."""
+    salt.state.State.verify_data = _verify_data
+
+
 def has_process() -> bool:
     """Whether the run has its process for itself. With ``multiprocessing: False`` it is one of many threads."""
     return threading.current_thread() is threading.main_thread()
@@ -106,6 +124,11 @@ def at_end(key: Hashable, task: Callable[[], object]) -> None:
 def is_due(key: Hashable) -> bool:
     """Whether something is to be done for `key` at the end of this process."""
     return _end is not None and _end.pid == os.getpid() and key in _end.tasks
+
+
+def task(key: Hashable) -> Any:
+    """What is to be done for `key` at the end of this process; ``None``: nothing."""
+    return None if _end is None or _end.pid != os.getpid() else _end.tasks.get(key)
 
 
 def forget(key: Hashable) -> Callable[[], object] | None:
