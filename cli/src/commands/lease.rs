@@ -233,8 +233,12 @@ fn pace(duration: Duration) -> Pace {
 fn teller(path: &str, output: OutputOptions) -> impl Fn(&str, News) + Send + Sync + 'static {
     let path = shown(path);
     move |_, news| {
-        if news == News::Late && !output.quiet {
-            print::note(&format!("no renewal of the lease {path} is acknowledged; it is tried on"));
+        match news {
+            News::Late(why) if !output.quiet => {
+                let why = why.map(|why| format!(": {}", shown(&why))).unwrap_or_default();
+                print::note(&format!("no renewal of the lease {path} is acknowledged, and it is tried on{why}"));
+            }
+            _ => {}
         }
     }
 }
