@@ -19,6 +19,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -76,6 +77,8 @@ pub(crate) struct Dialer {
     changes: watch::Sender<()>,
     /// Ends a pause between two rounds.
     hurry: Notify,
+    /// How many connections it has made.
+    connections: AtomicU64,
 }
 
 struct State {
@@ -145,6 +148,7 @@ impl Dialer {
             state: Mutex::new(state),
             changes: watch::Sender::default(),
             hurry: Notify::new(),
+            connections: AtomicU64::default(),
         })
     }
 
@@ -201,6 +205,11 @@ impl Dialer {
                 state.rounds - start.max(state.last_uncertain) >= ROUNDS_IN_VAIN
             })
             .await;
+    }
+
+    /// How many connections it has made. A session has one at a time: while the number stays, so does its server.
+    pub(crate) fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Acquire)
     }
 
     /// Somebody has come who wants an answer soon: there is no pause before the next try. Callers who come one after the
@@ -345,6 +354,7 @@ impl Dialer {
         // A request is one small segment and waits for its reply: Nagle's algorithm would hold the second request of a
         // pipeline back until the first is acknowledged.
         stream.set_nodelay(true)?;
+        self.connections.fetch_add(1, Ordering::AcqRel);
         attempt.seen = Seen::Silent;
         let silence = Box::pin(self.clone().another_serves(address));
         let reply_limit = (!self.speaks_tls).then_some((self.session_timeout / STALLED).min(MOST_STALLED));

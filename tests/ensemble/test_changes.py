@@ -16,7 +16,13 @@ from tests.ensemble.conftest import DIGEST, SUPER, followers
 from tests.support.calls import Waiting, wait_until
 from tests.support.proxy import Op, proxied
 
-NOT_YET = (errors.NoQuorum, errors.MembersSyncingError, errors.NoUnitFoundError, errors.MemberNotReadyError)
+NOT_YET = (
+    errors.NoQuorum,
+    errors.MembersSyncingError,
+    errors.QuorumLeaderNotFoundError,
+    errors.NoUnitFoundError,
+    errors.MemberNotReadyError,
+)
 
 
 def members(lab, *servers):
