@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join;
 use zookeeper_client as zk;
 
 use crate::client::Client;
 use crate::connect::findings::grouped;
+use crate::ensemble::acquaint::stranger;
 use crate::ensemble::configuration::{Configuration, Role};
 use crate::ensemble::decision::{decide, Change, Mode, Plan, Seen, Standing, Step};
 use crate::ensemble::survey::{parsed, survey, Scope, Survey, CONFIG, QUESTIONS};
@@ -269,8 +270,20 @@ async fn gather(client: &Client, step: &Step, terms: Terms, budget: &Budget) -> 
             seen.members.insert(member.id, server.standing());
         }
     }
-    let joining = found.joining.iter().filter_map(|server| Some((server.member.as_ref()?.id, server.standing())));
-    seen.joining = joining.collect();
+    let end = Instant::now() + half.reach().saturating_sub(half.elapsed());
+    for server in &found.joining {
+        let Some(member) = &server.member else { continue };
+        let mut standing = server.standing();
+        if standing.is_synced() && seen.guests.is_none() && server.fields("conf").is_none() {
+            let asking = stranger(client, &server.address, member.id, &configuration, end);
+            match budget.race(Deadline::NEVER, asking).await {
+                Ok(why) => standing = why.map_or(standing, Standing::Silent),
+                Err(Cut::Cancelled) => return Err(client.cancelled(budget, CONFIG, crate::session::UNCHANGED)),
+                Err(Cut::TimedOut) => return Err(client.unreachable(budget.elapsed())),
+            }
+        }
+        seen.joining.insert(member.id, standing);
+    }
     seen.configuration = configuration;
     Ok(seen)
 }

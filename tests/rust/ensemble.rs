@@ -489,7 +489,7 @@ proptest! {
             // Nothing is refused that would go well.
             Err((Refusal::NoQuorum, _)) => {
                 let target = match &step {
-                    Step::Leave(id) => now.without(*id),
+                    Step::Leave(id) | Step::LeaveOnly(Member { id, .. }) => now.without(*id),
                     Step::Join(member) => now.with(member.clone()),
                     Step::Whole(target) => target.clone(),
                 };

@@ -154,7 +154,7 @@ class EnsembleMaster(EnsembleClient):
 
 def id_of(member: object) -> int:
     """Return the id in a member's line, in ``server.4``, or in ``4``."""
-    text = str(member).partition("=")[0].removeprefix("server.").strip()
+    text = str(member).strip().partition("=")[0].removeprefix("server.").strip()
     if not (text.isascii() and text.isdigit()):
         raise SaltInvocationError(
             f"members: {str(member)[:100]!a} is no member; give server.ID=..., server.ID, or the id"
