@@ -19,7 +19,6 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -77,8 +76,8 @@ pub(crate) struct Dialer {
     changes: watch::Sender<()>,
     /// Ends a pause between two rounds.
     hurry: Notify,
-    /// How many connections it has made.
-    connections: AtomicU64,
+    /// How many connections it has made. A session has one at a time: while the number stays, so does its server.
+    pub(crate) connections: std::sync::atomic::AtomicU64,
 }
 
 struct State {
@@ -148,7 +147,7 @@ impl Dialer {
             state: Mutex::new(state),
             changes: watch::Sender::default(),
             hurry: Notify::new(),
-            connections: AtomicU64::default(),
+            connections: std::sync::atomic::AtomicU64::default(),
         })
     }
 
@@ -180,13 +179,12 @@ impl Dialer {
 
     fn established(&self) {
         let mut state = self.state();
-        state.seen.iter_mut().for_each(|seen| *seen = None);
+        state.seen.fill(None);
         (state.disowned_since, state.round) = (None, Round::default());
     }
 
     fn is_established(&self) -> bool {
-        let state = self.state();
-        state.session.as_ref().is_some_and(|session| session.peek_state() == zk::SessionState::SyncConnected)
+        self.state().session.as_ref().is_some_and(|session| session.peek_state() == zk::SessionState::SyncConnected)
     }
 
     /// What was seen last of each server that cannot be used, in the order of the servers.
@@ -205,11 +203,6 @@ impl Dialer {
                 state.rounds - start.max(state.last_uncertain) >= ROUNDS_IN_VAIN
             })
             .await;
-    }
-
-    /// How many connections it has made. A session has one at a time: while the number stays, so does its server.
-    pub(crate) fn connections(&self) -> u64 {
-        self.connections.load(Ordering::Acquire)
     }
 
     /// Somebody has come who wants an answer soon: there is no pause before the next try. Callers who come one after the
@@ -354,7 +347,6 @@ impl Dialer {
         // A request is one small segment and waits for its reply: Nagle's algorithm would hold the second request of a
         // pipeline back until the first is acknowledged.
         stream.set_nodelay(true)?;
-        self.connections.fetch_add(1, Ordering::AcqRel);
         attempt.seen = Seen::Silent;
         let silence = Box::pin(self.clone().another_serves(address));
         let reply_limit = (!self.speaks_tls).then_some((self.session_timeout / STALLED).min(MOST_STALLED));
@@ -483,8 +475,7 @@ struct Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        let seen = std::mem::replace(&mut self.seen, Seen::Silent);
-        self.dialer.note(self.server, seen);
+        self.dialer.note(self.server, std::mem::replace(&mut self.seen, Seen::Silent));
         self.dialer.over(self);
     }
 }

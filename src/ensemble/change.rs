@@ -26,8 +26,8 @@ const ASKING: f64 = 0.4;
 /// The pauses between two looks at whether all are in sync: the first, and the longest.
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// How long one look may take: a connection to a host without power is never closed.
-const LOOK: Duration = Duration::from_secs(5);
+/// How long one round of questions may take: a connection to a host without power is never closed.
+const ROUND: Duration = Duration::from_secs(5);
 /// How long no server may be in sync while a leader is elected, before that is said.
 const SILENT: Duration = Duration::from_secs(1);
 
@@ -142,7 +142,7 @@ async fn wait_for(
     let waiting = async {
         let (mut before, mut pause) = (None, PAUSE);
         let words = &QUESTIONS[..2];
-        let scope = Scope { admin_port, straggling: Some(SILENT), words, most: Some(LOOK), step: None };
+        let scope = Scope { admin_port, straggling: Some(SILENT), words, most: Some(ROUND), step: None };
         loop {
             match survey(client, budget, scope).await {
                 Ok(found) => {

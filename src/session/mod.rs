@@ -155,7 +155,7 @@ impl Session {
         if !self.identity.credentials.as_ref().is_some_and(Credentials::is_sasl) {
             return Ok(Some(self));
         }
-        let connection = self.dialer.connections();
+        let connection = self.dialer.connections.load(Ordering::Acquire);
         if self.checked_for.load(Ordering::Acquire) == connection {
             return Ok(Some(self));
         }

@@ -5,6 +5,7 @@
 mod acl;
 mod choice;
 mod confd;
+mod configuration;
 mod coordinator;
 mod deadline;
 mod disclosure;
