@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from zkcoord import _core, znode
-from zkcoord._servers import Servers, server
+from zkcoord._servers import Servers, listed, named, server
 from zkcoord._words import Answer, is_broadcasting
 from zkcoord.errors import (
     ArgumentError,
@@ -14,8 +15,6 @@ from zkcoord.errors import (
     NoUnitFoundError,
     QuorumLeaderNotFoundError,
     Unreachable,
-    UnsafeStep,
-    WordRefused,
 )
 
 TYPE_CHECKING = False
@@ -25,7 +24,9 @@ if TYPE_CHECKING:
 
     from zkcoord._types import Acl, AclEntry, File, Scalar
 
-_BROADCASTING = "leading - broadcast"
+# Of a call's time what the server may take that has led before; and the least that is left to any question.
+_PART = 0.4
+_LEAST = 0.001
 
 
 class ZooKeeperManager(Servers):
@@ -60,7 +61,8 @@ class ZooKeeperManager(Servers):
         """Find the leader, or with ``read_only`` any server that serves.
 
         Args:
-            hosts: The servers, each ``host`` or ``host:port``; IPv6 with or without brackets. None: the profile's.
+            hosts: The servers, each ``host`` or ``host:port``; IPv6 with or without brackets. A text may have commas.
+                None: the profile's.
             username, password: Who the caller is. Default: nobody.
             client_port: The port of those that are named without one.
             use_ssl: Speak TLS.
@@ -79,9 +81,9 @@ class ZooKeeperManager(Servers):
             NoUnitFoundError: With ``read_only``, none of them serves.
             ArgumentError: An argument is wrong.
         """
-        named = [hosts] if isinstance(hosts, str) else hosts
+        given = named(hosts)
         super().__init__(
-            None if named is None else list(named),
+            given,
             username,
             password,
             client_port,
@@ -100,7 +102,7 @@ class ZooKeeperManager(Servers):
             config_get,
         )
         configured = [part.rpartition("//")[2].partition("/")[0] for part in self._settings.hosts.split(",")]
-        self.hosts = configured if named is None else list(named)
+        self.hosts = configured if given is None else given
         self.client_port = client_port
         self.read_only = read_only
         self._names = {server(host, client_port): host for host in self.hosts}
@@ -113,7 +115,10 @@ class ZooKeeperManager(Servers):
         Raises:
             QuorumLeaderNotFoundError: None of them leads; what each says.
         """
-        leader = self._call(lambda wait: _core.ensemble_leader(self.admin_port, self._settings, wait))
+        return self._find_leader(self.timeout)
+
+    def _find_leader(self, timeout: float) -> str:
+        leader = self._call(lambda wait: _core.ensemble_leader(self.admin_port, self._settings, wait), timeout)
         self.zk_host = self._names.get(leader, leader)
         return self.zk_host
 
@@ -123,7 +128,7 @@ class ZooKeeperManager(Servers):
         Raises:
             NoUnitFoundError: None of them does; what each says.
         """
-        answers = self._ask("srvr", self._settings)
+        answers = self._ask("srvr", self._settings, hurried=True)
         found = next((name for name, answer in answers.items() if isinstance(answer, Answer)), None)
         if found is None:
             raise NoUnitFoundError("no server serves: " + "; ".join(map(str, answers.values())))
@@ -141,22 +146,25 @@ class ZooKeeperManager(Servers):
 
     @property
     def members_syncing(self) -> bool:
-        """Whether the leader is bringing any server up to date, or does not serve yet itself.
+        """Whether any of the hosts is being brought up to date: it runs, and does not serve yet.
 
         Raises:
             QuorumLeaderNotFoundError: None of the hosts leads.
-            WordRefused: The leader answers ``mntr`` neither by itself nor by its AdminServer.
         """
-        mntr = self._of_leader("mntr")
-        return mntr.get("zk_peer_state") != _BROADCASTING or float(mntr.get("zk_pending_syncs", "0")) > 0
+        end = time.monotonic() + self.timeout
+        answers = self._ask("srvr", self._settings, hurried=True)
+        leads = (name for name, answer in answers.items() if _leads(answer))
+        leader = next(leads, None)
+        if leader is None:
+            self._find_leader(max(end - time.monotonic(), _LEAST))
+        else:
+            self.zk_host = self._names.get(leader, leader)
+        return any(isinstance(answer, NotServing) for answer in answers.values())
 
     @property
     def members_broadcasting(self) -> bool:
         """Whether every one of the hosts is up, and in sync."""
-        mntr, srvr = self._ask("mntr", self._settings), {}
-        if any(isinstance(answer, WordRefused) for answer in mntr.values()):
-            srvr = self._ask("srvr", self._settings)
-        return all(is_broadcasting(answer, srvr.get(name)) for name, answer in mntr.items())
+        return all(is_broadcasting(answer) for answer in self._ask("srvr", self._settings, hurried=True).values())
 
     def add_members(self, members: Iterable[str]) -> None:
         """Add servers to the ensemble, one at a time, each once all that came before it are in sync.
@@ -184,17 +192,12 @@ class ZooKeeperManager(Servers):
                 over.
 
         Raises:
-            ArgumentError: That is no member; or one with this id is there, at another address.
+            ArgumentError: That is no member.
+            UnsafeStep: One with this id is there, at another address; or nobody would be left who can lead.
             MembersSyncingError, NoQuorum, UnsafeStep, ReconfigConflict, ReconfigInProgress, ReconfigDisabled,
                 ReconfigForbidden: As for `zkcoord.ensemble.remove_member`.
         """
-        named = [_id(member) for member in _listed(members)]
-        if any(line for _, line in named):
-            now = {_core.ensemble_member(line)[0]: line for line in self.server_members}
-            for number, line in named:
-                if line and number in now and _core.ensemble_steps([now[number]], [line], None)[:1] != []:
-                    raise UnsafeStep(f"{line} is no member: id {number} is {now[number]}; name that, or the id alone")
-        self._steps([("leave", number) for number, _ in named])
+        self._steps([("leave", _id(member)) for member in _listed(members)])
 
     def leader_znodes(self, path: str) -> set[str]:
         """List a znode and all below it; not ZooKeeper's own, and not the root itself.
@@ -242,7 +245,7 @@ class ZooKeeperManager(Servers):
 
     def get_version(self) -> str:
         """Tell which version of ZooKeeper the leader is, or with ``read_only`` the server that was found: ``3.8.0``."""
-        answer = self._of(self.zk_host, "srvr") if self.read_only else self._of_leader("srvr")
+        answer = self._of(self.zk_host, self.timeout) if self.read_only else self._of_leader()
         return answer["Zookeeper version"].split(",")[0].split("-")[0]
 
     def _steps(self, steps: list[tuple[str, str | int]]) -> None:
@@ -260,26 +263,25 @@ class ZooKeeperManager(Servers):
             lambda wait: _core.ensemble_step(kind, argument, None, None, self.admin_port, self._settings, wait), timeout
         )
 
-    def _of(self, host: str, word: str) -> Answer:
-        """The answer of one server."""
+    def _of(self, host: str, timeout: float) -> Answer:
+        """What one server is."""
         name = server(host, self.client_port)
         if name not in self._alone:
             self._alone[name] = self._connect([name])._settings
-        answer = next(iter(self._ask(word, self._alone[name]).values()))
+        answer = next(iter(self._ask("srvr", self._alone[name], timeout).values()))
         if isinstance(answer, Answer):
             return answer
         raise answer
 
-    def _of_leader(self, word: str) -> Answer:
-        """The answer of the server that leads when it gives it."""
-        for _ in range(2):
-            try:
-                answer = self._of(self.zk_host, word)
-                if "leader" in {answer.get("Mode"), answer.get("zk_server_state")}:
+    def _of_leader(self) -> Answer:
+        """What the server is that leads when it answers."""
+        end = time.monotonic() + self.timeout
+        for part in (_PART, 1.0):
+            with contextlib.suppress(NotServing, Unreachable):
+                answer = self._of(self.zk_host, max((end - time.monotonic()) * part, _LEAST))
+                if _leads(answer):
                     return answer
-            except (NotServing, Unreachable):
-                pass
-            self.get_leader()
+            self._find_leader(max(end - time.monotonic(), _LEAST))
         raise QuorumLeaderNotFoundError(f"{self.zk_host} has just led, and leads no more")
 
 
@@ -363,9 +365,7 @@ class ZooKeeperClient(Servers):
     @property
     def is_ready(self) -> bool:
         """Whether the server is up and part of an ensemble, in sync. One that stands alone is not."""
-        mntr = next(iter(self._ask("mntr", self._settings).values()))
-        srvr = next(iter(self._ask("srvr", self._settings).values())) if isinstance(mntr, WordRefused) else None
-        return is_broadcasting(mntr, srvr)
+        return all(is_broadcasting(answer) for answer in self._ask("srvr", self._settings).values())
 
     def get_all_znode_children(self, path: str) -> set[str]:
         """List a znode and all below it, as `ZooKeeperManager.leader_znodes` does."""
@@ -398,17 +398,20 @@ class ZooKeeperClient(Servers):
         raise answer
 
 
+def _leads(answer: Answer | Exception) -> bool:
+    return isinstance(answer, Answer) and answer.get("Mode") == "leader"
+
+
 def _listed(members: Iterable[str]) -> list[Any]:
-    return [members] if isinstance(members, (str, int)) else list(members)
+    return [members] if isinstance(members, (str, int)) else listed("members", members)
 
 
-def _id(member: object) -> tuple[int, str | None]:
-    """The id of a member, and its line, if it is one."""
+def _id(member: object) -> int | str:
+    """The line of a member, if it is one, or its id."""
     text = str(member).strip()
     if "=" in text:
-        found = _core.ensemble_member(text)
-        return found[0], found[4]
+        return _core.ensemble_member(text)[4]
     number = text.removeprefix("server.")
     if not number.isascii() or not number.isdigit():
         raise ArgumentError(f"members: {text[:120]!a} is no member; give server.ID=..., server.ID, or the id")
-    return int(number), None
+    return int(number)

@@ -44,6 +44,10 @@ class Servers:
         config_get: Callable[[str, Any], Any] | None,
     ) -> None:
         is_somebody = username is not None or mechanism is not None
+        # A configuration, too, can ask for TLS.
+        may_speak_tls = bool(use_ssl) or profile is not None or config is not None or config_get is not None
+        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
+            raise ArgumentError("timeout: must be a number of seconds, more than 0")
         given: dict[str, Any] = {
             "scheme": scheme if is_somebody else None,
             "mechanism": mechanism,
@@ -51,9 +55,9 @@ class Servers:
             "password": password,
             # Without TLS what is meant for it is of no use, and neither the original nor anybody minds.
             "use_ssl": use_ssl or None,
-            "certfile": certfile_path or None,
-            "keyfile": keyfile_path or None,
-            "keyfile_password": keyfile_password or None,
+            "certfile": certfile_path or None if may_speak_tls else None,
+            "keyfile": keyfile_path or None if may_speak_tls else None,
+            "keyfile_password": keyfile_password or None if may_speak_tls else None,
             "ca_certs": ca_certs,
             "verify_certs": None if verify_certs else False,
             "profile": profile,
@@ -63,6 +67,8 @@ class Servers:
         self.timeout = timeout
         self.admin_port = admin_port
         self._given = {name: value for name, value in given.items() if value is not None}
+        if hosts is not None and not hosts:
+            raise ArgumentError("hosts: names no server")
         servers = None if hosts is None else [server(host, client_port) for host in hosts]
         self._connection = self._connect(servers)
         self._settings = self._connection._settings
@@ -73,8 +79,11 @@ class Servers:
     def _call(self, work: Callable[[Any], _T], timeout: float | None = None) -> _T:
         return call(work, self.timeout if timeout is None else timeout, None, False)
 
-    def _ask(self, word: str, settings: _core.Settings) -> dict[str, Answer | Exception]:
-        found = self._call(lambda wait: _core.ensemble_ask(word, self.admin_port, False, settings, wait))
+    def _ask(
+        self, word: str, settings: _core.Settings, timeout: float | None = None, hurried: bool = False
+    ) -> dict[str, Answer | Exception]:
+        """Of each server its answer. Who is in a hurry waits only a little longer than half of them took."""
+        found = self._call(lambda wait: _core.ensemble_ask(word, self.admin_port, hurried, settings, wait), timeout)
         return {each[0]: answer_of(each) for each in found}
 
     def _config(self) -> tuple[list[str], int]:
@@ -105,8 +114,25 @@ class Servers:
     def __exit__(
         self, object_type: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End the session."""
-        self.close()
+        """End the session, unless others of this process use it, or hold something by it."""
+        call(lambda _: self._settings.close_unused(), None, None, False)
+
+
+def named(hosts: Iterable[str] | str | None) -> list[str] | None:
+    """Hosts, one by one: a list, or a text with commas between them."""
+    if hosts is None:
+        return None
+    pieces = [hosts] if isinstance(hosts, str) else listed("hosts", hosts)
+    if not all(isinstance(piece, str) and piece for piece in pieces):
+        raise ArgumentError("hosts: must be texts, each host or host:port")
+    return [host.strip() for piece in pieces for host in piece.split(",")]
+
+
+def listed(argument: str, values: Any) -> list[Any]:
+    """A list of what can be gone through; not a text, whose letters nobody means."""
+    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
+        raise ArgumentError(f"{argument}: must be a list")
+    return list(values)
 
 
 def server(host: str, port: int) -> str:

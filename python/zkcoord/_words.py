@@ -32,10 +32,8 @@ def answer_of(found: tuple[Any, ...]) -> Answer | Exception:
     return fields if source is None else Answer(fields, source)
 
 
-def is_broadcasting(mntr: Answer | Exception, srvr: Answer | Exception | None = None) -> bool:
-    """Tell whether a server is in sync: by ``mntr``, or where that is refused by ``srvr``."""
-    if isinstance(mntr, Answer):
-        return "broadcast" in mntr.get("zk_peer_state", "")
+def is_broadcasting(srvr: Answer | Exception) -> bool:
+    """Tell whether a server is in sync, by its answer to ``srvr``, which it has only while it serves."""
     return isinstance(srvr, Answer) and srvr.get("Mode") in {"leader", "follower", "observer"}
 
 

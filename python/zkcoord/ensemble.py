@@ -17,6 +17,7 @@ from zkcoord import _core
 from zkcoord._call import call
 from zkcoord._documented import documented
 from zkcoord._manager import ZooKeeperClient, ZooKeeperManager
+from zkcoord._servers import listed
 from zkcoord._words import Answer, answer_of
 from zkcoord.connection import settings_for
 from zkcoord.errors import (
@@ -24,6 +25,7 @@ from zkcoord.errors import (
     MembersSyncingError,
     NoUnitFoundError,
     QuorumLeaderNotFoundError,
+    Unreachable,
 )
 
 TYPE_CHECKING = False
@@ -46,6 +48,7 @@ __all__ = [
     "add_member",
     "ask",
     "config",
+    "is_up",
     "leader",
     "remove_member",
     "set_config",
@@ -100,6 +103,7 @@ def ask(
     zk_hosts: Hosts | None = None,
     *,
     admin_port: int | None = None,
+    hurried: bool = False,
     timeout: float | None = None,
     connection: Connection | None = None,
     cancel: _core.Cancel | None = None,
@@ -111,6 +115,7 @@ def ask(
     Args:
         word: ``srvr``, ``mntr``, ``ruok``, ``conf``, ``cons``, ``stat``, ``envi`` or ``isro``.
         admin_port: The port of the AdminServers. Default: 8080; 0 for none.
+        hurried: Once half of the servers have answered, wait for the others only a little longer.
         timeout: Seconds for the whole call. At most, and by default, ``connect_timeout``. A server that is silent costs
             it once, however many are.
 
@@ -120,7 +125,7 @@ def ask(
     """
     settings = settings_for(zk_hosts, connection, keywords)
     found = call(
-        lambda wait: _core.ensemble_ask(word, admin_port, False, settings, wait), timeout, cancel, raise_on_signal
+        lambda wait: _core.ensemble_ask(word, admin_port, hurried, settings, wait), timeout, cancel, raise_on_signal
     )
     return {each[0]: answer_of(each) for each in found}
 
@@ -237,14 +242,14 @@ def remove_member(
     The server itself runs on, without a vote, until somebody stops it.
 
     Args:
-        member: Its id.
+        member: Its id; or its line, ``server.4=...``, if it is to go only while its id is its own.
         version, only_decide, admin_port, timeout: As for `add_member`.
 
     Returns:
         As `add_member`.
 
     Raises:
-        As `add_member`; `UnsafeStep`: nobody would be left who can lead.
+        As `add_member`; `UnsafeStep`: nobody would be left who can lead, or another server has its id.
     """
     step = ("leave", member, version, only_decide, admin_port)
     return _changed(step, settings_for(zk_hosts, connection, keywords), timeout, cancel, raise_on_signal)
@@ -276,7 +281,7 @@ def set_config(
     Raises:
         As `add_member`.
     """
-    step = ("whole", list(lines), version, only_decide, admin_port)
+    step = ("whole", listed("lines", lines), version, only_decide, admin_port)
     return _changed(step, settings_for(zk_hosts, connection, keywords), timeout, cancel, raise_on_signal)
 
 
@@ -292,10 +297,10 @@ def wait_synced(
     raise_on_signal: bool = False,
     **keywords: Unpack[ConnectionKeywords],
 ) -> EnsembleChange:
-    """Wait until members are in sync, and the leader brings nobody up to date: the gate between two restarts.
+    """Wait until members are in sync, and get on with the leader: the gate between two restarts.
 
     Args:
-        ids: Of which members. Default: of all.
+        ids: Of which members. Default: of all. One that is no member is waited for, too.
         admin_port: The port of the AdminServers. Default: 8080; 0 for none.
         timeout: Seconds for the whole call. It is obeyed through an outage. Default: ``connect_timeout``.
 
@@ -306,7 +311,7 @@ def wait_synced(
         MembersSyncingError: Not all are in time, and who is not.
     """
     settings = settings_for(zk_hosts, connection, keywords)
-    wanted = None if ids is None else list(ids)
+    wanted = None if ids is None else listed("ids", ids)
     lines, version = call(
         lambda wait: _core.ensemble_wait(wanted, admin_port, settings, wait), timeout, cancel, raise_on_signal
     )
@@ -351,13 +356,30 @@ def steps(now: Iterable[str], wanted: Iterable[str], leader: int | None = None) 
         leader: The id of the leader, which leaves last, so that there is one election at most.
 
     Returns:
-        Pairs, in order: ``("join", line)`` and ``("leave", id)``. Those that join or change their role come first, then
-        those that move to another address, then those that leave.
+        Pairs, in order: ``("join", line)`` and ``("leave", id)``. Those that join, or vote from then on, come first,
+        then those that move to another address, then those that vote no more, then those that leave.
 
     Raises:
-        ArgumentError: A line is no member.
+        ArgumentError: A line is no member, or an id is there twice.
     """
-    return _core.ensemble_steps(list(now), list(wanted), leader)
+    return _core.ensemble_steps(listed("now", now), listed("wanted", wanted), leader)
+
+
+def is_up(member: str, timeout: float = 5) -> bool:
+    """Tell whether anything answers where clients find a member, such as one that is to move there.
+
+    It is asked as nobody, in plain text, so that no secret is sent there; a server that speaks TLS answers as well.
+
+    Args:
+        member: Its line. One without an address for clients cannot be asked, and counts as up.
+        timeout: Seconds to wait.
+
+    Raises:
+        ArgumentError: The line is no member.
+    """
+    address = _core.ensemble_member(member)[2]
+    answers = ask("srvr", address, admin_port=0, timeout=timeout) if address else {}
+    return not any(isinstance(answer, Unreachable) for answer in answers.values())
 
 
 def _changed(

@@ -76,6 +76,8 @@ pub(crate) struct Dialer {
     changes: watch::Sender<()>,
     /// Ends a pause between two rounds.
     hurry: Notify,
+    /// How many connections it has made. A session has one at a time: while the number stays, so does its server.
+    pub(crate) connections: std::sync::atomic::AtomicU64,
 }
 
 struct State {
@@ -145,6 +147,7 @@ impl Dialer {
             state: Mutex::new(state),
             changes: watch::Sender::default(),
             hurry: Notify::new(),
+            connections: std::sync::atomic::AtomicU64::default(),
         })
     }
 
@@ -176,13 +179,12 @@ impl Dialer {
 
     fn established(&self) {
         let mut state = self.state();
-        state.seen.iter_mut().for_each(|seen| *seen = None);
+        state.seen.fill(None);
         (state.disowned_since, state.round) = (None, Round::default());
     }
 
     fn is_established(&self) -> bool {
-        let state = self.state();
-        state.session.as_ref().is_some_and(|session| session.peek_state() == zk::SessionState::SyncConnected)
+        self.state().session.as_ref().is_some_and(|session| session.peek_state() == zk::SessionState::SyncConnected)
     }
 
     /// What was seen last of each server that cannot be used, in the order of the servers.
@@ -473,8 +475,7 @@ struct Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        let seen = std::mem::replace(&mut self.seen, Seen::Silent);
-        self.dialer.note(self.server, seen);
+        self.dialer.note(self.server, std::mem::replace(&mut self.seen, Seen::Silent));
         self.dialer.over(self);
     }
 }

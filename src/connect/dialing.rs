@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use async_net::{Dial, Dialed};
@@ -17,7 +18,9 @@ impl Dial for Dialing {
         let server = self.0.position(host, port);
         Box::pin(async move {
             let server = server.ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "no server of this session"))?;
-            self.0.clone().connect(server).await
+            let stream = self.0.clone().connect(server).await?;
+            self.0.connections.fetch_add(1, Ordering::AcqRel);
+            Ok(stream)
         })
     }
 }

@@ -5,7 +5,7 @@
 //! | refuses the connection | nothing | that, at once |
 //! | does not answer, or sends a byte a second | the time that is left, once for all servers; less where others answer | that |
 //! | sends without an end | [`MOST`] bytes | that it is no answer |
-//! | does not answer this word | one more question, to its AdminServer | what that one says |
+//! | does not answer this word | one more question, to its AdminServer | what that one says, if it is this server's |
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,11 +18,12 @@ use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, DATE, HOST};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{sleep_until, timeout_at};
+use tokio::time::{sleep_until, timeout, timeout_at};
 
 use crate::connect::certificates::Material;
 use crate::connect::stream::{open, why, Duplex, Unusable};
-use crate::ensemble::words::{from_json, from_text, Fields, Trouble};
+use crate::ensemble::configuration::Configuration;
+use crate::ensemble::words::{field, from_json, from_text, Fields, Trouble};
 
 /// Bytes of an answer. One that lists fifty thousand connections is as long.
 pub(crate) const MOST: usize = 16 * 1024 * 1024;
@@ -30,6 +31,8 @@ pub(crate) const MOST: usize = 16 * 1024 * 1024;
 pub(crate) const STRAGGLING: Duration = Duration::from_millis(750);
 /// A server may take so many times as long as the others have taken.
 const SLOWER: u32 = 4;
+/// How long an AdminServer may take to be connected to. A filter that drops its packets would cost all of the time.
+const ADMIN_CONNECT: Duration = Duration::from_secs(1);
 
 /// Who has answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,9 +96,10 @@ impl Asking {
                 break;
             };
             found[server][number] = Some(heard);
-            let complete = found.iter().filter(|of| of.iter().all(Option::is_some)).count();
+            // Whoever has answered a word is there; other words may be with an AdminServer that is not.
+            let answering = found.iter().filter(|of| of.iter().any(Option::is_some)).count();
             if let (Some(straggling), false) = (self.straggling, is_cut) {
-                if 2 * complete >= questions.len() && complete < questions.len() {
+                if 2 * answering >= questions.len() {
                     let grace = straggling.max(started.elapsed() * SLOWER);
                     (end, is_cut) = (end.min(Instant::now() + grace), true);
                 }
@@ -116,7 +120,7 @@ impl Asking {
         match self.four_letter(server, word).await.and_then(|answer| from_text(word, &answer)) {
             Ok(Some(fields)) => Heard { origin: Some(Origin::FourLetter), fields: Ok(fields) },
             Err(trouble) => Heard::nothing(trouble),
-            Ok(None) => match self.admin(server, word).await.and_then(|(answer, _)| from_json(word, &answer)) {
+            Ok(None) => match self.answer_of_admin(server, word).await {
                 Ok(fields) => Heard { origin: Some(Origin::Admin), fields: Ok(fields) },
                 Err(Trouble::NotServing) => Heard::nothing(Trouble::NotServing),
                 Err(trouble) => Heard::nothing(Trouble::Refused(format!(
@@ -124,6 +128,30 @@ impl Asking {
                     if self.admin_port == 0 { String::new() } else { format!(" at port {}", self.admin_port) }
                 ))),
             },
+        }
+    }
+
+    /// Whether a server says that it leads, and is a member; if not, what it says. One that has just been removed says for
+    /// a moment that it leads, and has the new configuration already.
+    pub(crate) async fn leads(&self, server: &str) -> Result<(), String> {
+        let heard = self.ask(server, "srvr").await;
+        match heard.fields.as_ref().map(|fields| field(fields, "Mode")) {
+            Ok(Some("leader")) => {}
+            Ok(Some(mode)) => return Err(format!("is a {mode}")),
+            Ok(None) => return Err("does not say what it is".to_owned()),
+            Err(trouble) => return Err(trouble.to_string()),
+        }
+        if heard.origin != Some(Origin::FourLetter) {
+            return Ok(());
+        }
+        let Ok(Ok(Some(conf))) = self.four_letter(server, "conf").await.map(|answer| from_text("conf", &answer)) else {
+            return Ok(());
+        };
+        let id = field(&conf, "serverId").and_then(|id| id.parse().ok());
+        let known = field(&conf, "membership").and_then(|lines| Configuration::parse(lines).ok());
+        match id.zip(known) {
+            Some((id, known)) if known.member(id).is_none() => Err("led, and is no member any more".to_owned()),
+            _ => Ok(()),
         }
     }
 
@@ -144,19 +172,42 @@ impl Asking {
         }
     }
 
-    /// The answer of the AdminServer beside a server, and what it says the time is.
+    /// What the AdminServer of a server answers. Where several servers share a host, one of them has the port: who it is
+    /// tells its configuration.
+    async fn answer_of_admin(&self, server: &str, word: &str) -> Result<Fields, Trouble> {
+        let answer = async { self.admin(server, word).await.and_then(|(answer, _)| from_json(word, &answer)) };
+        if self.material.is_some() {
+            return answer.await;
+        }
+        let owner = async { self.admin(server, "conf").await.and_then(|(conf, _)| from_json("conf", &conf)).ok() };
+        let (answer, owner) = join(answer, owner).await;
+        let asked = server.rsplit_once(':').map(|(_, port)| port);
+        match owner.as_ref().and_then(|conf| field(conf, "clientPort")) {
+            Some(port) if Some(port) != asked => {
+                Err(Trouble::Refused(format!("is that of another server, whose port for clients is {port}")))
+            }
+            _ => answer,
+        }
+    }
+
+    /// The answer of the AdminServer of a server's host, and what it says the time is.
     async fn admin(&self, server: &str, word: &str) -> Result<(Vec<u8>, Option<String>), Trouble> {
         if self.admin_port == 0 {
             return Err(Trouble::Unreachable("is not asked: admin_port is 0".to_owned()));
         }
         let (host, _) = server.rsplit_once(':').unwrap_or((server, ""));
         let address = format!("{host}:{}", self.admin_port);
-        let stream = match open(&address, self.material.as_deref()).await {
-            // An AdminServer speaks plain text unless it is told otherwise, also beside a port that speaks TLS.
-            Err(Unusable::NoTls) => open(&address, None).await,
-            stream => stream,
+        let opening = async {
+            match open(&address, self.material.as_deref()).await {
+                // An AdminServer speaks plain text unless it is told otherwise, also beside a port that speaks TLS.
+                Err(Unusable::NoTls) => open(&address, None).await,
+                stream => stream,
+            }
         };
-        let stream = stream.map_err(|unusable| trouble(unusable, &address))?;
+        let stream = match timeout(ADMIN_CONNECT, opening).await {
+            Ok(stream) => stream.map_err(|unusable| trouble(unusable, &address))?,
+            Err(_) => return Err(Trouble::Unreachable(format!("cannot be connected to within {ADMIN_CONNECT:?}"))),
+        };
         exchange(stream, &address, word).await
     }
 

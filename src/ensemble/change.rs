@@ -2,26 +2,32 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join;
 use zookeeper_client as zk;
 
 use crate::client::Client;
+use crate::connect::findings::grouped;
+use crate::ensemble::acquaint::stranger;
 use crate::ensemble::configuration::{Configuration, Role};
-use crate::ensemble::decision::{decide, to_ask, Change, Mode, Plan, Seen, Standing, Step};
-use crate::ensemble::survey::{address_of, asking, parsed, survey, Survey, Surveyed, CONFIG, QUESTIONS};
-use crate::ensemble::words::{field, standing};
+use crate::ensemble::decision::{decide, Change, Mode, Plan, Seen, Standing, Step};
+use crate::ensemble::survey::{parsed, survey, Scope, Survey, CONFIG, QUESTIONS};
+use crate::ensemble::words::field;
 use crate::error::{Error, Refusal, Result};
 use crate::session::{Attempt, Failure, Session, Unacknowledged};
 use crate::wait::deadline::Deadline;
 use crate::wait::{Budget, Cut};
 
+const CHANGED: &str = "the ensemble was changed; whether all are in sync is not known";
 const UNKNOWN: &str = "whether the ensemble was changed is not known; read its configuration before trying again";
 /// The part of a call's time that silent servers may cost before a step: the rest is for the step.
 const ASKING: f64 = 0.4;
-/// The pause between two looks at whether all are in sync.
+/// The pauses between two looks at whether all are in sync: the first, and the longest.
 const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long one round of questions may take: a connection to a host without power is never closed.
+const ROUND: Duration = Duration::from_secs(5);
 /// How long no server may be in sync while a leader is elected, before that is said.
 const SILENT: Duration = Duration::from_secs(1);
 
@@ -76,7 +82,7 @@ pub async fn configuration(client: &Client, budget: &Budget) -> Result<Configura
 /// # Lost connection
 /// The request is repeated for the same version, so that it is carried out once.
 pub async fn step(client: &Client, step: &Step, terms: Terms, budget: &Budget) -> Result<Changed> {
-    let (survey, seen) = gather(client, step, terms, budget).await?;
+    let seen = gather(client, step, terms, budget).await?;
     if let Some(from) = terms.from.filter(|from| *from != seen.configuration.version) {
         return Err(conflict(from, seen.configuration.version));
     }
@@ -91,21 +97,24 @@ pub async fn step(client: &Client, step: &Step, terms: Terms, budget: &Budget) -
     let mut awaited: BTreeSet<i64> = seen.synced();
     awaited.extend(seen.joining.keys());
     awaited.retain(|id| configuration.member(*id).is_some());
-    drop(survey);
-    wait(client, Some(&awaited), terms.admin_port, budget).await.map_err(|error| match error {
+    let at_least = configuration.version;
+    wait_for(client, Some(&awaited), at_least, terms.admin_port, budget).await.map_err(|error| match error {
         Error::Ensemble { refusal, reason } => {
             let version = configuration.version;
             Error::ensemble(refusal, format!("the ensemble was changed to version {version:x}, and then: {reason}"))
         }
+        Error::Cancelled { path, by, .. } => Error::Cancelled { path, by, consequence: CHANGED },
         other => other,
     })?;
     Ok(Changed { is_changed: true, configuration })
 }
 
-/// Waits until members are in sync and the leader brings nobody up to date: these, or all of them.
+/// Waits until members are in sync: these, or all of them. A follower that is cut off from the leader says for a while
+/// that it follows; so each has to know what the leader knew one look before.
 ///
 /// # Errors
-/// [`Refusal::Syncing`] where they are not in time, and who is not.
+/// [`Refusal::Syncing`] where they are not in time, and who is not; [`Error::AuthFailed`], [`Error::NoTicket`],
+/// [`Error::NoAuth`], [`Error::Tls`], [`Error::Argument`], which no waiting mends.
 ///
 /// # Cancellation
 /// Nothing was changed.
@@ -118,21 +127,44 @@ pub async fn wait(
     admin_port: u16,
     budget: &Budget,
 ) -> Result<Configuration> {
+    wait_for(client, ids, 0, admin_port, budget).await
+}
+
+/// As [`wait`]; a configuration of an older version than `at_least` is not the one that counts.
+async fn wait_for(
+    client: &Client,
+    ids: Option<&BTreeSet<i64>>,
+    at_least: u64,
+    admin_port: u16,
+    budget: &Budget,
+) -> Result<Configuration> {
     let last = Mutex::new(None);
     let waiting = async {
+        let (mut before, mut pause) = (None, PAUSE);
+        let words = &QUESTIONS[..2];
+        let scope = Scope { admin_port, straggling: Some(SILENT), words, most: Some(ROUND), step: None };
         loop {
-            match survey(client, budget, admin_port, Some(SILENT)).await {
-                Ok(found) => match out_of_sync(&found, ids) {
-                    Ok(configuration) => return Ok(configuration),
-                    Err(reason) => *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason),
-                },
+            match survey(client, budget, scope).await {
+                Ok(found) => {
+                    if let Err(error) = found.configuration.as_ref() {
+                        if is_lasting(error) {
+                            return Err(error.clone());
+                        }
+                    }
+                    match out_of_sync(&found, ids, at_least, before) {
+                        Ok(configuration) => return Ok(configuration),
+                        Err(reason) => *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason),
+                    }
+                    before = led(&found);
+                }
                 Err(error @ (Error::Unreachable { .. } | Error::ConnectionLost { .. })) => {
                     // At the end of the time the servers are cut short, and what they have said before tells more.
                     last.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error.to_string());
                 }
                 Err(error) => return Err(error),
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause = LONGEST_PAUSE.min(pause * 5 / 4);
         }
     };
     match budget.race(Deadline::NEVER, waiting).await {
@@ -150,53 +182,72 @@ pub async fn wait(
     }
 }
 
-/// The configuration, if all these members are in sync; else who is not.
-fn out_of_sync(found: &Survey, ids: Option<&BTreeSet<i64>>) -> std::result::Result<Configuration, String> {
-    let configuration = found.configuration.as_ref().map_err(ToString::to_string)?;
+/// Whether no waiting mends an error.
+fn is_lasting(error: &Error) -> bool {
+    use Error as E;
+    matches!(error, E::AuthFailed { .. } | E::NoTicket { .. } | E::NoAuth { .. } | E::Tls { .. } | E::Argument { .. })
+}
+
+/// The member that leads, and the last transaction that it knows.
+fn led(found: &Survey) -> Option<(i64, u64)> {
+    let leader = found.leader()?;
+    Some((leader.member.as_ref()?.id, leader.zxid()?))
+}
+
+/// The configuration, if all these members are in sync, and know what the leader knew `before`; else who is not.
+fn out_of_sync(
+    found: &Survey,
+    ids: Option<&BTreeSet<i64>>,
+    at_least: u64,
+    before: Option<(i64, u64)>,
+) -> std::result::Result<Configuration, String> {
+    let configuration = match &found.configuration {
+        Ok(configuration) if configuration.version >= at_least => configuration,
+        Ok(older) => return Err(format!("the configuration is at version {:x} still", older.version)),
+        Err(error) => {
+            let silent =
+                found.servers.iter().filter_map(|server| Some((server.address.clone(), server.standing().why_not()?)));
+            let silent = grouped(silent);
+            let why = error.to_string();
+            return Err(if silent.is_empty() || why.contains(&silent) { why } else { format!("{silent}; {why}") });
+        }
+    };
+    let ordered = |before: &(i64, u64)| before.1 & u64::from(u32::MAX) > 0;
+    let must_know = before.filter(ordered).map(|(_, zxid)| zxid);
+    let is_behind =
+        |id| must_know.is_some_and(|zxid| found.of(id).and_then(|it| it.zxid()).is_some_and(|it| it < zxid));
     let wanted = configuration.members().filter(|member| ids.is_none_or(|ids| ids.contains(&member.id)));
-    let missing: Vec<_> = wanted
-        .filter_map(|member| {
-            let standing = found.of(member.id).map_or(Standing::Syncing, |server| server.standing());
-            let why = match (standing, member.role()) {
-                // It serves in its old role, and stops for a moment to take up the new one.
-                (Standing::Synced(Mode::Observer), Role::Participant) => "observes still".to_owned(),
-                (Standing::Synced(Mode::Leader | Mode::Follower), Role::Observer) => "does not observe yet".to_owned(),
-                (standing, _) => standing.why_not()?,
-            };
-            Some(format!("server.{} {why}", member.id))
-        })
-        .collect();
-    // One that has just been removed leads for a moment more.
-    let leads = |id| found.of(id).is_some_and(|server| server.standing() == Standing::Synced(Mode::Leader));
-    let is_led = configuration.members().any(|member| leads(member.id));
-    let pending = pending_syncs(found);
-    let is_alone = configuration.members().next().is_none();
-    if !missing.is_empty() {
-        Err(missing.join("; "))
-    } else if pending > 0 {
-        Err(format!("the leader is bringing {pending} up to date"))
-    } else if is_alone {
+    let missing = wanted.filter_map(|member| {
+        let standing = found.of(member.id).map_or(Standing::Syncing, |server| server.standing());
+        let why = match (standing, member.role()) {
+            // It serves in its old role, and stops for a moment to take up the new one.
+            (Standing::Synced(Mode::Observer), Role::Participant) => "observes still".to_owned(),
+            (Standing::Synced(Mode::Leader | Mode::Follower), Role::Observer) => "does not observe yet".to_owned(),
+            (Standing::Synced(_), _) if is_behind(member.id) => "does not get on with the leader".to_owned(),
+            (standing, _) => standing.why_not()?,
+        };
+        Some(format!("server.{} {why}", member.id))
+    });
+    let unknown = ids.into_iter().flatten().filter(|id| configuration.member(**id).is_none());
+    let missing: Vec<_> = missing.chain(unknown.map(|id| format!("server.{id} is no member"))).collect();
+    let leader = led(found).map(|(id, _)| id);
+    if configuration.members().next().is_none() {
         Err("a server that stands alone has no members".to_owned())
-    } else if !is_led {
+    } else if !missing.is_empty() {
+        Err(missing.join("; "))
+    } else if leader.is_none() {
+        // One that has just been removed leads for a moment more.
         Err("no member leads yet".to_owned())
+    } else if leader != before.map(|(id, _)| id) {
+        Err("whether they get on with the leader was not seen yet".to_owned())
     } else {
         Ok(configuration.clone())
     }
 }
 
-/// How many servers the leader says it is bringing up to date.
-fn pending_syncs(found: &Survey) -> u64 {
-    let of = |fields| field(fields, "zk_pending_syncs").and_then(|text| text.parse::<f64>().ok());
-    let pending = found.servers.iter().filter_map(|server| server.fields("mntr").and_then(of)).fold(0.0, f64::max);
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let whole = pending.ceil() as u64;
-    whole
-}
-
 /// How many servers follow the leader, as it says, that are no members.
 fn guests(found: &Survey, configuration: &Configuration) -> Option<u64> {
-    let leads = |server: &&Surveyed| server.standing() == Standing::Synced(Mode::Leader);
-    let mntr = found.servers.iter().find(leads)?.fields("mntr")?;
+    let mntr = found.leader()?.fields("mntr")?;
     let count = |name| field(mntr, name).and_then(|text| text.parse::<u64>().ok());
     let observing = configuration
         .members()
@@ -207,40 +258,34 @@ fn guests(found: &Survey, configuration: &Configuration) -> Option<u64> {
 }
 
 /// What there is to decide from: all servers, and each as it says of itself.
-async fn gather(client: &Client, step: &Step, terms: Terms, budget: &Budget) -> Result<(Survey, Seen)> {
+async fn gather(client: &Client, step: &Step, terms: Terms, budget: &Budget) -> Result<Seen> {
     let half = budget.part(ASKING);
-    let found = survey(client, &half, terms.admin_port, None).await?;
+    let admin_port = terms.admin_port;
+    let scope = Scope { admin_port, straggling: None, words: QUESTIONS, most: None, step: Some(step) };
+    let found = survey(client, &half, scope).await?;
     let configuration = found.configuration.clone()?;
-    let to_ask = to_ask(&configuration, step);
-    let guests = guests(&found, &configuration);
-    let mut seen = Seen { pending_syncs: pending_syncs(&found), guests, ..Seen::default() };
+    let mut seen = Seen { guests: guests(&found, &configuration), ..Seen::default() };
     for member in configuration.members() {
         if let Some(server) = found.of(member.id) {
             seen.members.insert(member.id, server.standing());
         }
     }
-    let hosts = &client.settings().identity.servers;
-    let speaks_tls = client.settings().identity.tls.is_some();
-    let addresses: Vec<_> =
-        to_ask.iter().filter_map(|member| Some((member.id, address_of(member, hosts, speaks_tls)?))).collect();
-    let questions: Vec<_> = addresses.iter().map(|(_, address)| (address.clone(), QUESTIONS)).collect();
-    let asking = asking(client, &half, terms.admin_port, None).await?;
-    let answers = match budget.race(Deadline::NEVER, asking.all(&questions)).await {
-        Ok(answers) => answers,
-        Err(Cut::Cancelled) => return Err(client.cancelled(budget, CONFIG, crate::session::UNCHANGED)),
-        Err(Cut::TimedOut) => return Err(client.unreachable(budget.elapsed())),
-    };
-    for ((id, _), heard) in addresses.iter().zip(answers) {
-        let [srvr, mntr, conf] = &heard[..] else { continue };
-        let own = conf.fields.as_ref().ok().and_then(|fields| field(fields, "serverId")?.parse::<i64>().ok());
-        let standing = match own {
-            Some(own) if own != *id => Standing::Silent(format!("says that it is server.{own}")),
-            _ => standing(&srvr.fields, &mntr.fields),
-        };
-        seen.joining.insert(*id, standing);
+    let end = Instant::now() + half.reach().saturating_sub(half.elapsed());
+    for server in &found.joining {
+        let Some(member) = &server.member else { continue };
+        let mut standing = server.standing();
+        if standing.is_synced() && seen.guests.is_none() && server.fields("conf").is_none() {
+            let asking = stranger(client, &server.address, member.id, &configuration, end);
+            match budget.race(Deadline::NEVER, asking).await {
+                Ok(why) => standing = why.map_or(standing, Standing::Silent),
+                Err(Cut::Cancelled) => return Err(client.cancelled(budget, CONFIG, crate::session::UNCHANGED)),
+                Err(Cut::TimedOut) => return Err(client.unreachable(budget.elapsed())),
+            }
+        }
+        seen.joining.insert(member.id, standing);
     }
     seen.configuration = configuration;
-    Ok((found, seen))
+    Ok(seen)
 }
 
 fn conflict(from: u64, now: u64) -> Error {
@@ -254,19 +299,21 @@ fn conflict(from: u64, now: u64) -> Error {
 /// Sends a plan. After a lost reply the configuration tells whether it was carried out.
 async fn send(client: &Client, plan: &Plan, budget: &Budget) -> Result<Configuration> {
     let unacknowledged = Arc::new(Unacknowledged::new(UNKNOWN));
+    let from = i64::try_from(plan.from)
+        .map_err(|_| Error::ensemble(Refusal::NoAnswer, format!("{CONFIG} has a version that is none")))?;
     let attempt = |session: Session| {
         let unacknowledged = unacknowledged.clone();
         async move {
             if unacknowledged.is_any() {
-                if let Some(done) = resolved(&session, plan).await? {
+                if let Some(done) = resolved(&session, plan, &unacknowledged).await? {
                     return Ok(done);
                 }
             }
-            let changing = session.writes(&unacknowledged).reconfigure(plan.update(), plan.from);
+            let changing = session.writes(&unacknowledged).reconfigure(plan.update(), from);
             match changing.await {
                 Ok(data) => parsed(&data).map_err(Failure::Final),
                 // Whoever was faster may have made the same change.
-                Err(zk::Error::BadVersion) => match resolved(&session, plan).await? {
+                Err(zk::Error::BadVersion) => match resolved(&session, plan, &unacknowledged).await? {
                     Some(done) => Ok(done),
                     None => Err(in_progress()),
                 },
@@ -278,7 +325,7 @@ async fn send(client: &Client, plan: &Plan, budget: &Budget) -> Result<Configura
 }
 
 /// The configuration, if it is what was planned; `None`, if it is still the one that was planned from.
-async fn resolved(session: &Session, plan: &Plan) -> Attempt<Option<Configuration>> {
+async fn resolved(session: &Session, plan: &Plan, unacknowledged: &Unacknowledged) -> Attempt<Option<Configuration>> {
     let (synced, read) = join(session.sync(CONFIG), session.get_data(CONFIG)).await;
     let lost = |error| session.failure(&error, "read", CONFIG);
     synced.map_err(lost)?;
@@ -288,6 +335,10 @@ async fn resolved(session: &Session, plan: &Plan) -> Attempt<Option<Configuratio
     }
     if now.is_same(&plan.target) {
         return Ok(Some(now));
+    }
+    if unacknowledged.is_any() {
+        // Somebody else may have gone on from this very change.
+        return Err(Failure::Final(session.connection_lost(CONFIG, unacknowledged)));
     }
     Err(Failure::Final(conflict(plan.from, now.version)))
 }

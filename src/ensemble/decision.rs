@@ -6,6 +6,7 @@
 //! | an id or an address is taken twice | two servers would pass for one |
 //! | the members in sync are no quorum now | nothing can be committed |
 //! | a member that stays is still catching up | the step before is not finished: a failure now could lose the quorum |
+//! | the member at an id is not the server that is to go | the id has been given to another one meanwhile |
 //! | a joining server does not serve, leads others, or follows others | it would count, and not help |
 //! | the members in sync are no quorum afterwards | the ensemble would stop with the step |
 //!
@@ -68,8 +69,18 @@ impl Standing {
         (!self.is_synced()).then(|| self.described())
     }
 
+    /// Whether it is in sync in a member's role: a participant that observes still has no vote that counts.
+    #[must_use]
+    pub fn serves_as(&self, member: &Member) -> bool {
+        match self {
+            Self::Synced(Mode::Observer) => !member.votes(),
+            other => other.is_synced(),
+        }
+    }
+
     fn described(&self) -> String {
         match self {
+            Self::Synced(Mode::Observer) => "observes still".to_owned(),
             Self::Synced(mode) => format!("is a {}", mode.name()),
             Self::Syncing => "is not currently serving requests: it has no leader, or catches up".to_owned(),
             Self::Alone => "stands alone: it was started without a list of servers".to_owned(),
@@ -88,19 +99,27 @@ pub struct Seen {
     pub members: BTreeMap<i64, Standing>,
     /// What each server says of itself that is to join, or that is to move to another address.
     pub joining: BTreeMap<i64, Standing>,
-    /// How many servers the leader is bringing up to date, if it says so.
-    pub pending_syncs: u64,
     /// How many servers follow the leader that are no members, if it says so. Who is to join is among them, unless it
     /// follows the leader of another ensemble.
     pub guests: Option<u64>,
 }
 
 impl Seen {
-    /// The members that are in sync.
+    /// The members that are in sync in their roles.
     #[must_use]
     pub fn synced(&self) -> BTreeSet<i64> {
-        let ids = self.configuration.members().map(|member| member.id);
-        ids.filter(|id| self.members.get(id).is_some_and(Standing::is_synced)).collect()
+        let serves = |member: &&Member| self.members.get(&member.id).is_some_and(|it| it.serves_as(member));
+        self.configuration.members().filter(serves).map(|member| member.id).collect()
+    }
+
+    /// The members of `target` that are, or would be, in sync in their roles there.
+    fn ready_for(&self, target: &Configuration) -> BTreeSet<i64> {
+        let serves = |member: &&Member| {
+            let stays = self.configuration.member(member.id).is_some_and(|before| before.has_addresses_of(member));
+            let known = if stays { &self.members } else { &self.joining };
+            known.get(&member.id).is_some_and(|it| it.serves_as(member))
+        };
+        target.members().filter(serves).map(|member| member.id).collect()
     }
 }
 
@@ -111,6 +130,8 @@ pub enum Step {
     Join(Member),
     /// A member leaves.
     Leave(i64),
+    /// This server leaves, unless its id is another one's by now.
+    LeaveOnly(Member),
     /// This configuration, in place of the one that there is.
     Whole(Configuration),
 }
@@ -160,12 +181,10 @@ pub fn decide(seen: &Seen, step: &Step) -> Result<Option<Plan>, Refused> {
         return Err((Refusal::NoQuorum, reason));
     }
     check_syncing(seen, &target)?;
-    let mut ready = synced;
-    ready.retain(|id| target.member(*id).is_some());
     for member in joining(now, &target) {
         check_joining(seen, now, member)?;
-        ready.insert(member.id);
     }
+    let ready = seen.ready_for(&target);
     check_guests(seen, &joining(now, &target).map(|member| member.id).collect::<Vec<_>>())?;
     if !is_quorum(&target, &ready) {
         let there: Vec<_> = ready.iter().map(|id| format!("server.{id}")).collect();
@@ -180,19 +199,27 @@ pub fn decide(seen: &Seen, step: &Step) -> Result<Option<Plan>, Refused> {
     Ok(Some(Plan { from: now.version, change: change(now, &target, step), target }))
 }
 
-/// The steps from a configuration to exactly these members: first those that join or change their role, then those that
-/// move, then those that leave, the leader last, so that there is one election at most.
+/// The steps from a configuration to exactly these members: first those that join, or vote from then on, then those that
+/// move, then those that vote no more, then those that leave. Among each of these the leader is last, so that there is one
+/// election at most.
 #[must_use]
 pub fn steps(now: &Configuration, wanted: &[Member], leader: Option<i64>) -> Vec<Step> {
     let stays = |id: i64| wanted.iter().any(|member| member.id == id);
     let (moving, others): (Vec<_>, Vec<_>) =
         wanted.iter().partition(|member| now.member(member.id).is_some_and(|before| !before.has_addresses_of(member)));
     let differs = |member: &&&Member| !now.member(member.id).is_some_and(|before| before.is_same(member));
-    let joining = others.iter().filter(differs).map(|member| Step::Join((*member).clone()));
-    let moved = moving.iter().flat_map(|member| [Step::Leave(member.id), Step::Join((*member).clone())]);
+    let is_demoted = |member: &&Member| !member.votes() && now.member(member.id).is_some_and(Member::votes);
+    let (mut demoted, joining): (Vec<_>, Vec<_>) = others.iter().filter(differs).copied().partition(is_demoted);
+    let mut moving = moving;
+    for of_them in [&mut demoted, &mut moving] {
+        of_them.sort_by_key(|member| Some(member.id) == leader);
+    }
+    let join = |member: &Member| Step::Join(member.clone());
+    let moved = moving.into_iter().flat_map(|member| [Step::Leave(member.id), join(member)]);
     let mut leaving: Vec<_> = now.members().map(|member| member.id).filter(|id| !stays(*id)).collect();
     leaving.sort_by_key(|id| (Some(*id) == leader, *id));
-    joining.chain(moved).chain(leaving.into_iter().map(Step::Leave)).collect()
+    let joined = joining.into_iter().map(join).chain(moved).chain(demoted.into_iter().map(join));
+    joined.chain(leaving.into_iter().map(Step::Leave)).collect()
 }
 
 /// The servers that a step adds or moves, and that have to be asked what they say of themselves.
@@ -204,6 +231,14 @@ pub fn to_ask(now: &Configuration, step: &Step) -> Vec<Member> {
 fn target(now: &Configuration, step: &Step) -> Result<Configuration, Refused> {
     match step {
         Step::Leave(id) => Ok(now.without(*id)),
+        Step::LeaveOnly(member) => match now.member(member.id) {
+            Some(other) if !other.has_addresses_of(member) => {
+                let id = member.id;
+                let reason = format!("{member} is no member: id {id} is {other}; name that, or the id alone");
+                Err((Refusal::Unsafe, reason))
+            }
+            _ => Ok(now.without(member.id)),
+        },
         Step::Whole(target) => Ok(Configuration { version: now.version, ..target.clone() }),
         Step::Join(member) => match now.member(member.id) {
             Some(before) if before.is_same(member) => Ok(now.clone()),
@@ -251,14 +286,6 @@ fn check_syncing(seen: &Seen, target: &Configuration) -> Result<(), Refused> {
         let reason = format!("server.{} {}; try again when it is in sync", member.id, Standing::Syncing.described());
         return Err((Refusal::Syncing, reason));
     }
-    // A member that leaves because it does not get in step may be one of those.
-    let leaving = seen.configuration.members().filter(|member| target.member(member.id).is_none());
-    let lagging =
-        leaving.filter(|member| !seen.members.get(&member.id).is_some_and(Standing::is_synced)).count() as u64;
-    if seen.pending_syncs > lagging {
-        let reason = format!("the leader is bringing {} up to date; try again when that is done", seen.pending_syncs);
-        return Err((Refusal::Syncing, reason));
-    }
     Ok(())
 }
 
@@ -300,10 +327,10 @@ fn check_guests(seen: &Seen, joining: &[i64]) -> Result<(), Refused> {
 fn others(seen: &Seen, configuration: &Configuration) -> String {
     let silent = Standing::Silent("did not answer".to_owned());
     let standing = |id| seen.members.get(id).or_else(|| seen.joining.get(id)).unwrap_or(&silent);
-    let missing = configuration.voters().map(|voter| (voter.id, standing(&voter.id)));
+    let missing = configuration.voters().map(|voter| (voter, standing(&voter.id)));
     let missing: Vec<_> = missing
-        .filter(|(_, standing)| !standing.is_synced())
-        .map(|(id, standing)| format!("server.{id} {}", standing.described()))
+        .filter(|(voter, standing)| !standing.serves_as(voter))
+        .map(|(voter, standing)| format!("server.{} {}", voter.id, standing.described()))
         .collect();
     if missing.is_empty() {
         "all of them are in sync".to_owned()
@@ -318,7 +345,7 @@ fn change(now: &Configuration, target: &Configuration, step: &Step) -> Change {
     }
     match step {
         Step::Join(member) => Change::Incremental(vec![member.to_string()], Vec::new()),
-        Step::Leave(id) => Change::Incremental(Vec::new(), vec![id.to_string()]),
+        Step::Leave(id) | Step::LeaveOnly(Member { id, .. }) => Change::Incremental(Vec::new(), vec![id.to_string()]),
         Step::Whole(_) => Change::Whole(target.texts()),
     }
 }

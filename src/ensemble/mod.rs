@@ -23,6 +23,7 @@
 //! | [`decision`] | whether a step may be taken (pure) |
 //! | [`words`] | what a server's answer to a four-letter word says (pure) |
 //! | `ask` | asking all servers at once, and their AdminServers |
+//! | `acquaint` | whether a server belongs to the ensemble, where its words do not tell |
 //! | `survey` | what all servers say, and which member each of them is |
 //! | [`status`] | one row a server: who it is, and whether it is in step |
 //! | [`examine`] | what is odd about it, and what to do; from the rows of `status` alone |
@@ -30,6 +31,7 @@
 //! | [`change`] | a step from decision to sync |
 //! | [`tree`] | all znodes below one, a level in one flight |
 
+mod acquaint;
 pub(crate) mod ask;
 pub mod change;
 pub mod configuration;

@@ -1,9 +1,10 @@
 //! One row a server: who it is, and whether it is in step. And a word to all servers at once.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
-use futures::future::{join_all, FutureExt};
+use futures::future::join_all;
 use futures::stream::{FuturesUnordered, StreamExt};
 use serde::Serialize;
 
@@ -12,7 +13,7 @@ use crate::connect::findings::grouped;
 use crate::ensemble::ask::{Heard, STRAGGLING};
 use crate::ensemble::decision::Mode;
 use crate::ensemble::quorum::{critical, is_quorum};
-use crate::ensemble::survey::{asking, survey, Survey, Surveyed, QUESTIONS};
+use crate::ensemble::survey::{asking, survey, Scope, Survey, Surveyed, QUESTIONS};
 use crate::ensemble::words::{self, field, Trouble, WORDS};
 use crate::error::{Error, Refusal, Result};
 use crate::wait::deadline::Deadline;
@@ -89,10 +90,12 @@ pub struct Status {
 /// # Lost connection
 /// The configuration is read again while the time lasts; a server whose connection is lost counts as silent.
 pub async fn status(client: &Client, admin_port: u16, with_clocks: bool, budget: &Budget) -> Result<Status> {
-    let survey = survey(client, budget, admin_port, Some(STRAGGLING)).await?;
+    let scope = Scope { admin_port, straggling: Some(STRAGGLING), words: QUESTIONS, most: None, step: None };
+    let survey = survey(client, budget, scope).await?;
     let mut status = summary(&survey);
     if with_clocks && admin_port != 0 {
-        let asking = asking(client, budget, admin_port, None).await?;
+        let mut asking = asking(client, budget, admin_port, None).await?;
+        asking.end = asking.end.min(Instant::now() + STRAGGLING * 2);
         let addresses = survey.servers.iter().map(|server| server.address.as_str());
         let clocks = join_all(addresses.map(|address| async {
             let answer = asking.clock(address).await?;
@@ -104,8 +107,7 @@ pub async fn status(client: &Client, admin_port: u16, with_clocks: bool, budget:
                 Err(late) => -(late.duration().as_secs_f64() - 0.5),
             })
         }));
-        let limit = Deadline::after(std::time::Instant::now(), STRAGGLING * 2);
-        if let Ok(clocks) = budget.race(limit, clocks).await {
+        if let Ok(clocks) = budget.race(Deadline::NEVER, clocks).await {
             status.servers.iter_mut().zip(clocks).for_each(|(row, clock)| row.clock = clock);
         }
     }
@@ -114,15 +116,17 @@ pub async fn status(client: &Client, admin_port: u16, with_clocks: bool, budget:
 
 fn summary(survey: &Survey) -> Status {
     let mut rows: Vec<Row> = survey.servers.iter().map(row).collect();
-    let leads = |row: &&Row| row.mode.as_deref() == Some(Mode::Leader.name());
-    let leader = rows.iter().find(leads).cloned();
+    let found = survey.configuration.as_ref().ok();
+    // One that was removed says for a moment that it leads.
+    let leads = |row: &&Row| row.in_sync && row.mode.as_deref() == Some(Mode::Leader.name());
+    let leader = rows.iter().find(|row| leads(row) && (row.id.is_some() || found.is_none())).cloned();
     let top = leader.as_ref().and_then(|row| words::zxid(row.zxid.as_deref()?));
     for row in &mut rows {
         let own = row.zxid.as_deref().and_then(words::zxid);
         row.behind = top.zip(own).map(|(top, own)| words::behind(top, own));
     }
-    let synced = rows.iter().filter(|row| row.in_sync).filter_map(|row| row.id).collect();
-    let found = survey.configuration.as_ref().ok();
+    let serves = |server: &&Surveyed| server.member.as_ref().is_some_and(|it| server.standing().serves_as(it));
+    let synced = survey.servers.iter().filter(serves).filter_map(|it| Some(it.member.as_ref()?.id)).collect();
     Status {
         leader: leader.and_then(|row| row.id),
         config_version: found.map(|it| it.version),
@@ -231,6 +235,8 @@ fn answer(host: &str, heard: Heard, budget: &Budget) -> Answered {
 const ELECTION: Duration = Duration::from_secs(3);
 /// The pause before the servers are asked again who leads.
 const PAUSE: Duration = Duration::from_millis(100);
+/// What a server says that is no part of an ensemble.
+const ALONE: &str = "is a standalone";
 
 /// The server that leads, as `host:port`. While there is an election it is waited for, three seconds at most.
 ///
@@ -243,41 +249,42 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// # Lost connection
 /// The servers are asked again.
 pub async fn leader(client: &Client, admin_port: u16, budget: &Budget) -> Result<String> {
-    let limit = Deadline::after(std::time::Instant::now(), ELECTION);
+    let limit = Deadline::after(Instant::now(), ELECTION);
     let asking = asking(client, budget, admin_port, None).await?;
     let hosts = &client.settings().identity.servers;
     // What each has said last.
-    let mut known: BTreeMap<&String, String> = BTreeMap::new();
-    loop {
-        let round = async {
-            let answers = hosts.iter().map(|host| asking.ask(host, "srvr").map(move |heard| (host, heard)));
-            let mut answers: FuturesUnordered<_> = answers.collect();
-            // Whoever is silent is not waited for once the leader has answered.
-            while let Some((host, heard)) = answers.next().await {
-                let mode = heard.fields.as_ref().ok().and_then(|fields| field(fields, "Mode")).map(str::to_owned);
-                if mode.as_deref() == Some(Mode::Leader.name()) {
-                    return Some(host.clone());
-                }
-                let answer = match (mode, heard.fields) {
-                    (Some(mode), _) => format!("is a {mode}"),
-                    (None, Err(trouble)) => trouble.to_string(),
-                    (None, Ok(_)) => "does not say what it is".to_owned(),
-                };
-                known.insert(host, answer);
+    let known: Mutex<BTreeMap<&String, String>> = Mutex::default();
+    let known_now = || known.lock().unwrap_or_else(PoisonError::into_inner);
+    let asking = &asking;
+    // Each is asked again on its own: whoever is silent keeps nobody from saying that it leads by now.
+    let known_now = &known_now;
+    let asked = hosts.iter().map(|host| async move {
+        loop {
+            let Err(answer) = asking.leads(host).await else { return Some(host) };
+            let is_alone = answer == ALONE;
+            known_now().insert(host, answer);
+            if is_alone {
+                return None;
             }
-            None
-        };
-        match budget.race(limit, round).await {
-            Ok(Some(leader)) => return Ok(leader),
-            Ok(None) => {}
-            Err(Cut::Cancelled) => return Err(client.cancelled(budget, "the leader", crate::session::UNCHANGED)),
-            Err(Cut::TimedOut) => break,
+            tokio::time::sleep(PAUSE).await;
         }
-        let is_alone = known.values().all(|answer| answer == "is a standalone");
-        if is_alone || budget.race(limit, tokio::time::sleep(PAUSE)).await.is_err() {
-            break;
+    });
+    let mut answers: FuturesUnordered<_> = asked.collect();
+    let leading = async {
+        loop {
+            match answers.next().await {
+                Some(None) => {}
+                Some(found) => return found,
+                None => return None,
+            }
         }
+    };
+    match budget.race(limit, leading).await {
+        Ok(Some(leader)) => return Ok(leader.clone()),
+        Ok(None) | Err(Cut::TimedOut) => {}
+        Err(Cut::Cancelled) => return Err(client.cancelled(budget, "the leader", crate::session::UNCHANGED)),
     }
+    let known = known_now();
     let found = hosts.iter().map(|host| {
         let answer = known.get(host).map_or("has not answered", String::as_str);
         (host.clone(), answer.to_owned())

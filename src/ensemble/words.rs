@@ -60,8 +60,8 @@ pub fn from_text(word: &str, answer: &[u8]) -> Result<Option<Fields>, Trouble> {
         return Err(Trouble::NotServing);
     }
     let fields = match word {
-        "srvr" => text.starts_with("Zookeeper version").then(|| split(&text, ": ")),
-        "stat" => text.starts_with("Zookeeper version").then(|| stat(&text)),
+        "srvr" => text.starts_with("Zookeeper version").then(|| split(&text, ": ")).filter(is_whole),
+        "stat" => text.starts_with("Zookeeper version").then(|| stat(&text)).filter(is_whole),
         "mntr" => text.starts_with("zk_").then(|| split(&text, "\t")),
         "envi" => text.strip_prefix("Environment:").map(|rest| split(rest, "=")),
         "conf" => text.contains("ientPort=").then(|| conf(&text)),
@@ -175,6 +175,11 @@ pub fn zxid(text: &str) -> Option<u64> {
 #[must_use]
 pub fn version(text: &str) -> String {
     text.split(['-', ',', ' ']).next().unwrap_or_default().to_owned()
+}
+
+/// Whether an answer says of which version the server is, and what it is.
+fn is_whole(fields: &Fields) -> bool {
+    ["Zookeeper version", "Mode"].iter().all(|name| field(fields, name).is_some())
 }
 
 fn one(name: &str, value: &str) -> Fields {

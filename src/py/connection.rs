@@ -129,6 +129,11 @@ impl Settings {
     fn close(&self, py: Python<'_>) {
         runtime::close_one(py, &self.0.identity);
     }
+
+    /// As `close`, but for sessions that somebody uses.
+    fn close_unused(&self, py: Python<'_>) {
+        runtime::close_unused(py, &self.0.identity);
+    }
 }
 
 /// Whether a setting is given: `None`, empty text and empty lists leave it open.

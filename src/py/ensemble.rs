@@ -7,7 +7,7 @@ use pythonize::pythonize;
 use super::arguments::{count, flag, refused, text, Given};
 use super::call::{plain, Call, Purpose};
 use crate::ensemble::change::{self, Changed, Terms};
-use crate::ensemble::configuration::{Configuration, Member};
+use crate::ensemble::configuration::{Configuration, Line, Member};
 use crate::ensemble::decision::{steps, Step};
 use crate::ensemble::{status, tree};
 use crate::error::{Error, Result};
@@ -47,6 +47,21 @@ fn configuration(argument: &'static str, value: &Bound<'_, PyAny>) -> Result<Con
         Error::Argument { reason, .. } => Error::argument(argument, reason),
         other => other,
     })
+}
+
+/// A configuration that somebody wants: of what means nothing there a server would make nothing, and who was meant by it
+/// would be removed.
+fn wanted(argument: &'static str, value: &Bound<'_, PyAny>) -> Result<Configuration> {
+    let lines = texts(argument, value)?;
+    let lines: Vec<_> = lines.iter().map(|line| line.trim()).collect();
+    let found = Configuration::parse(&lines.join("\n")).map_err(|error| match error {
+        Error::Argument { reason, .. } => Error::argument(argument, reason),
+        other => other,
+    })?;
+    match found.lines.iter().find(|line| matches!(line, Line::Other(_))) {
+        Some(line) => refused(argument, &format!("{:?} is no line of a configuration", line.to_string())),
+        None => Ok(found),
+    }
 }
 
 fn shown(py: Python<'_>, configuration: &Configuration) -> PyResult<Py<PyAny>> {
@@ -129,12 +144,15 @@ pub(super) fn ensemble_ask<'py>(
 fn step_of(kind: &str, argument: &Bound<'_, PyAny>) -> Result<Step> {
     match kind {
         "join" => Ok(Step::Join(Member::parse(&text("member", argument)?)?)),
-        "leave" => Ok(Step::Leave(id("member", argument)?)),
-        _ => Ok(Step::Whole(configuration("members", argument)?)),
+        "leave" => match argument.cast::<PyString>().ok().and_then(|text| text.to_str().ok()) {
+            Some(line) if line.contains('=') => Ok(Step::LeaveOnly(Member::parse(line)?)),
+            _ => Ok(Step::Leave(id("member", argument)?)),
+        },
+        _ => Ok(Step::Whole(wanted("members", argument)?)),
     }
 }
 
-/// Takes a step: `join` with a member, `leave` with an id, `whole` with all lines.
+/// Takes a step: `join` with a member, `leave` with an id or a member, `whole` with all lines.
 #[pyfunction]
 #[allow(clippy::too_many_arguments)]
 pub(super) fn ensemble_step<'py>(
@@ -215,14 +233,19 @@ pub(super) fn ensemble_steps<'py>(
     leader: Option<i64>,
 ) -> PyResult<Py<PyAny>> {
     let now = configuration("config", now)?;
-    let wanted = configuration("members", wanted)?;
-    let members: Vec<Member> = wanted.members().cloned().collect();
+    let members = texts("members", wanted)?;
+    let members = members.iter().map(|line| Member::parse(line)).collect::<Result<Vec<_>>>()?;
+    if let Some(twice) =
+        members.iter().enumerate().find(|(at, it)| members[..*at].iter().any(|other| other.id == it.id))
+    {
+        return Err(Error::argument("members", format!("id {} is there twice", twice.1.id)).into());
+    }
     let found = PyList::empty(py);
     for step in steps(&now, &members, leader) {
         match step {
             Step::Join(member) => found.append(("join", member.to_string()))?,
             Step::Leave(id) => found.append(("leave", id))?,
-            Step::Whole(_) => {}
+            Step::LeaveOnly(_) | Step::Whole(_) => {}
         }
     }
     Ok(found.into_any().unbind())

@@ -309,6 +309,13 @@ pub(super) fn close_one(py: Python<'_>, identity: &Identity) {
     }
 }
 
+/// As [`close_one`], for those sessions that nobody uses.
+pub(super) fn close_unused(py: Python<'_>, identity: &Identity) {
+    if let Some(process) = Process::existing() {
+        let _ = py.detach(|| process.driver.block_on(process.sessions.close_unused(identity, CLOSE_LIMIT)));
+    }
+}
+
 /// From now on it is noted when this process removes a znode itself.
 pub(super) fn expect_removal(path: String) {
     if let Some(process) = Process::existing() {

@@ -5,7 +5,7 @@
 //! [`client`](crate::client). Which callers share one is in [`shared`].
 
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -64,6 +64,9 @@ pub(crate) struct Session {
     silence: Arc<Silence>,
     /// Bytes of the longest request of one attempt.
     longest: Arc<AtomicUsize>,
+    /// The session's connections, and for which of them, by number, its server was asked whether it knows the user.
+    dialer: Arc<Dialer>,
+    checked_for: Arc<AtomicU64>,
 }
 
 impl Session {
@@ -130,7 +133,7 @@ impl Session {
             let checked = match dialed(dialer, connecting).await {
                 Ok(client) => {
                     dialer.opened(client.state_watcher());
-                    Self::new(client, identity.clone()).checked().await
+                    Self::new(client, identity.clone(), dialer.clone()).checked().await
                 }
                 Err(error) => Err(error),
             };
@@ -148,16 +151,25 @@ impl Session {
         }
     }
 
-    /// The session, if the servers know its user. A server that does not do SASL lets everybody in, as anonymous.
+    /// The session, if the servers know its user. A server that does not do SASL lets everybody in, as anonymous; each is
+    /// asked once for each connection.
     pub(crate) async fn checked(self) -> Reply<Option<Self>> {
         if !self.identity.credentials.as_ref().is_some_and(Credentials::is_sasl) {
             return Ok(Some(self));
         }
+        let connection = self.dialer.connections.load(Ordering::Acquire);
+        if self.checked_for.load(Ordering::Acquire) == connection {
+            return Ok(Some(self));
+        }
         let users = self.client.list_auth_users().await?;
-        Ok(users.iter().any(|user| user.scheme() == "sasl").then_some(self))
+        let is_known = users.iter().any(|user| user.scheme() == "sasl");
+        if is_known {
+            self.checked_for.store(connection, Ordering::Release);
+        }
+        Ok(is_known.then_some(self))
     }
 
-    fn new(client: zk::Client, identity: Arc<Identity>) -> Self {
+    fn new(client: zk::Client, identity: Arc<Identity>, dialer: Arc<Dialer>) -> Self {
         Self {
             client,
             identity,
@@ -165,6 +177,8 @@ impl Session {
             closing: CancellationToken::new(),
             silence: Arc::default(),
             longest: Arc::default(),
+            dialer,
+            checked_for: Arc::default(),
         }
     }
 

@@ -293,6 +293,14 @@ impl Sessions {
         drop(self.forget_unused());
     }
 
+    /// As [`Sessions::close_one`], for those sessions that nobody uses, and on whose ephemeral znodes nobody relies.
+    pub async fn close_unused(&self, identity: &Identity, limit: Duration) {
+        let closing =
+            self.of(identity).into_iter().map(|shared| async move { shared.close_if_idle(Duration::ZERO).await });
+        let _ = tokio::time::timeout(limit, join_all(closing)).await;
+        drop(self.forget_unused());
+    }
+
     /// All shared sessions. Identities, and so passwords, stay only where somebody has a reservation, or where a
     /// session is open.
     fn forget_unused(&self) -> Vec<Arc<SharedSession>> {

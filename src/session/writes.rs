@@ -113,13 +113,13 @@ impl<'a> Writes<'a> {
     pub(crate) fn reconfigure<'b, I>(
         self,
         update: zk::EnsembleUpdate<'b, I>,
-        version: u64,
+        version: i64,
     ) -> impl Future<Output = Reply<Vec<u8>>> + Send + 'b
     where
         'a: 'b,
         I: Iterator<Item = &'b str> + Clone + Send + 'b,
     {
-        let changing = self.client.update_ensemble(update, i64::try_from(version).ok());
+        let changing = self.client.update_ensemble(update, Some(version));
         let changing = async move { changing.await.map(|(data, _)| data) };
         acknowledged(self.unacknowledged, changing)
     }

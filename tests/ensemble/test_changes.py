@@ -16,7 +16,13 @@ from tests.ensemble.conftest import DIGEST, SUPER, followers
 from tests.support.calls import Waiting, wait_until
 from tests.support.proxy import Op, proxied
 
-NOT_YET = (errors.NoQuorum, errors.MembersSyncingError, errors.NoUnitFoundError, errors.MemberNotReadyError)
+NOT_YET = (
+    errors.NoQuorum,
+    errors.MembersSyncingError,
+    errors.QuorumLeaderNotFoundError,
+    errors.NoUnitFoundError,
+    errors.MemberNotReadyError,
+)
 
 
 def members(lab, *servers):
@@ -200,6 +206,67 @@ def test_a_leader_that_dies_between_plan_and_change_costs_only_time(lab, manager
     leader.start()
     lab.wait_ready()
     assert ensemble.wait_synced(None, lab.hosts, admin_port=0, timeout=20)["version"] == found.config_version
+
+
+@pytest.mark.parametrize("loss", ["drop_request", "drop_reply"])
+def test_a_leader_that_dies_when_the_change_is_planned_leaves_one_truth(lab, joining, loss):
+    line = lab.member(joining)
+    with proxied(lab) as proxies:
+        connection = zkcoord.Connection(proxies.hosts, **DIGEST)
+        for proxy in proxies:
+            getattr(proxy, loss)(Op.RECONFIG, 1000)
+        adding = Waiting(ensemble.add_member, line, connection=connection, admin_port=0, timeout=30)
+        wait_until(lambda: sum(proxy.dropped[Op.RECONFIG] for proxy in proxies) > 0, "it is planned and sent")
+        leader = lab.leader()
+        leader.kill()
+        for proxy in proxies:
+            proxy.heal()
+        refused = None
+        try:
+            adding.result(60)
+        except (*NOT_YET, errors.ReconfigInProgress, errors.ConnectionLost) as error:
+            refused = error
+        connection.close()
+    leader.start()
+    lab.wait_ready()
+    there = line in ensemble.config(lab.hosts)[0]
+    assert there or refused is not None, "what is reported as done is done"
+    if refused is not None and "was changed" not in str(refused):
+        assert there is False or isinstance(refused, errors.ConnectionLost), refused
+
+
+def test_a_change_whose_reply_is_lost_is_not_denied_when_somebody_goes_on_from_it(lab, joining):
+    with proxied(lab) as proxies:
+        connection = zkcoord.Connection(proxies.hosts, **DIGEST)
+        assert ensemble.config(connection=connection)
+        for proxy in proxies:
+            proxy.delay(0.4)
+            proxy.drop_reply(Op.RECONFIG)
+        adding = Waiting(ensemble.add_member, lab.member(joining), connection=connection, admin_port=0, timeout=30)
+        wait_until(lambda: sum(proxy.dropped[Op.RECONFIG] for proxy in proxies) > 0, "its reply is lost")
+        for proxy in proxies:
+            proxy.refuse()
+        assert lab.member(joining) in ensemble.config(lab.hosts)[0]
+        ensemble.remove_member(followers(lab)[0].number, lab.hosts, **DIGEST, admin_port=0)
+        for proxy in proxies:
+            proxy.delay(0)
+            proxy.accept()
+        with pytest.raises(errors.ConnectionLost, match="whether the ensemble was changed is not known"):
+            adding.result(60)
+        connection.close()
+
+
+def test_a_call_that_is_cancelled_after_the_change_says_that_it_was_made(lab, joining):
+    cancel = zkcoord.Cancel()
+    options = {**DIGEST, "timeout": 60, "cancel": cancel, "admin_port": 0}
+    with proxied(lab) as proxies:
+        for proxy in proxies:
+            proxy.drop_reply(Op.RECONFIG)
+        adding = Waiting(ensemble.add_member, lab.member(joining), proxies.hosts, **options)
+        wait_until(lambda: sum(proxy.dropped[Op.RECONFIG] for proxy in proxies) > 0, "it was made")
+        cancel.cancel()
+        with pytest.raises(errors.Error, match="ensemble was changed"):
+            adding.result()
 
 
 def test_a_member_that_is_replaced_by_an_empty_one_is_waited_for(lab, manager):

@@ -7,11 +7,13 @@ import logging
 import pickle
 
 import pytest
+import zkcoord
 from kazoo.security import make_acl
 from zkcoord import ensemble, errors
 from zkcoord.ensemble import ZooKeeperClient, ZooKeeperManager
 
 from tests.ensemble.conftest import SUPER, followers
+from tests.ensemble.test_words import serving
 from tests.support.calls import children
 
 METHODS = {
@@ -62,9 +64,16 @@ def test_whoever_is_connected_to_a_follower_asks_the_leader_whether_members_sync
     follower, leader = followers(lab)[0], lab.leader()
     found = manager([follower.address, leader.address], read_only=True)
     assert found.zk_host == follower.address
-    assert "zk_pending_syncs" not in ZooKeeperClient(follower.address, admin_port=0).mntr
     assert found.members_syncing is False
     assert found.zk_host == leader.address
+
+
+def test_a_server_that_runs_and_does_not_serve_is_being_brought_up_to_date(lab, manager):
+    found, server = manager(), followers(lab)[0]
+    server.kill()
+    assert (found.members_syncing, found.members_broadcasting) == (False, False), "it is not there at all"
+    with serving(lambda client: client.sendall(b"This ZooKeeper instance is not currently serving requests\n")) as late:
+        assert manager([lab.leader().address, late]).members_syncing is True
 
 
 def test_without_a_leader_among_the_hosts_it_is_not_said_that_nobody_syncs(lab, manager):
@@ -73,6 +82,16 @@ def test_without_a_leader_among_the_hosts_it_is_not_said_that_nobody_syncs(lab, 
         manager([follower.address])
     with pytest.raises(errors.QuorumLeaderNotFoundError, match="no server leads"):
         manager([follower.address], read_only=True).members_syncing  # noqa: B018 - it asks
+
+
+def test_a_silent_host_does_not_cost_all_of_the_time_where_others_answer(lab, manager):
+    silent = followers(lab)[0]
+    silent.pause()
+    found = manager(timeout=60, read_only=True)
+    assert not found.members_broadcasting
+    assert found.members_syncing is False
+    assert found.get_any_unit() != silent.address
+    silent.resume()
 
 
 def test_no_host_that_answers_costs_the_time_once(manager):
@@ -104,6 +123,68 @@ def test_one_session_is_shared_and_nobodys_logger_is_touched(lab, manager):
     found.close()
     assert not lab.sessions() - before
     assert not logging.getLogger("kazoo.client").disabled
+
+
+def test_a_session_that_others_use_outlasts_the_manager(lab, manager):
+    found = manager()
+    with zkcoord.hold("/held", connection=found._connection) as hold:
+        with found:
+            assert found.server_members
+        hold.check()
+        assert not hold.lost.is_set()
+    for path in ("/held", "/held-__lock__"):
+        found.delete_znode_leader(path)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"hosts": []},
+        {"hosts": ""},
+        {"hosts": 5},
+        {"hosts": [""]},
+        {"hosts": ["a", 5]},
+        {"timeout": None},
+        {"timeout": "10"},
+    ],
+)
+def test_arguments_that_are_none_are_errors_of_ours(options):
+    with pytest.raises(errors.ArgumentError, match=r"^(hosts|timeout): "):
+        ZooKeeperManager(**{"hosts": "127.0.0.1:1", "timeout": 1, **options})
+
+
+def test_what_is_no_list_is_an_error_of_ours(lab, manager):
+    found = manager()
+    with pytest.raises(errors.ArgumentError, match=r"^members: must be a list"):
+        found.add_members(None)
+    with pytest.raises(errors.ArgumentError, match=r"^ids: must be a list"):
+        ensemble.wait_synced(3, lab.hosts)
+    with pytest.raises(errors.ArgumentError, match=r"^lines: must be a list"):
+        ensemble.set_config(None, lab.hosts)
+    with pytest.raises(errors.ArgumentError, match=r"^wanted: must be a list"):
+        ensemble.steps([], None)
+
+
+def test_hosts_may_be_a_text_with_commas_and_what_is_for_tls_is_of_no_use_without_it(lab):
+    files = {"certfile_path": "/nowhere/a", "keyfile_path": "/nowhere/b", "keyfile_password": "c"}
+    found = ZooKeeperManager(lab.hosts, admin_port=0, client_port=1, **files)
+    assert found.hosts == lab.hosts.split(",")
+    assert found.zk_host == lab.leader().address
+
+
+@pytest.mark.parametrize(
+    "line", ["Server.3=c:1:2;2181", "sever.3=c:1:2;2181", "group.1=1:2", "version=1", "server.3=c"]
+)
+def test_a_line_that_is_no_member_is_an_error_and_removes_nobody(lab, line):
+    now = ["server.1=a:1:2;2181", "server.2=b:1:2;2181", "server.3=c:1:2;2181"]
+    with pytest.raises(errors.ArgumentError, match="member"):
+        ensemble.steps(now, [*now[:2], line])
+    with pytest.raises(errors.ArgumentError, match="there twice"):
+        ensemble.steps(now, [*now, now[0]])
+    assert ensemble.steps(now, [*now[:2], f" {now[2]}"]) == [], "a blank before it, as of a template, means nothing"
+    if not line.startswith(("group", "version")):
+        with pytest.raises(errors.ArgumentError, match="members: "):
+            ensemble.set_config([*now[:2], line], lab.hosts)
 
 
 def test_a_tree_is_the_same_with_and_without_a_slash_and_without_zookeepers_own(lab, manager):

@@ -71,6 +71,7 @@ def test_the_module_tells_what_the_library_tells(module, lab):
     assert module.config_version() == ensemble.config(lab.hosts)[1]
     assert module.get_version() == ensemble.status(lab.hosts, admin_port=0)["servers"][0]["version"]
     assert (module.members_syncing(), module.members_broadcasting(), module.is_ready()) == (False, True, True)
+    assert module.is_ready("127.0.0.1:1", **DIGEST) is False
     assert module.srvr(leader.address, **DIGEST)[leader.address]["Mode"] == "leader"
     assert {each["source"] for each in module.mntr().values()} == {"4lw"}
     assert json.loads(json.dumps(module.status())) == module.status() or module.status()["has_quorum"]
@@ -158,6 +159,87 @@ def test_a_minion_adds_and_removes_its_own_server(states, lab):
     assert outcome(states.members("none", []))[2].startswith("members: must be a list of lines")
 
 
+def test_an_id_that_another_server_has_is_no_reason_to_remove_that_one(states, module, lab, execution_error):
+    there = lines(lab)
+    elsewhere = there[0].replace("=127.0.0.1", "=127.0.0.9")
+    for test in (True, False):
+        states.__opts__["test"] = test
+        result, changes, comment = outcome(states.member_present(elsewhere))
+        assert (result, changes) == (False, {})
+        assert comment == f"id 1 is taken: {there[0]}; choose another, or remove that one first"
+    result, changes, comment = outcome(states.member_absent(elsewhere))
+    assert (result, changes) == (False, {})
+    assert f"is no member: id 1 is {there[0]}" in comment
+    with pytest.raises(execution_error, match="is no member: id 1 is"):
+        module.remove_members([elsewhere])
+    assert sorted(ensemble.config(lab.hosts)[0]) == there
+
+
+def test_a_line_that_is_no_member_removes_nobody(states, lab):
+    there = lines(lab)
+    for line in (there[2].replace("server.", "Server."), there[2].replace("server.", "sever."), "group.1=1:2:3"):
+        result, changes, comment = outcome(states.members("typo", [*there[:2], line], timeout=5))
+        assert (result, changes) == (False, {})
+        assert "is no member of an ensemble" in comment
+    assert outcome(states.members("blank", [f" {line}" for line in there])) == (
+        True,
+        {},
+        "The members are as they should be",
+    )
+    assert sorted(ensemble.config(lab.hosts)[0]) == there
+
+
+def test_a_member_moves_only_to_where_something_answers(states, lab):
+    there, server = lines(lab), followers(lab)[0]
+    line = lab.member(server)
+    moved = line.split("=")[0] + "=127.0.0.9:1:2:participant;127.0.0.9:3"
+    wanted = [moved if each == line else each for each in there]
+    result, changes, comment = outcome(states.members("moved", wanted, timeout=5))
+    assert (result, changes) == (False, {})
+    assert f"nothing answers yet where {moved} is to be" in comment
+    assert sorted(ensemble.config(lab.hosts)[0]) == there
+
+
+def test_a_change_that_was_made_is_among_the_changes_though_the_call_failed(states, lab, monkeypatch, execution_error):
+    real = states.__salt__["zk_ensemble.remove_members"]
+    line = lab.member(followers(lab)[0])
+
+    def lost(*args: object, **kwargs: object) -> None:
+        real(*args, **kwargs)
+        raise execution_error("lost") from errors.ConnectionLost("lost")
+
+    monkeypatch.setitem(states.__salt__, "zk_ensemble.remove_members", lost)
+    assert outcome(states.member_absent(line)) == (False, {"removed": [line]}, "lost")
+
+
+def test_what_passes_by_waiting_says_so_and_what_does_not_does_not(states, lab):
+    missing = "server.5=127.0.0.1:1:2:participant;127.0.0.1:3"
+    assert outcome(states.member_present(missing, timeout=5))[2].startswith("Not ready yet: server.5 cannot join yet")
+    assert outcome(states.member_present(missing, timeout="soon"))[2].startswith("timeout: must be a number")
+    assert outcome(states.member_present(lines(lab)[0].replace("server.1", "server.9"), timeout="5"))[2].startswith(
+        "127"
+    )
+
+
+def test_the_gate_is_about_those_that_it_names(states, lab, monkeypatch):
+    dead = followers(lab)[0]
+    dead.kill()
+    number, others = dead.number, [server.number for server in lab.servers if server is not dead]
+    for test, shut in ((True, None), (False, False)):
+        monkeypatch.setitem(states.__opts__, "test", test)
+        assert outcome(states.synced("all", timeout=1))[0] is shut
+        assert outcome(states.synced("it", ids=number, timeout=1))[0] is shut
+        result, _, comment = outcome(states.synced("9", ids=[9], timeout=1))
+        assert result is shut
+        assert "server.9 is no member" in comment
+        assert outcome(states.synced("others", ids=others)) == (True, {}, "2 members are in sync")
+        assert outcome(states.synced("others", besides=[number])) == (True, {}, "2 members are in sync")
+    monkeypatch.setitem(states.__opts__, "test", True)
+    unreachable = outcome(states.synced("none", zk_hosts="127.0.0.1:1", username="a", password="b", scheme="digest"))
+    assert unreachable[0] is None
+    assert "refused the connection" in unreachable[2]
+
+
 def test_the_gate_waits_until_all_are_in_sync(states, lab, monkeypatch):
     assert outcome(states.synced("gate")) == (True, {}, "3 members are in sync")
     server = followers(lab)[0]
@@ -201,6 +283,15 @@ def test_the_order_of_a_restart_is_observers_then_followers_then_the_leader(runn
     order = runner.restart_order()
     assert [row["mode"] for row in order] == ["observer", "follower", "follower", "leader"]
     assert order[-1]["address"] == lab.leader().address
+
+
+def test_without_a_leader_no_order_is_made_up(lab, execution_error):
+    from saltext.zkcoord.utils.ensemble import restart_order
+
+    status = ensemble.status(lab.hosts, admin_port=0)
+    rows = [{**row, "mode": None, "in_sync": False} for row in status["servers"]]
+    with pytest.raises(execution_error, match="no member leads now"):
+        restart_order({**status, "servers": rows})
 
 
 def test_the_doctor_finds_nothing_in_a_good_ensemble_and_what_is_odd_in_others(runner, lab, shut):

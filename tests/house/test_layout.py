@@ -44,6 +44,8 @@ def test_every_public_function_explains_each_of_its_parameters():
         "set_config",
         "wait_synced",
         "tree",
+        "is_up",
+        "steps",
     ):
         document(getattr(ensemble, name))
     for kind in (ensemble.ZooKeeperManager, ensemble.ZooKeeperClient):

@@ -1,129 +1,13 @@
-//! The dynamic configuration of an ensemble, its quorums, and the decision over a step: pure.
+//! The quorums of an ensemble, and the decision over a step: pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use zkcoord::ensemble::configuration::{Address, ClientAddress, Configuration, Line, Member, Role};
+use zkcoord::ensemble::configuration::{Configuration, Line, Member};
 use zkcoord::ensemble::decision::{decide, steps, to_ask, Change, Mode, Seen, Standing, Step};
 use zkcoord::ensemble::quorum::{critical, defect, is_quorum};
 use zkcoord::error::Refusal;
-
-fn host() -> impl Strategy<Value = String> {
-    prop_oneof![
-        "[a-z][a-z0-9-]{0,8}(\\.[a-z]{2,4})?",
-        Just("10.1.2.3".to_owned()),
-        Just("[2001:db8::8]".to_owned()),
-        Just("[::1]".to_owned()),
-        Just("[fe80::1%eth0]".to_owned()),
-    ]
-}
-
-fn role() -> impl Strategy<Value = Option<Role>> {
-    prop_oneof![Just(None), Just(Some(Role::Participant)), Just(Some(Role::Observer))]
-}
-
-fn member(id: i64) -> impl Strategy<Value = Member> {
-    let address = (host(), 1..=u16::MAX, 1..=u16::MAX);
-    let client = proptest::option::of((proptest::option::of(host()), 1..=u16::MAX));
-    (vec(address, 1..4), role(), client).prop_map(move |(addresses, role, client)| Member {
-        id,
-        addresses: addresses
-            .into_iter()
-            .map(|(host, quorum, election)| Address { host, quorum, election, role })
-            .collect(),
-        client: client.map(|(host, port)| ClientAddress { host, port }),
-    })
-}
-
-fn configuration() -> impl Strategy<Value = Configuration> {
-    let ids = proptest::collection::btree_set(0_i64..300, 0..8);
-    let members = ids.prop_flat_map(|ids| ids.into_iter().map(member).collect::<Vec<_>>());
-    let groups = proptest::collection::btree_map(0_i64..9, vec(0_i64..300, 1..5), 0..3);
-    let weights = proptest::collection::btree_map(0_i64..300, 0_u32..9, 0..3);
-    (members, groups, weights, any::<u64>()).prop_map(|(members, groups, weights, version)| Configuration {
-        lines: members
-            .into_iter()
-            .map(Line::Member)
-            .chain(groups.into_iter().map(|(id, members)| Line::Group(id, members)))
-            .chain(weights.into_iter().map(|(id, weight)| Line::Weight(id, weight)))
-            .collect(),
-        version,
-    })
-}
-
-proptest! {
-    #[test]
-    fn what_is_printed_is_parsed_without_loss(configuration in configuration()) {
-        let printed = configuration.to_string();
-        let parsed = Configuration::parse(&printed).unwrap();
-        prop_assert_eq!(&parsed, &configuration);
-        prop_assert_eq!(parsed.to_string(), printed);
-    }
-
-    #[test]
-    fn any_text_is_a_configuration_or_refused(text in "(server\\.|group\\.|weight\\.|version=|[0-9:;|=\\[\\]a-z\n]|\\PC){0,40}") {
-        if let Ok(parsed) = Configuration::parse(&text) {
-            prop_assert_eq!(Configuration::parse(&parsed.to_string()).unwrap(), parsed);
-        }
-    }
-}
-
-#[test]
-fn a_configuration_of_real_servers_is_kept_to_the_letter() {
-    for text in [
-        "server.1=127.0.0.1:41263:39509:participant\nserver.2=127.0.0.1:43673:44013:participant;127.0.0.1:1\nversion=100000000",
-        "server.7=[2001:db8::8]:2888:3888:observer;[2001:db8::8]:2181\nserver.1=a:1:2;2181\nversion=0",
-        "server.1=a:1:2|b:1:2:participant;0.0.0.0:2181\nversion=ff",
-        "server.1=a:1:2:participant\ngroup.1=1\nweight.1=3\nversion=1b",
-        "server.1=a:1:2:participant\nsomething.new=1\nversion=1",
-    ] {
-        assert_eq!(Configuration::parse(text).unwrap().to_string(), text);
-    }
-    assert_eq!(Configuration::parse("").unwrap(), Configuration::default());
-}
-
-#[test]
-fn what_is_no_member_is_refused_in_one_line_that_says_what_one_is() {
-    for text in [
-        "",
-        "1",
-        "server.1",
-        "server.x=a:1:2",
-        "server.-1=a:1:2",
-        "server.1=a:1",
-        "server.1=a:1:2:leader",
-        "server.1=a:1:2:3:4",
-        "server.1=::1:1:2",
-        "server.1=[::1:1:2",
-        "server.1=a:1:70000",
-        "server.1=a:1:+2",
-        "server.1=a:1:2;",
-        "server.1=a:1:2;b:c",
-        "server.1=a:1:2;1;2",
-        "server.1=a:1:2:observer|b:1:2:participant",
-        "server.1=a b:1:2",
-        "server.1=a:1:2\nserver.2=b:1:2",
-    ] {
-        let error = Member::parse(text).unwrap_err().to_string();
-        assert!(error.starts_with("member: ") && error.contains("server.ID=HOST:PORT:PORT"), "{error}");
-        assert!(!error.contains('\n'), "{error}");
-    }
-    for text in ["server.1=a:1:2\nserver.1=b:1:2", "version=xyz", "group.a=1", "weight.1=-1", "weight.1=1\nweight.1=2"]
-    {
-        assert!(Configuration::parse(text).is_err(), "{text}");
-    }
-}
-
-#[test]
-fn clients_find_a_member_where_it_says_or_on_its_host() {
-    let at = |text| Member::parse(text).unwrap().client_server();
-    assert_eq!(at("server.1=a:1:2;2181").as_deref(), Some("a:2181"));
-    assert_eq!(at("server.1=a:1:2;0.0.0.0:2181").as_deref(), Some("a:2181"));
-    assert_eq!(at("server.1=[::1]:1:2;[::]:2181").as_deref(), Some("[::1]:2181"));
-    assert_eq!(at("server.1=a:1:2;b:2181").as_deref(), Some("b:2181"));
-    assert_eq!(at("server.1=a:1:2"), None);
-}
 
 /// Voters 1..=n, and observers after them, each on a host of its own.
 fn ensemble(voters: i64, observers: i64) -> Configuration {
@@ -278,12 +162,57 @@ fn no_second_step_before_the_first_is_in_sync() {
     assert_eq!(refusal(&seen, &fifth).0, Refusal::Syncing);
     assert_eq!(refusal(&seen, &Step::Leave(2)).0, Refusal::Syncing);
     assert!(decide(&seen, &Step::Leave(4)).unwrap().is_some(), "the one that does not get in step may go");
-    seen.pending_syncs = 1;
-    assert!(decide(&seen, &Step::Leave(4)).unwrap().is_some(), "it is the one that is brought up to date");
-    assert_eq!(refusal(&seen, &Step::Leave(2)).0, Refusal::Syncing);
-    let mut seen = ready(synced(ensemble(4, 0)), 5);
-    seen.pending_syncs = 1;
-    assert_eq!(refusal(&seen, &fifth).0, Refusal::Syncing);
+}
+
+#[test]
+fn an_observer_that_is_to_vote_counts_for_no_quorum_before_it_follows() {
+    let mut seen = synced(ensemble(3, 1));
+    seen.members.insert(4, Standing::Synced(Mode::Observer));
+    let vote = join("server.4=h4:2888:3888:participant;2181");
+    assert!(decide(&seen, &vote).unwrap().is_some(), "three of four vote");
+    seen.members.insert(3, Standing::Silent("refused the connection".to_owned()));
+    let (kind, reason) = refusal(&seen, &vote);
+    assert_eq!(kind, Refusal::NoQuorum);
+    assert!(reason.contains("server.4 observes still"), "{reason}");
+    let mut seen = synced(ensemble(4, 0));
+    seen.members.insert(4, Standing::Synced(Mode::Observer));
+    seen.members.insert(3, Standing::Silent("refused the connection".to_owned()));
+    assert_eq!(seen.synced(), set(&[1, 2]), "promoted, and not there yet");
+    assert_eq!(refusal(&seen, &Step::Leave(3)).0, Refusal::NoQuorum);
+    let mut seen = synced(ensemble(3, 0));
+    seen.joining.insert(4, Standing::Synced(Mode::Observer));
+    assert!(decide(&seen, &join(FOURTH)).unwrap().is_some());
+    seen.members.insert(3, Standing::Silent("refused the connection".to_owned()));
+    assert_eq!(refusal(&seen, &join(FOURTH)).0, Refusal::NoQuorum, "who observes its new ensemble does not vote yet");
+}
+
+#[test]
+fn a_member_that_is_named_by_its_line_goes_only_while_its_id_is_its_own() {
+    let seen = synced(ensemble(4, 0));
+    let named = |text| Step::LeaveOnly(Member::parse(text).unwrap());
+    let plan = decide(&seen, &named(FOURTH)).unwrap().unwrap();
+    assert_eq!(plan.change, Change::Incremental(vec![], vec!["4".to_owned()]));
+    let (kind, reason) = refusal(&seen, &named("server.4=gone:2888:3888;2181"));
+    assert_eq!(kind, Refusal::Unsafe);
+    assert!(reason.contains("is no member: id 4 is server.4=h4:2888:3888"), "{reason}");
+    assert_eq!(decide(&seen, &named("server.9=h9:2888:3888;2181")).unwrap(), None, "it is gone");
+}
+
+#[test]
+fn whoever_votes_comes_before_whoever_votes_no_more_and_the_leader_is_last_among_each() {
+    let parse = |line: &str| Member::parse(line).unwrap();
+    let wanted = [
+        parse("server.1=h1:2888:3888:observer;2181"),
+        parse("server.2=h2:2888:3888:observer;2181"),
+        parse("server.3=h3:2888:3888:participant;2181"),
+        parse("server.4=h4:2888:3888:participant;2181"),
+        parse("server.5=h5:2888:3888:participant;2181"),
+    ];
+    let join = |number: usize| Step::Join(wanted[number].clone());
+    assert_eq!(steps(&ensemble(3, 1), &wanted, Some(1)), [join(3), join(4), join(1), join(0)]);
+    let moved = [parse("server.1=x1:2888:3888;2181"), parse("server.2=x2:2888:3888;2181")];
+    let first = steps(&ensemble(2, 0), &moved, Some(1));
+    assert_eq!(first, [Step::Leave(2), Step::Join(moved[1].clone()), Step::Leave(1), Step::Join(moved[0].clone())]);
 }
 
 #[test]
@@ -349,10 +278,20 @@ mod brute {
     }
 }
 
+fn standing() -> impl Strategy<Value = Standing> {
+    prop_oneof![
+        4 => Just(Standing::Synced(Mode::Follower)),
+        1 => Just(Standing::Synced(Mode::Observer)),
+        2 => Just(Standing::Silent("is down".to_owned())),
+        1 => Just(Standing::Syncing),
+    ]
+}
+
 /// A small ensemble, perhaps with groups and weights, who is up, and a step.
-fn situation() -> impl Strategy<Value = (Configuration, Vec<bool>, Step, bool)> {
-    (1..5_i64, 0..3_i64, any::<bool>(), vec(0_u32..4, 7), vec(any::<bool>(), 8), 0..9_i64, 0..3_u8, any::<bool>())
-        .prop_map(|(voters, observers, has_groups, weights, up, id, kind, is_ready)| {
+fn situation() -> impl Strategy<Value = (Configuration, Vec<Standing>, Step, Standing)> {
+    let (groups, weights) = (any::<bool>(), vec(0_u32..4, 7));
+    (1..5_i64, 0..3_i64, groups, weights, vec(standing(), 8), 0..9_i64, 0..3_u8, standing()).prop_map(
+        |(voters, observers, has_groups, weights, up, id, kind, is_ready)| {
             let mut now = ensemble(voters, observers);
             if has_groups {
                 let (first, second): (Vec<i64>, Vec<i64>) = (1..=voters).partition(|id| id % 2 == 0);
@@ -366,7 +305,8 @@ fn situation() -> impl Strategy<Value = (Configuration, Vec<bool>, Step, bool)> 
                 _ => Step::Whole(now.without(id).with(Member::parse("server.8=h8:2888:3888;2181").unwrap())),
             };
             (now, up, step, is_ready)
-        })
+        },
+    )
 }
 
 proptest! {
@@ -389,7 +329,7 @@ proptest! {
                 prop_assert!(one.intersection(other).next().is_some(), "{:?} and {:?} could both decide", one, other);
             }
         }
-        let there: BTreeSet<i64> = all.iter().zip(&up).filter(|(_, up)| **up).map(|(id, _)| *id).collect();
+        let there: BTreeSet<i64> = all.iter().zip(&up).filter(|(_, up)| up.is_synced()).map(|(id, _)| *id).collect();
         if is_quorum(&now, &there) {
             for id in &there {
                 let mut without = there.clone();
@@ -401,17 +341,22 @@ proptest! {
 
     #[test]
     fn a_step_is_taken_only_if_the_ensemble_goes_on_with_those_that_are_up((now, up, step, is_ready) in situation()) {
-        let standing = |up| if up { Standing::Synced(Mode::Follower) } else { Standing::Silent("is down".to_owned()) };
+        let of = |id: i64| &up[usize::try_from(id).unwrap()];
         let members: BTreeMap<i64, Standing> =
-            now.members().map(|member| (member.id, standing(up[usize::try_from(member.id).unwrap()]))).collect();
+            now.members().map(|member| (member.id, of(member.id).clone())).collect();
         let joining: BTreeMap<i64, Standing> =
-            to_ask(&now, &step).iter().map(|member| (member.id, standing(is_ready))).collect();
-        let there: BTreeSet<i64> =
-            members.iter().filter(|(_, standing)| standing.is_synced()).map(|(id, _)| *id).collect();
-        let seen = Seen { configuration: now.clone(), members, joining, pending_syncs: 0, guests: None };
+            to_ask(&now, &step).iter().map(|member| (member.id, is_ready.clone())).collect();
+        // The leader counts followers, and no observers.
+        let follows = |standing: &Standing| *standing == Standing::Synced(Mode::Follower);
+        let there: BTreeSet<i64> = now.voters().map(|voter| voter.id).filter(|id| follows(of(*id))).collect();
+        let seen = Seen { configuration: now.clone(), members, joining, guests: None };
         let after = |target: &Configuration| -> BTreeSet<i64> {
             let is_new = |id: i64| now.member(id).is_none();
-            target.members().map(|member| member.id).filter(|id| there.contains(id) || (is_new(*id) && is_ready)).collect()
+            let voters = target.voters().map(|voter| voter.id);
+            voters.filter(|id| follows(if is_new(*id) { &is_ready } else { of(*id) })).collect()
+        };
+        let catches_up = |target: &Configuration| {
+            now.members().any(|it| target.member(it.id).is_some() && *of(it.id) == Standing::Syncing)
         };
         match decide(&seen, &step) {
             Ok(None) => {}
@@ -421,19 +366,21 @@ proptest! {
                 prop_assert!(plan.target.voters().next().is_some());
                 prop_assert_eq!(plan.from, now.version);
                 for member in plan.target.members() {
-                    prop_assert!(now.member(member.id).is_some() || is_ready, "{member} is not up");
+                    prop_assert!(now.member(member.id).is_some() || is_ready.is_synced(), "{member} is not up");
                 }
+                prop_assert!(!catches_up(&plan.target), "the step before is not finished");
             }
             // Nothing is refused that would go well.
             Err((Refusal::NoQuorum, _)) => {
                 let target = match &step {
-                    Step::Leave(id) => now.without(*id),
+                    Step::Leave(id) | Step::LeaveOnly(Member { id, .. }) => now.without(*id),
                     Step::Join(member) => now.with(member.clone()),
                     Step::Whole(target) => target.clone(),
                 };
                 prop_assert!(!brute::is_quorum(&now, &there) || !brute::is_quorum(&target, &after(&target)));
             }
-            Err((Refusal::NotReady, _)) => prop_assert!(!is_ready),
+            Err((Refusal::NotReady, _)) => prop_assert!(!is_ready.is_synced()),
+            Err((Refusal::Syncing, _)) => prop_assert!(now.members().any(|it| *of(it.id) == Standing::Syncing)),
             Err((Refusal::Unsafe, reason)) => {
                 let is_explained = ["no participant", "in groups", "in no group", "taken"].iter().any(|it| reason.contains(it));
                 prop_assert!(is_explained, "{}", reason);

@@ -6,6 +6,7 @@ mod acl;
 mod choice;
 mod confd;
 mod confd_book;
+mod configuration;
 mod coordinator;
 mod deadline;
 mod disclosure;

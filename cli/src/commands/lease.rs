@@ -232,14 +232,12 @@ fn pace(duration: Duration) -> Pace {
 /// Tells of a renewal that is late. What is lost is told of where the command is ended.
 fn teller(path: &str, output: OutputOptions) -> impl Fn(&str, News) + Send + Sync + 'static {
     let path = shown(path);
-    move |_, news| {
-        match news {
-            News::Late(why) if !output.quiet => {
-                let why = why.map(|why| format!(": {}", shown(&why))).unwrap_or_default();
-                print::note(&format!("no renewal of the lease {path} is acknowledged, and it is tried on{why}"));
-            }
-            _ => {}
+    move |_, news| match news {
+        News::Late(why) if !output.quiet => {
+            let why = why.map(|why| format!(": {}", shown(&why))).unwrap_or_default();
+            print::note(&format!("no renewal of the lease {path} is acknowledged, and it is tried on{why}"));
         }
+        _ => {}
     }
 }
 

@@ -1,5 +1,9 @@
 # Restart the ZooKeeper server of this host, when all others are in sync, and no other host is at it.
 {%- set zk = salt['config.get']('zk', merge='recurse') %}
+{%- set ids = [] %}
+{%- for id, minion in zk.minions.items() if minion == grains['id'] %}
+{%- do ids.append(id) %}
+{%- endfor %}
 
 # A slot on the very ensemble that is restarted: its session outlives the server.
 one at a time:
@@ -8,9 +12,11 @@ one at a time:
     - profile: super
     - timeout: {{ zk.timeout }}
 
-all are in sync:
+# This host's own server is not waited for: one that hangs is restarted as well.
+all others are in sync:
   zk_ensemble.synced:
     - profile: super
+    - besides: {{ ids | json }}
     - timeout: {{ zk.timeout }}
     - require:
       - zk_concurrency: one at a time
@@ -19,7 +25,7 @@ zookeeper is restarted:
   cmd.run:
     - name: {{ zk.restart }}
     - require:
-      - zk_ensemble: all are in sync
+      - zk_ensemble: all others are in sync
 
 # The slot is given back once the server is in sync again, and not as soon as the command has ended.
 all are in sync again:

@@ -179,7 +179,7 @@ def get_version(
         salt minion zk_ensemble.get_version profile=prod
     """
     client = _client(admin_port, timeout, zk_hosts, profile, scheme, username, password, default_acl, **security)
-    return client.of_leader("srvr")["Zookeeper version"].split(",")[0].split("-")[0]
+    return client.of_leader()["Zookeeper version"].split(",")[0].split("-")[0]
 
 
 @documented("timeout", "admin", "connection", errors="read")
@@ -188,7 +188,8 @@ def members_syncing(
     timeout=None, admin_port=None, **security,
 ):
     """
-    Tell whether the leader is bringing any server up to date. It is the leader that is asked.
+    Tell whether any of the servers that are named is being brought up to date: it runs, and does not serve yet. One of
+    them must lead.
 
     Returns ``True`` or ``False``.
 
@@ -240,9 +241,7 @@ def is_ready(
         salt minion zk_ensemble.is_ready profile=prod
     """
     client = _client(admin_port, timeout, zk_hosts, profile, scheme, username, password, default_acl, **security)
-    return all(
-        "error" not in it and it["Mode"] in ("leader", "follower", "observer") for it in client.ask("srvr").values()
-    )
+    return client.is_ready()
 
 
 @documented("timeout", "admin", "connection", errors="read")
@@ -324,7 +323,8 @@ def remove_members(
     Remove servers from the ensemble, one at a time, each once the others are in sync.
 
     members
-        A line, ``server.4``, or an id; or a list of them. One that is no member is passed over.
+        A line, ``server.4``, or an id; or a list of them. One that is no member is passed over. A line whose id another
+        server has is refused.
 
     only_decide
         Say what would become of it, and change nothing.
@@ -471,10 +471,10 @@ def wait_synced(
     timeout=None, admin_port=None, **security,
 ):
     """
-    Wait until members are in sync, and the leader brings nobody up to date: the gate between two restarts.
+    Wait until members are in sync, and get on with the leader: the gate between two restarts.
 
     ids
-        The ids of those that are waited for. Default: all members.
+        The ids of those that are waited for. Default: all members. An id that is no member's is waited for, too.
 
     Returns a dict as ``add_members`` does. Raises ``CommandExecutionError`` when they are not in time.
 

@@ -30,13 +30,25 @@ from salt.utils.args import clean_kwargs
 from saltext.zkcoord.utils.documented import documented
 
 with suppress(ImportError):  # without them there is no execution module either, as `__virtual__` tells
-    from saltext.zkcoord.utils.ensemble import difference, entries, hidden, id_of, is_syncing_error, lines_of, same
+    from saltext.zkcoord.utils.ensemble import (
+        difference,
+        entries,
+        hidden,
+        id_of,
+        is_decided_anew,
+        is_passing,
+        is_up,
+        lines_of,
+        may_have_changed,
+        same,
+        seconds,
+    )
     from zkcoord.errors import NodeExists, NoNode
 
 __virtualname__ = "zk_ensemble"
 
-# Seconds for all steps together, unless it is said otherwise.
-_ALL = 300
+# Seconds for all steps together, unless it is said otherwise; and before a step is decided anew.
+_ALL, _PAUSE = 300, 1
 
 
 def __virtual__():
@@ -62,8 +74,8 @@ def members(
         Anything; it means nothing.
 
     members
-        All lines. A member whose line differs in its role is changed; one that differs in its addresses is removed and
-        added.
+        All lines, and nothing else. A member whose line differs in its role is changed; one that differs in its
+        addresses is removed and added, if a server answers at the new ones, and voters are in no groups.
 
     timeout
         Seconds for all steps together.
@@ -87,7 +99,14 @@ def members(
         wanted = lines_of(members)
         status = __salt__["zk_ensemble.status"](**connection)
         now = __salt__["zk_ensemble.config"](**connection)
-        _take(ret, difference(now, wanted, status["leader"]), now, timeout, connection)
+        steps = difference(now, wanted, status["leader"])
+        moves = {argument for kind, argument in steps if kind == "leave"} & {id_of(line) for line in wanted}
+        if moves and any(line.startswith("group.") for line in now):
+            raise CommandExecutionError(
+                f"server.{min(moves)} has another address now, and its voters are in groups: give all lines at once, "
+                "with zkcoord.ensemble.set_config"
+            )
+        _take(ret, steps, now, timeout, connection)
     return ret
 
 
@@ -100,7 +119,8 @@ def member_present(
     A server is a member, such as the one of this minion.
 
     name
-        Its line. It runs already, and has all members and itself in its list.
+        Its line. It runs already, and has all members and itself in its list. Where another member has its id, that is
+        an error, and that one stays.
 
     timeout
         Seconds for all of it.
@@ -119,7 +139,13 @@ def member_present(
     with _explained(ret):
         now = __salt__["zk_ensemble.config"](**connection)
         others = [line for line in now if line.startswith("server.") and id_of(line) != id_of(name)]
-        _take(ret, difference(now, [*others, name]), now, timeout, connection)
+        steps = difference(now, [*others, name])
+        if any(kind == "leave" for kind, _ in steps):
+            taken = next(line for line in now if line.startswith("server.") and id_of(line) == id_of(name))
+            raise CommandExecutionError(
+                f"id {id_of(name)} is taken: {taken}; choose another, or remove that one first"
+            )
+        _take(ret, steps, now, timeout, connection)
     return ret
 
 
@@ -132,7 +158,7 @@ def member_absent(
     A server is no member, such as the one of this minion before it is stopped for good.
 
     name
-        Its line, ``server.4``, or its id.
+        Its line, ``server.4``, or its id. A line whose id another server has by now is an error, and that one stays.
 
     timeout
         Seconds for all of it.
@@ -148,13 +174,13 @@ def member_absent(
     with _explained(ret):
         now = __salt__["zk_ensemble.config"](**connection)
         is_there = any(line.startswith("server.") and id_of(line) == id_of(name) for line in now)
-        _take(ret, [("leave", id_of(name))] if is_there else [], now, timeout, connection)
+        _take(ret, [("leave", name if "=" in str(name) else id_of(name))] if is_there else [], now, timeout, connection)
     return ret
 
 
 @documented("admin", "connection", errors="state")
 def synced(
-    name, ids=None, timeout=60, zk_hosts=None, profile=None, scheme=None, username=None, password=None,
+    name, ids=None, besides=None, timeout=60, zk_hosts=None, profile=None, scheme=None, username=None, password=None,
     default_acl=None, admin_port=None, **security,
 ):
     """
@@ -164,7 +190,10 @@ def synced(
         Anything; it means nothing.
 
     ids
-        The ids of those that are waited for. Default: all members.
+        The ids of those that are waited for. Default: all members. An id that is no member's is waited for, too.
+
+    besides
+        The id, or ids, of those that are not waited for: the server that is to be restarted, which may hang.
 
     timeout
         Seconds to wait.
@@ -181,12 +210,21 @@ def synced(
     ret = _not_yet(name)
     connection = _connection(zk_hosts, profile, scheme, username, password, default_acl, admin_port, **security)
     with _explained(ret):
+        ids, left_out = _ids(ids), _ids(besides) or set()
         if __opts__["test"]:
-            lagging = [row for row in __salt__["zk_ensemble.status"](**connection)["servers"] if not row["in_sync"]]
-            ret.update(result=None if lagging else True, comment=_lagging(lagging) or "All members are in sync")
+            status = __salt__["zk_ensemble.status"](**connection)
+            rows = {row["id"]: row for row in status["servers"] if row["id"] is not None}
+            wanted = (set(rows) if ids is None else ids) - left_out
+            missing = status["trouble"] or _lagging(wanted, rows)
+            ret.update(result=None if missing else True, comment=missing or f"{len(wanted)} members are in sync")
             return ret
-        found = __salt__["zk_ensemble.wait_synced"](ids=ids, timeout=timeout, **connection)
-        count = sum(line.startswith("server.") for line in found["members"]) if ids is None else len(list(ids))
+        if left_out:
+            members = __salt__["zk_ensemble.config"](**connection) if ids is None else []
+            ids = (ids or {id_of(line) for line in members if line.startswith("server.")}) - left_out
+        found = __salt__["zk_ensemble.wait_synced"](
+            ids=None if ids is None else sorted(ids), timeout=timeout, **connection
+        )
+        count = sum(line.startswith("server.") for line in found["members"]) if ids is None else len(ids)
         ret.update(result=True, comment=f"{count} members are in sync")
     return ret
 
@@ -314,13 +352,16 @@ def _take(ret, steps, now, timeout, connection):
     if __opts__["test"]:
         for kind, argument in steps:
             _note(ret, kind, argument, lines)
-        ret.update(result=None, comment=f"Would {'; '.join(named)}{_first_refusal(steps[0], connection)}")
+        ret.update(result=None, comment=f"Would {'; '.join(named)}{_first_refusal(steps, connection)}")
         return
-    end = time.monotonic() + timeout
+    end = time.monotonic() + seconds(timeout)
     for number, (kind, argument) in enumerate(steps):
         try:
+            _check_move(steps[number:])
             _step(kind, argument, end, connection)
         except SaltException as err:
+            if may_have_changed(err) and _is_done(kind, argument, lines, connection):
+                _note(ret, kind, argument, lines)
             left = f" Not done: {'; '.join(named[number:])}" if number else ""
             raise CommandExecutionError(f"{err}{'.' if left else ''}{left}") from err
         _note(ret, kind, argument, lines)
@@ -328,7 +369,7 @@ def _take(ret, steps, now, timeout, connection):
 
 
 def _step(kind, argument, end, connection):
-    """Take one step. Members that are catching up are waited for; whatever else is refused stays so."""
+    """Take one step. What passes by waiting is waited for, and the step decided anew; what else is refused stays so."""
     function = __salt__["zk_ensemble.add_members" if kind == "join" else "zk_ensemble.remove_members"]
     while True:
         rest = end - time.monotonic()
@@ -338,29 +379,47 @@ def _step(kind, argument, end, connection):
             function([argument], timeout=rest, **connection)
             return
         except CommandExecutionError as err:
-            if not is_syncing_error(err) or time.monotonic() >= end:
+            if not is_decided_anew(err) or time.monotonic() + _PAUSE >= end:
                 raise
-        __salt__["zk_ensemble.wait_synced"](timeout=max(end - time.monotonic(), 0.001), **connection)
+        time.sleep(_PAUSE)
+
+
+def _check_move(steps):
+    """Before a member leaves for another address, see whether a server answers there: it could not come back."""
+    if len(steps) < 2 or steps[0][0] != "leave" or steps[1][0] != "join" or id_of(steps[1][1]) != id_of(steps[0][1]):
+        return
+    if not is_up(steps[1][1]):
+        raise CommandExecutionError(f"nothing answers yet where {steps[1][1]} is to be, and the member is left alone")
+
+
+def _is_done(kind, argument, lines, connection):
+    """Whether a step was taken: the error alone does not tell."""
+    with suppress(SaltException):
+        now = {id_of(line): line for line in __salt__["zk_ensemble.config"](**connection) if line.startswith("server.")}
+        number = id_of(argument)
+        return number not in now if kind == "leave" else number in now and now[number] != lines.get(number)
+    return False
 
 
 def _note(ret, kind, argument, lines):
-    before = lines.get(argument if kind == "leave" else id_of(argument))
+    before = lines.get(id_of(argument))
     if before is not None:
         ret["changes"].setdefault("removed", []).append(before)
     if kind == "join":
         ret["changes"].setdefault("added", []).append(argument)
         lines[id_of(argument)] = argument
     else:
-        lines.pop(argument, None)
+        lines.pop(id_of(argument), None)
 
 
 def _line(argument, lines):
     return argument if isinstance(argument, str) else lines.get(argument, f"server.{argument}")
 
 
-def _first_refusal(step, connection):
-    kind, argument = step
+def _first_refusal(steps, connection):
+    kind, argument = steps[0]
     try:
+        _check_move(steps)
         function = "zk_ensemble.add_members" if kind == "join" else "zk_ensemble.remove_members"
         __salt__[function]([argument], only_decide=True, **connection)
     except CommandExecutionError as err:
@@ -368,8 +427,18 @@ def _first_refusal(step, connection):
     return ""
 
 
-def _lagging(rows):
-    return "; ".join(f"{row['member'] or row['address']} {row['trouble']}" for row in rows)
+def _ids(ids):
+    """A set of ids, of one or of many; ``None`` stays."""
+    if ids is None:
+        return None
+    return {id_of(each) for each in (ids if isinstance(ids, list | tuple | set) else [ids])}
+
+
+def _lagging(wanted, rows):
+    """Who of these is not in sync, and why; nothing, if all are."""
+    unknown = [f"server.{number} is no member" for number in sorted(wanted - set(rows))]
+    known = [rows[number] for number in sorted(wanted & set(rows))]
+    return "; ".join([*unknown, *(f"{row['member']} {row['trouble']}" for row in known if not row["in_sync"])])
 
 
 def _acl(name, connection):
@@ -412,7 +481,7 @@ def _explained(ret):
     except SaltInvocationError as err:
         ret.update(result=False, comment=str(err))
     except SaltException as err:
-        ret.update(result=False, comment=f"Not ready yet: {err}" if is_syncing_error(err) else str(err))
+        ret.update(result=False, comment=f"Not ready yet: {err}" if is_passing(err) else str(err))
 
 
 def _connection(zk_hosts, profile, scheme, username, password, default_acl, admin_port, **security):

@@ -10,10 +10,28 @@ from saltext.zkcoord.utils.client import Client
 from saltext.zkcoord.utils.config import Configuration
 from saltext.zkcoord.utils.errors import runner_errors
 from zkcoord import ensemble, znode
-from zkcoord.ensemble import MembersSyncingError, NoUnitFoundError, QuorumLeaderNotFoundError
-from zkcoord.errors import Error
+from zkcoord.ensemble import MemberNotReadyError, MembersSyncingError, NoUnitFoundError, QuorumLeaderNotFoundError
+from zkcoord.errors import (
+    Cancelled,
+    ConnectionLost,
+    Error,
+    NotServing,
+    ReconfigConflict,
+    ReconfigInProgress,
+)
 
 _Entry = tuple[int, tuple[str, str]]
+
+_IN_SYNC = ("leader", "follower", "observer")
+# What passes by waiting, which is what Salt's `retry` does.
+_PASSING = (
+    MembersSyncingError,
+    MemberNotReadyError,
+    QuorumLeaderNotFoundError,
+    NoUnitFoundError,
+    ReconfigInProgress,
+    ReconfigConflict,
+)
 
 
 class EnsembleClient(Client):
@@ -54,46 +72,55 @@ class EnsembleClient(Client):
     def ask(self, word: str) -> dict[str, dict[str, str]]:
         """Ask all servers a word; of those that do not answer, there is the reason."""
         with self.errors():
-            answers = ensemble.ask(word, **self._admin, **self._time, **self._keywords)
+            answers = self._answers(word, hurried=False)
             if all(isinstance(answer, Error) for answer in answers.values()):
                 raise next(iter(answers.values()))
         return {server: _shown(answer) for server, answer in answers.items()}
 
+    def is_ready(self) -> bool:
+        """Whether all servers are in sync with an ensemble."""
+        with self.errors():
+            return all(_mode(answer) in _IN_SYNC for answer in self._answers("srvr").values())
+
     def any_unit(self) -> str:
         """Find the first server that serves."""
         with self.errors():
-            answers = ensemble.ask("srvr", **self._admin, **self._time, **self._keywords)
+            answers = self._answers("srvr")
             found = next((server for server, answer in answers.items() if not isinstance(answer, Exception)), None)
             if found is None:
                 raise NoUnitFoundError("no server serves: " + "; ".join(map(str, answers.values())))
             return found
 
-    def of_leader(self, word: str) -> Mapping[str, str]:
-        """The leader's answer to a word."""
+    def of_leader(self) -> Mapping[str, str]:
+        """What the server is that leads."""
         with self.errors():
-            answers = ensemble.ask(word, **self._admin, **self._time, **self._keywords)
-            for answer in answers.values():
-                if isinstance(answer, ensemble.Answer) and "leader" in (
-                    answer.get("Mode"),
-                    answer.get("zk_server_state"),
-                ):
-                    return answer
-            found = "; ".join(str(answer) for answer in answers.values() if isinstance(answer, Exception))
-            raise QuorumLeaderNotFoundError(f"none of the servers that were named leads{found and ': '}{found}")
+            return self._led()[0]
 
     def is_syncing(self) -> bool:
-        """Whether the leader brings anybody up to date."""
-        mntr = self.of_leader("mntr")
-        return mntr.get("zk_peer_state") != "leading - broadcast" or float(mntr.get("zk_pending_syncs", "0")) > 0
+        """Whether any server runs, and does not serve yet."""
+        with self.errors():
+            return any(isinstance(answer, NotServing) for answer in self._led()[1].values())
+
+    def _led(self) -> tuple[Mapping[str, str], Mapping[str, Any]]:
+        """What the server is that leads, and the answers of all."""
+        answers = self._answers("srvr")
+        for answer in answers.values():
+            if _mode(answer) == "leader":
+                return answer, answers
+        found = "; ".join(str(answer) for answer in answers.values() if isinstance(answer, Exception))
+        raise QuorumLeaderNotFoundError(f"none of the servers that were named leads{found and ': '}{found}")
+
+    def _answers(self, word: str, hurried: bool = True) -> Mapping[str, Any]:
+        return ensemble.ask(word, hurried=hurried, **self._admin, **self._time, **self._keywords)
 
     def change(self, function: str, members: object, only_decide: bool = False) -> dict[str, Any]:
         """Add, or remove, members, one at a time, all in the time of one call."""
         listed = members if isinstance(members, list) else [members]
         answer: dict[str, Any] = {"changed": False}
-        end = None if self._time["timeout"] is None else time.monotonic() + _seconds(self._time["timeout"])
+        end = None if self._time["timeout"] is None else time.monotonic() + seconds(self._time["timeout"])
         for member in listed:
             rest = None if end is None else max(end - time.monotonic(), 0.001)
-            argument = member if function == "add_member" else id_of(member)
+            argument = member if function == "add_member" or "=" in str(member) else id_of(member)
             with self.errors():
                 step = {"timeout": rest, "only_decide": only_decide, **self._admin, **self._keywords}
                 done = getattr(ensemble, function)(argument, **step)
@@ -127,7 +154,7 @@ class EnsembleMaster(EnsembleClient):
 
 def id_of(member: object) -> int:
     """Return the id in a member's line, in ``server.4``, or in ``4``."""
-    text = str(member).partition("=")[0].removeprefix("server.").strip()
+    text = str(member).strip().partition("=")[0].removeprefix("server.").strip()
     if not (text.isascii() and text.isdigit()):
         raise SaltInvocationError(
             f"members: {str(member)[:100]!a} is no member; give server.ID=..., server.ID, or the id"
@@ -150,9 +177,35 @@ def difference(now: list[str], wanted: list[str], leader: int | None = None) -> 
         raise SaltInvocationError(str(err)) from err
 
 
-def is_syncing_error(err: BaseException) -> bool:
-    """Whether an error says that members are catching up, so that waiting helps."""
-    return isinstance(err.__cause__, MembersSyncingError)
+def is_up(line: str) -> bool:
+    """Whether anything answers where clients find a member. No secret is sent there."""
+    try:
+        return ensemble.is_up(line)
+    except Error as err:
+        raise SaltInvocationError(str(err)) from err
+
+
+def is_passing(err: BaseException) -> bool:
+    """Whether an error says what passes by waiting: a server that catches up, an election, somebody else's change."""
+    return isinstance(_cause(err), _PASSING)
+
+
+def is_decided_anew(err: BaseException) -> bool:
+    """Whether the same step may be decided a moment later, and taken then."""
+    return isinstance(_cause(err), (MembersSyncingError, ReconfigInProgress, ReconfigConflict))
+
+
+def may_have_changed(err: BaseException) -> bool:
+    """Whether a step may have been taken although it ended with this error."""
+    return isinstance(_cause(err), (MembersSyncingError, ConnectionLost, Cancelled))
+
+
+def _cause(err: BaseException) -> BaseException | None:
+    """The library's error below those of Salt."""
+    cause = err.__cause__
+    while cause is not None and not isinstance(cause, Error):
+        cause = cause.__cause__
+    return cause
 
 
 def restart_order(status: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -162,6 +215,8 @@ def restart_order(status: Mapping[str, Any]) -> list[dict[str, Any]]:
         raise CommandExecutionError(
             f"the members are not known: {status['trouble'] or 'no server is part of an ensemble'}"
         )
+    if not any(row["mode"] == "leader" and row["in_sync"] for row in members):
+        raise CommandExecutionError("no member leads now, and who is to be last is not known: ask again a little later")
     rank = {"leader": 2, "observer": 0}
 
     def order(row: Mapping[str, Any]) -> tuple[int, int]:
@@ -208,8 +263,16 @@ def _shown(answer: Any) -> dict[str, str]:
     return {**answer, "source": answer.source}
 
 
-def _seconds(value: object) -> float:
+def _mode(answer: Any) -> str | None:
+    return answer["Mode"] if isinstance(answer, ensemble.Answer) else None
+
+
+def seconds(value: object) -> float:
+    """Return a number of seconds."""
     try:
-        return float(str(value))
-    except ValueError as err:
-        raise SaltInvocationError("timeout: must be a number of seconds") from err
+        found = float(str(value))
+    except ValueError:
+        found = float("nan")
+    if not found > 0:
+        raise SaltInvocationError("timeout: must be a number of seconds, more than 0")
+    return found

@@ -111,8 +111,8 @@ def _words(rows: list[_Row]) -> Iterator[_Finding]:
         refused = [word for word, way in row["words"].items() if "4lw.commands.whitelist" in way]
         if refused:
             yield {
-                "what": f"{_name(row)} does not answer {', '.join(refused)}, and has no AdminServer that does: whether "
-                "it catches up can only be guessed.",
+                "what": f"{_name(row)} does not answer {', '.join(refused)}, and has no AdminServer that does: which "
+                "member it is can only be told by its address.",
                 "do": "In its zoo.cfg set 4lw.commands.whitelist=srvr,mntr,conf, or admin.enableServer=true.",
             }
 
