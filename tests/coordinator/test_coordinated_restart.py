@@ -18,7 +18,7 @@ import pytest
 from zkcoord import grants
 
 from tests.salt.test_rolling_restart import SLOW, Services, scrubbed
-from tests.support.cluster import ExampleCluster, answers, results
+from tests.support.cluster import ExampleCluster, results
 from tests.support.salt import VERSIONS
 
 ROOT = Path(__file__).parents[2]
@@ -95,12 +95,12 @@ def test_each_has_its_turn_though_one_dies_and_one_fails(cluster, services, queu
     # web1 takes its turn, and is in the middle of it; web3 takes its own, and fails.
     running = cluster.on_all("web1", "state.apply", "web")
     wait_until(lambda: services.did("stop") == ["web1"], "web1 restarts", SLOW)
-    failed = answers(cluster.on_all("web3", "state.apply", "web").answer(limit=90))
+    failed = cluster.apply("web3", "web")
     assert results(failed.values["web3"])["web restarted"] is False
     assert queue() == (["web1", "web3"], []), "its turn is kept for the retry"
 
     # The others never wait.
-    others = answers(cluster.on_all("web2,web4", "state.apply", "web", options=("-L",)).answer(limit=90))
+    others = cluster.apply("web2,web4", "web", options=("-L",))
     assert others.code == 0, others
     for host in ("web2", "web4"):
         assert results(others.values[host]) == {"web-service": True, "web turn": True, "web restarted": True}
@@ -144,7 +144,7 @@ def test_each_has_its_turn_though_one_dies_and_one_fails(cluster, services, queu
 
 def what_is_not_needed_is_not_asked_for(cluster, queue) -> None:
     cluster_hosts = "web2,web3,web4"
-    answer = answers(cluster.on_all(cluster_hosts, "state.apply", "web", options=("-L",)).answer(limit=90))
+    answer = cluster.apply(cluster_hosts, "web", options=("-L",))
     assert answer.code == 0, answer
     for value in answer.values.values():
         (turn,) = (state for state in value.values() if state["__id__"] == "web turn")

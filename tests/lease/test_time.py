@@ -96,9 +96,11 @@ def test_a_living_holder_is_never_taken_over(lockers, holder, queued):
 def test_who_was_stopped_finds_it_over_at_the_first_look(lockers, holder, record):
     process, _ = holder(
         """signal.signal(signal.SIGUSR1, lambda *_: print(locker.held, locker.fencing_token, flush=True))
+    print("ready", flush=True)
     while True:
         time.sleep(0.05)  # a signal may interrupt another thread"""
     )
+    assert process.line() == "ready"
     process.signal(signal.SIGUSR1)
     assert process.line().startswith("True ")
     process.signal(signal.SIGSTOP)

@@ -295,7 +295,7 @@ def test_parallel_states_in_a_slot_and_parallel_states_that_take_slots(cluster, 
         **{f"unlock {which}": unlock(which) for which in ("a", "b")},
     }
     cluster.state("parallel", states)
-    answer = answers(cluster.on_all("web*", "state.apply", "parallel").answer(limit=90))
+    answer = cluster.apply("web*", "parallel")
     assert {host: results(value) for host, value in answer.values.items()} == dict.fromkeys(
         HOSTS, dict.fromkeys(states, True)
     )

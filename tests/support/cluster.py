@@ -17,6 +17,8 @@ from tests.support.processes import MARK
 from tests.support.salt import Answer, Cluster, Command, _arguments
 
 READY = "Minion is ready to receive requests"
+# What a minion of Salt 3008 says now and then whose first request for a file meets the master's new session key.
+SALTS_OWN = "AuthenticationError: message authentication failed"
 
 
 class Answers(NamedTuple):
@@ -73,6 +75,13 @@ class ExampleCluster(Cluster):
     def on_all(self, target: str, fun: str, *args: object, options: tuple[str, ...] = (), **kw: object) -> Command:
         """Start a `salt` command for many minions; `answers` has what they say."""
         return self._command("salt", *options, target, fun, *args, **kw)
+
+    def apply(self, target: str, *args: object, limit: float = 90.0, **kw: object) -> Answers:
+        """Apply states, and wait for the answers. Where Salt could not fetch a file, they are applied once more."""
+        found = answers(self.on_all(target, "state.apply", *args, **kw).answer(limit=limit))
+        if SALTS_OWN in found.stdout:
+            found = answers(self.on_all(target, "state.apply", *args, **kw).answer(limit=limit))
+        return found
 
     def runner(self, fun: str, *args: object, out: str = "json", **kw: object) -> Command:
         """Start a `salt-run` command."""
