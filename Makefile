@@ -29,7 +29,7 @@ demo: .make/installed ## the main job through real salt-call, on a real ZooKeepe
 	@$(VENV)/bin/python examples/demo.py
 
 # Most of a test's time is a wait: for a session's end, for a server that starts. Each worker has an ensemble of its own.
-WORKERS := --numprocesses 2 --dist loadfile
+WORKERS := --numprocesses 4 --dist loadfile
 .PHONY: test
 test: .make/installed .make/installed-3006 .make/command ## every test; ARGS="-k fork" goes to pytest
 	cargo test --no-default-features --workspace
@@ -83,9 +83,10 @@ docs: .make/installed ## the manual, in docs/_build; warnings are errors
 	$(VENV)/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build
 
 .PHONY: dist
-dist: .make/wheels ## both wheels and the native source distribution, in dist/
+dist: .make/wheels .make/command ## the three wheels and the native source distribution, in dist/
 	rm -rf dist && mkdir dist
 	cp .make/dist/*.whl dist
+	$(VENV)/bin/maturin build --release --manifest-path cli/Cargo.toml --out dist
 	$(VENV)/bin/maturin sdist --out dist
 
 .PHONY: clean

@@ -114,11 +114,11 @@ impl Answer {
     /// that they cannot read.
     #[must_use]
     pub fn answered(&self) -> usize {
-        let told = |peer: &&Peer| peer.reply.as_ref().is_some_and(|(reply, _)| reply.is_of_the_configuration());
-        self.peers.iter().filter(told).count()
+        let has_answered = |peer: &&Peer| peer.reply.as_ref().is_some_and(|(reply, _)| reply.is_of_the_configuration());
+        self.peers.iter().filter(has_answered).count()
     }
 
-    /// Whether the time was up before enough had told of the cluster, or all had replied.
+    /// Whether the time was up before enough had come that tell of the cluster, or all had replied.
     #[must_use]
     pub fn is_timed_out(&self) -> bool {
         self.answered() < self.needed && self.replied() < self.peers.len()

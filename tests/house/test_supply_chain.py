@@ -17,7 +17,7 @@ import zkcoord
 
 ROOT = Path(__file__).parents[2]
 CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
-OURS = {"zkcoord", "async-io", "async-net"}
+OURS = {"zkcoord", "zkcoord-cli", "async-io", "async-net"}
 LICENCES = {
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",

@@ -45,7 +45,7 @@ class TestModule:
         assert module.unlock(path, reason="done") is True
         assert module.unlock_with_retry(path) is False
         kinds = [tag.removeprefix("zk_lease/probe/") for tag, _ in bus]
-        assert kinds == ["acquired", "acquired", "released"]
+        assert kinds == ["acquired", "released"], "the second call took nothing"
         assert bus[0][1]["owner"] == "probe"
         assert bus[0][1]["token"] == status["holder"]["fencing_token"]
         assert bus[-1][1]["reason"] == "done"
