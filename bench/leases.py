@@ -168,7 +168,7 @@ def _renewals(report: Report, ensemble: Ensemble, count: int, seconds: float) ->
     if kept < count:
         raise BenchError(f"only {kept} of {count} leases were held to the end")
     # For each renewal a write, a watch, and taking away the watch before it.
-    calculated = 3 * count / PERIOD
+    calculated = 2 * count / PERIOD
     table = Table(
         "leases-renewed",
         "Leases that one process renews",
