@@ -167,7 +167,7 @@ def _renewals(report: Report, ensemble: Ensemble, count: int, seconds: float) ->
     zkcoord.close()
     if kept < count:
         raise BenchError(f"only {kept} of {count} leases were held to the end")
-    # For each renewal a write, a watch, and taking away the watch before it.
+    # For each renewal a write, and a watch.
     calculated = 2 * count / PERIOD
     table = Table(
         "leases-renewed",
