@@ -117,12 +117,13 @@ def test_who_was_stopped_finds_it_over_at_the_first_look(lockers, holder, record
 def test_who_was_stopped_finds_it_over_also_where_nobody_has_taken_it(holder, zk, path):
     process, _ = holder(
         """told = threading.Event(); locker._on_lost = told.set
-    sys.stdin
+    print("ready", flush=True)
     told.wait()
     try: locker.check()
     except zkcoord.errors.LeaseExpired as error: print(error, flush=True)
     print(locker.held, locker.unlock(), flush=True)"""
     )
+    assert process.line() == "ready"
     process.signal(signal.SIGSTOP)
     time.sleep(DURATION + 0.2)
     version = zk.get(path)[1].version
@@ -190,12 +191,14 @@ class TestRecordedTime:
 def test_what_is_tolerated_is_counted(holder):
     process, _ = holder(
         """told = threading.Event(); locker._on_lost = told.set
+    print("ready", flush=True)
     told.wait()
     for tolerated in (60, 0):
         try: print(locker.check(tolerated), flush=True)
         except zkcoord.errors.LeaseExpired as error: print("expired", flush=True)
     locker.unlock()"""
     )
+    assert process.line() == "ready"
     process.signal(signal.SIGSTOP)
     time.sleep(DURATION + 0.1)
     process.signal(signal.SIGCONT)

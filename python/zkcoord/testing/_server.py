@@ -164,6 +164,15 @@ class Server:
         found = re.search(r"^Mode: (leader|follower|observer|standalone)$", answer, re.MULTILINE)
         return cast(Mode, found[1]) if found else None
 
+    def _listens(self) -> bool:
+        """Tell whether all ports for clients take connections: the secure one is opened after the other."""
+        for port in filter(None, (self.port, self.secure_port)):
+            try:
+                socket.create_connection((self.host, port), 1).close()
+            except OSError:
+                return False
+        return True
+
     def log_tail(self, lines: int = 40) -> str:
         """Return the last lines of the server's log, which goes on over restarts."""
         try:
