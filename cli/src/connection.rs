@@ -59,7 +59,7 @@ fn sources(options: &ConnectionOptions) -> Result<(Source, Option<Configured>)> 
 }
 
 fn variable(name: &str) -> Option<Secret> {
-    std::env::var(name).ok().filter(|text| !text.is_empty()).map(Secret::from)
+    std::env::var(name).ok().map(Secret::from)
 }
 
 fn asked() -> Result<Secret> {

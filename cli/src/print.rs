@@ -18,6 +18,9 @@ use crate::status::Status;
 /// Columns of a terminal in which a table is wrapped. In fewer, or where their number is not known, it is not.
 const NARROW: u16 = 60;
 
+/// Holders that one line names.
+const NAMED: usize = 3;
+
 /// How answers are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -82,6 +85,17 @@ pub(crate) fn ordinal(number: usize) -> String {
         _ => "th",
     };
     format!("{number}{ending}")
+}
+
+/// `, held by web1, web2, web3 and 4 more`; nothing where nobody holds.
+pub(crate) fn held_by(holders: impl ExactSizeIterator<Item = String>) -> String {
+    let more = holders.len().saturating_sub(NAMED);
+    let named = holders.take(NAMED).collect::<Vec<_>>().join(", ");
+    match (named.is_empty(), more) {
+        (true, _) => String::new(),
+        (false, 0) => format!(", held by {named}"),
+        (false, more) => format!(", held by {named} and {more} more"),
+    }
 }
 
 /// A table without lines, in the width of the terminal.

@@ -1,5 +1,7 @@
 //! The line that says how a wait goes: who is in front, and for how long.
 
+use std::convert::Infallible;
+use std::future::Future;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,15 +12,12 @@ use zkcoord::wait::deadline::Timeout;
 use zkcoord::wait::{Budget, Cancel};
 
 use crate::arguments::OutputOptions;
-use crate::print::{age, note, ordinal, shown};
+use crate::print::{age, held_by, note, ordinal, shown};
 
 /// A wait that is over so soon needs no line.
 const QUIET: Duration = Duration::from_millis(300);
 /// How often ages are counted up.
 const TICK: Duration = Duration::from_secs(1);
-/// Holders that one line names.
-const NAMED: usize = 3;
-
 /// How to tell of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Manner {
@@ -77,23 +76,46 @@ impl From<timed_lease::Status> for Front {
     }
 }
 
+/// Waits, and tells meanwhile how that goes.
+pub(crate) async fn beside<T>(telling: impl Future<Output = Infallible>, waiting: impl Future<Output = T>) -> T {
+    tokio::select! {
+        biased;
+        done = waiting => done,
+        never = telling => match never {},
+    }
+}
+
 /// Tells how the wait for a slot goes, until it is dropped.
-pub(crate) async fn tell(manner: Manner, client: Client, pool: String, positions: watch::Receiver<usize>) {
+pub(crate) async fn tell(
+    manner: Manner,
+    client: Client,
+    pool: String,
+    positions: watch::Receiver<usize>,
+) -> Infallible {
     let front = async || semaphore::status(&client, &pool, &asking(&client)).await.ok().map(Front::from);
-    tell_by(manner, positions, front).await;
+    tell_by(manner, positions, front).await
 }
 
 /// Tells how the wait for a lease goes, until it is dropped.
-pub(crate) async fn tell_of_lease(manner: Manner, client: Client, path: String, positions: watch::Receiver<usize>) {
+pub(crate) async fn tell_of_lease(
+    manner: Manner,
+    client: Client,
+    path: String,
+    positions: watch::Receiver<usize>,
+) -> Infallible {
     let front = async || timed_lease::status(&client, &path, &asking(&client)).await.ok().map(Front::from);
-    tell_by(manner, positions, front).await;
+    tell_by(manner, positions, front).await
 }
 
 fn asking(client: &Client) -> Budget {
     Budget::answer(Timeout::Forever, client.settings().connect_timeout, Cancel::default())
 }
 
-async fn tell_by(manner: Manner, mut positions: watch::Receiver<usize>, front: impl AsyncFn() -> Option<Front>) {
+async fn tell_by(
+    manner: Manner,
+    mut positions: watch::Receiver<usize>,
+    front: impl AsyncFn() -> Option<Front>,
+) -> Infallible {
     if manner == Manner::Silent || positions.wait_for(|position| *position > 0).await.is_err() {
         return std::future::pending().await;
     }
@@ -135,13 +157,8 @@ impl Drop for Line {
 fn text(position: usize, front: Option<&Front>, since: f64) -> String {
     let Some(front) = front else { return format!("waiting, {}", ordinal(position)) };
     let all = front.waiting.max(position);
-    let mut text = format!("waiting, {} of {all}", ordinal(position));
-    for (index, (holder, seconds)) in front.holders.iter().take(NAMED).enumerate() {
-        let lead = if index == 0 { ", held by " } else { ", " };
-        text += &format!("{lead}{} for {}", shown(holder), age(seconds + since));
-    }
-    if front.holders.len() > NAMED {
-        text += &format!(" and {} more", front.holders.len() - NAMED);
-    }
-    text + front.more.as_deref().unwrap_or_default()
+    let holders = front.holders.iter();
+    let held = held_by(holders.map(|(holder, seconds)| format!("{} for {}", shown(holder), age(seconds + since))));
+    let more = front.more.as_deref().unwrap_or_default();
+    format!("waiting, {} of {all}{held}{more}", ordinal(position))
 }

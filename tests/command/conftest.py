@@ -144,13 +144,7 @@ class Command:
 
 
 @pytest.fixture
-def command(start: Callable[..., Running], binary: Path, environment: dict[str, str]) -> Command:
-    return Command(start, binary, environment)
-
-
-@pytest.fixture
 def shell(start: Callable[..., Running], binary: Path, environment: dict[str, str]) -> Command:
-    """As `command`, for tests in which that is what runs with a lease."""
     return Command(start, binary, environment)
 
 

@@ -14,12 +14,12 @@ HOSTILE = "web\x1b[2J\n\u202e"
 
 
 @pytest.fixture
-def following(command, root, lines):
+def following(shell, root, lines):
     """Follow the test's own pool: the process, and what it has printed without the times."""
 
     def start(*options, hosts=None):
         where = ("-H", hosts) if hosts else ()
-        process = command.start(*where, "events", root, "--verbose", *options)
+        process = shell.start(*where, "events", root, "--verbose", *options)
         process.stderr.readline()
         return process, lines(process)
 
@@ -34,7 +34,7 @@ def kinds(seen):
     return [json.loads(line)["event"] for line in seen()]
 
 
-def test_each_change_has_its_line(command, following, root, wait_until):
+def test_each_change_has_its_line(shell, following, root, wait_until):
     process, seen = following("--moves")
 
     def next_is(count, *starts):
@@ -42,33 +42,33 @@ def test_each_change_has_its_line(command, following, root, wait_until):
         new = texts(seen())[count - len(starts) :]
         assert all(text.startswith(start) for text, start in zip(new, starts, strict=True)), (new, starts)
 
-    assert command("lock", root, "--id", "web1").returncode == 0
+    assert shell("lock", root, "--id", "web1").returncode == 0
     next_is(3, "created the pool", "limit none -> 1", "taken web1 token ")
-    waiting = command.start("lock", root, "--id", "web2")
+    waiting = shell.start("lock", root, "--id", "web2")
     next_is(4, "queued web2 1st")
-    leaving = command.start("lock", root, "--id", "web3")
+    leaving = shell.start("lock", root, "--id", "web3")
     next_is(5, "queued web3 2nd")
-    assert command("unlock", root, "--id", "web1").returncode == 0
+    assert shell("unlock", root, "--id", "web1").returncode == 0
     assert waiting.wait(10) == 0
     wait_until(lambda: len(seen()) >= 8, "web2 has the slot")
     assert sorted(text.split()[0] for text in texts(seen())[5:]) == ["moved", "released", "taken"]
     leaving.terminate()
     assert leaving.wait(10) == 128 + signal.SIGTERM
     next_is(9, "left web3 waits no more")
-    assert command("set-max", root, "4").returncode == 0
+    assert shell("set-max", root, "4").returncode == 0
     next_is(10, "limit 1 -> 4")
-    assert command("unlock", root, "--id", "web2").returncode == 0
+    assert shell("unlock", root, "--id", "web2").returncode == 0
     next_is(11, "released web2 token ")
-    assert command("znode", "rm", root).returncode == 0
+    assert shell("znode", "rm", root).returncode == 0
     next_is(12, "deleted the pool")
     process.terminate()
     assert process.wait(10) == 128 + signal.SIGTERM
     assert process.stderr.read() == b""
 
 
-def test_json_is_one_object_a_line_with_the_fencing_token(command, following, root, zk, wait_until):
+def test_json_is_one_object_a_line_with_the_fencing_token(shell, following, root, zk, wait_until):
     process, seen = following("--json")
-    running = command.start("run", root, "--id", "r", "--", "cat", stdin=subprocess.PIPE)
+    running = shell.start("run", root, "--id", "r", "--", "cat", stdin=subprocess.PIPE)
     wait_until(lambda: len(seen()) >= 3, "the slot is taken")
     running.stdin.close()
     running.stdin = None
@@ -81,9 +81,9 @@ def test_json_is_one_object_a_line_with_the_fencing_token(command, following, ro
     assert process.wait(10) == 128 + signal.SIGHUP
 
 
-def test_no_identifier_is_a_command_to_the_terminal(command, following, root, zk, wait_until):
+def test_no_identifier_is_a_command_to_the_terminal(shell, following, root, zk, wait_until):
     _, seen = following()
-    assert command("lock", root, "--id", HOSTILE).returncode == 0
+    assert shell("lock", root, "--id", HOSTILE).returncode == 0
     zk.create(f"{root}/child", b"\xff\xfe")
     wait_until(lambda: len(seen()) >= 4, "both are taken")
     whole = "\n".join(seen())
@@ -109,24 +109,24 @@ def test_kazoos_contenders_are_seen_as_ours(following, root, zk, wait_until):
     assert "left_queue" not in kinds(seen)
 
 
-def test_a_reader_that_goes_ends_it_although_nothing_happens(command, root):
-    process = command.start("events", root, "--verbose")
+def test_a_reader_that_goes_ends_it_although_nothing_happens(shell, root):
+    process = shell.start("events", root, "--verbose")
     process.stderr.readline()
     process.stdout.close()
     assert process.wait(10) == 0
     assert process.stderr.read() == b""
 
 
-def test_it_ends_when_the_time_is_up(command, root):
-    assert command("events", root, "-t", "0.3").returncode == 0
+def test_it_ends_when_the_time_is_up(shell, root):
+    assert shell("events", root, "-t", "0.3").returncode == 0
 
 
-def test_an_outage_is_waited_for_and_what_it_hid_is_printed(following, proxies, zk, root, command, wait_until):
+def test_an_outage_is_waited_for_and_what_it_hid_is_printed(following, proxies, zk, root, shell, wait_until):
     process, seen = following("--json", hosts=proxies.hosts)
     for proxy in proxies:
         proxy.refuse()
         proxy.cut()
-    assert command("lock", root, "--id", "web1").returncode == 0
+    assert shell("lock", root, "--id", "web1").returncode == 0
     assert b"no server answers" in process.stderr.readline()
     assert not seen()
     for proxy in proxies:
@@ -136,9 +136,9 @@ def test_an_outage_is_waited_for_and_what_it_hid_is_printed(following, proxies, 
     assert process.wait(10) == 128 + signal.SIGTERM
 
 
-def test_denied_and_unreachable_have_their_statuses(command, zk, root):
+def test_denied_and_unreachable_have_their_statuses(shell, zk, root):
     zk.create(root, acl=[make_digest_acl("owner", "secret", all=True)])
-    denied = command("events", root)
+    denied = shell("events", root)
     assert denied.returncode == 4
-    assert command("-H", "127.0.0.1:1", "events", root).returncode == 3
-    assert command("events", "/").returncode == 2
+    assert shell("-H", "127.0.0.1:1", "events", root).returncode == 3
+    assert shell("events", "/").returncode == 2

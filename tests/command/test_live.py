@@ -19,11 +19,11 @@ def terminal():
 
 
 @pytest.fixture
-def view(command, terminal, root, wait_until):
+def view(shell, terminal, root, wait_until):
     """Show the test's own pool on the terminal."""
 
     def start(*options):
-        process = command.start(
+        process = shell.start(
             *options,
             "status",
             "--watch",
@@ -44,15 +44,15 @@ def restored(terminal, before):
     return written.rindex(LEAVE) > written.rindex(ENTER) and SHOW in written and terminal.modes() == before
 
 
-def test_it_redraws_on_change_and_counts_ages_up(view, terminal, command, root, wait_until):
+def test_it_redraws_on_change_and_counts_ages_up(view, terminal, shell, root, wait_until):
     process = view()
     assert "nobody has asked for a slot" in terminal.screen()
-    assert command("lock", root, "-n", "2", "--id", "web\x1b[2J").returncode == 0
+    assert shell("lock", root, "-n", "2", "--id", "web\x1b[2J").returncode == 0
     wait_until(lambda: "1 of 2 slots held" in terminal.screen(), "the holder is shown")
     assert "1 free" in terminal.screen()
     assert "web\\u{1b}[2J" in terminal.screen()
-    assert command("lock", root, "-n", "2", "--id", "web2").returncode == 0
-    waiting = command.start("lock", root, "-n", "2", "--id", "web3")
+    assert shell("lock", root, "-n", "2", "--id", "web2").returncode == 0
+    waiting = shell.start("lock", root, "-n", "2", "--id", "web3")
     wait_until(lambda: "waits, 1st" in terminal.screen(), "the waiter is shown")
     assert "0 free" in terminal.screen()
     ages = re.compile(r"\b(\d)s\b")
@@ -136,13 +136,13 @@ def test_a_burst_of_changes_is_drawn_ten_times_a_second_at_most(view, terminal, 
     assert process.wait(10) == 0
 
 
-def test_an_outage_is_shown_and_the_view_goes_on(view, terminal, proxies, command, root, wait_until):
+def test_an_outage_is_shown_and_the_view_goes_on(view, terminal, proxies, shell, root, wait_until):
     process = view("-H", proxies.hosts)
     for proxy in proxies:
         proxy.refuse()
         proxy.cut()
     wait_until(lambda: "NO SERVER ANSWERS" in terminal.screen(), "the outage is shown")
-    assert command("lock", root, "--id", "web1").returncode == 0
+    assert shell("lock", root, "--id", "web1").returncode == 0
     assert "web1" not in terminal.screen()
     for proxy in proxies:
         proxy.accept()
@@ -165,16 +165,16 @@ def test_a_smaller_window_is_drawn_anew(view, terminal, zk, root, wait_until):
     assert process.wait(10) == 0
 
 
-def test_without_a_terminal_or_with_json_it_is_a_usage_error(command, root):
-    refused = command("status", "--watch", root)
+def test_without_a_terminal_or_with_json_it_is_a_usage_error(shell, root):
+    refused = shell("status", "--watch", root)
     assert (refused.returncode, refused.stdout) == (2, b"")
     assert b"zkcoord events" in refused.stderr
-    assert command("--json", "status", "--watch", root).returncode == 2
+    assert shell("--json", "status", "--watch", root).returncode == 2
 
 
-def test_unreachable_and_denied_do_not_touch_the_terminal(command, terminal, zk, root):
+def test_unreachable_and_denied_do_not_touch_the_terminal(shell, terminal, zk, root):
     zk.create(root, acl=[make_digest_acl("owner", "secret", all=True)])
     options = {"stdin": terminal.slave, "stdout": terminal.slave}
-    assert command.start("status", "--watch", root, **options).wait(30) == 4
-    assert command.start("-H", "127.0.0.1:1", "status", "-w", root, **options).wait(30) == 3
+    assert shell.start("status", "--watch", root, **options).wait(30) == 4
+    assert shell.start("-H", "127.0.0.1:1", "status", "-w", root, **options).wait(30) == 3
     assert ENTER not in terminal.written

@@ -10,11 +10,8 @@ use zkcoord::recipe::coordinator::{self, Acquired, Ask, Effects, Home, Queue};
 
 use crate::arguments::{self, OutputOptions};
 use crate::call::{Answer, Calls};
-use crate::print::{self, age, ordinal, shown, Form};
+use crate::print::{self, age, held_by, ordinal, shown, Form};
 use crate::status::Status;
-
-/// Holders that one line names.
-const NAMED: usize = 3;
 
 /// Locks that are asked for now and granted later: requests outlive this command
 ///
@@ -125,16 +122,11 @@ fn standing(lock: &str, acquired: &Acquired) -> String {
         let token = acquired.token.map(|token| format!(", token {token}")).unwrap_or_default();
         return format!("{lock}: granted{token}");
     };
-    let mut text = format!("{lock}: queued {} of {}", ordinal(position), acquired.waiting.max(position));
-    for (index, (holder, since)) in acquired.holders.iter().take(NAMED).enumerate() {
-        let lead = if index == 0 { ", held by " } else { ", " };
+    let held = held_by(acquired.holders.iter().map(|(holder, since)| {
         let since = since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
-        text += &format!("{lead}{}{since}", shown(holder));
-    }
-    if acquired.holders.len() > NAMED {
-        text += &format!(" and {} more", acquired.holders.len() - NAMED);
-    }
-    text
+        format!("{}{since}", shown(holder))
+    }));
+    format!("{lock}: queued {} of {}{held}", ordinal(position), acquired.waiting.max(position))
 }
 
 /// Show who is granted a lock, and who waits for it; without a lock, of all locks

@@ -101,11 +101,7 @@ impl Wanted {
         let taking = calls.wait(self.timeout.unwrap_or(Timeout::Forever), |client, budget| async move {
             timed_lease::acquire(&client, claim, &budget, Some(sender)).await
         });
-        let taken = tokio::select! {
-            biased;
-            taken = taking => taken?,
-            () = telling => unreachable!("telling does not end"),
-        };
+        let taken = progress::beside(telling, taking).await?;
         match (taken, calls.came.take()) {
             (Some(taken), Some(number)) => {
                 let error = timed_lease::undo(&calls.client(), &taken, signals::name(number)).await;

@@ -13,19 +13,32 @@ use crate::print::{self, age, shown, Form};
 use crate::progress;
 use crate::status::Status;
 
+/// Which pool, and how long to wait for a slot of it.
+#[derive(Args, Debug)]
+pub(crate) struct Wanted {
+    /// The pool, such as /restart/web. It is made when it is missing
+    pub(crate) path: String,
+    /// How many may hold a slot; all must say the same
+    #[arg(short = 'n', long = "max", default_value = "1", value_name = "N")]
+    pub(crate) limit: NonZeroU32,
+    /// How long to wait for a slot; 0 tries once; without it for ever
+    #[arg(short, long, value_name = "TIME", value_parser = arguments::timeout)]
+    timeout: Option<Timeout>,
+}
+
+impl Wanted {
+    pub(crate) fn timeout(&self) -> Timeout {
+        self.timeout.unwrap_or(Timeout::Forever)
+    }
+}
+
 /// Take a slot for an identifier, and keep it until it is unlocked
 ///
 /// The slot stays when this command has ended, and after a reboot. Whoever holds one already is answered at once.
 #[derive(Args, Debug)]
 pub(crate) struct Lock {
-    /// The pool, such as /restart/web
-    path: String,
-    /// How many may hold a slot
-    #[arg(short = 'n', long = "max", default_value = "1", value_name = "N")]
-    limit: NonZeroU32,
-    /// How long to wait; 0 tries once; without it for ever
-    #[arg(short, long, value_name = "TIME", value_parser = arguments::timeout)]
-    timeout: Option<Timeout>,
+    #[command(flatten)]
+    slot: Wanted,
     /// Who holds the slot; default: the host's name
     #[arg(long, value_name = "ID")]
     id: Option<String>,
@@ -37,23 +50,18 @@ pub(crate) struct Lock {
 impl Lock {
     pub(crate) async fn run(self, calls: &mut Calls, output: OutputOptions) -> Answer<Status> {
         let identifier = self.id.unwrap_or_else(arguments::host_name);
-        let claim = Claim::new(calls.settings(), &self.path, identifier, self.limit.get(), false)?;
+        let claim = Claim::new(calls.settings(), &self.slot.path, identifier, self.slot.limit.get(), false)?;
         let force = self.force;
         let (sender, positions) = tokio::sync::watch::channel(0);
         let telling = progress::tell(progress::manner(output), calls.client(), claim.pool.clone(), positions);
-        let timeout = self.timeout.unwrap_or(Timeout::Forever);
-        let locking = calls.wait(timeout, |client, budget| async move {
+        let locking = calls.wait(self.slot.timeout(), |client, budget| async move {
             if force {
                 semaphore::force(&client, claim, &budget).await
             } else {
                 semaphore::acquire(&client, claim, &budget, Some(sender)).await
             }
         });
-        let acquired = tokio::select! {
-            biased;
-            acquired = locking => acquired?,
-            () = telling => unreachable!("telling does not end"),
-        };
+        let acquired = progress::beside(telling, locking).await?;
         Ok(yes_or_no(!matches!(acquired, Acquired::No), output))
     }
 }

@@ -6,7 +6,6 @@
 //! | running | goes to the command, unless the terminal has sent it to both | the command is ended before the servers can give the slot on; 6 | the kernel ends the command; the servers remove the lease with the session |
 //! | giving back | ends it; the servers remove the lease with the session | the slot is free | the servers remove the lease with the session |
 
-use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -17,6 +16,7 @@ use zkcoord::Error;
 
 use crate::arguments::{self, OutputOptions};
 use crate::call::{self, Answer, Calls};
+use crate::commands::pool::Wanted;
 use crate::held::{self, Ended, Held, Loss};
 use crate::print::{self, shown};
 use crate::progress;
@@ -35,14 +35,8 @@ const MARGIN: Duration = Duration::from_millis(250);
 /// thing.
 #[derive(Args, Debug)]
 pub(crate) struct Run {
-    /// The pool, such as /restart/web. It is made when it is missing
-    path: String,
-    /// How many may hold a slot; all must say the same
-    #[arg(short = 'n', long = "max", default_value = "1", value_name = "N")]
-    limit: NonZeroU32,
-    /// How long to wait for a slot; 0 tries once; without it for ever
-    #[arg(short, long, value_name = "TIME", value_parser = arguments::timeout)]
-    timeout: Option<Timeout>,
+    #[command(flatten)]
+    slot: Wanted,
     /// Who holds the slot. Whoever has the same identifier shares it; default: host:pid, with --persistent the host's name
     #[arg(long, value_name = "ID")]
     id: Option<String>,
@@ -64,11 +58,11 @@ impl Run {
             (None, true) => host,
             (None, false) => format!("{host}:{}", std::process::id()),
         };
-        let claim =
-            Claim::new(calls.settings(), &self.path, identifier, self.limit.get(), !self.persistent)?.of_its_own();
+        let claim = Claim::new(calls.settings(), &self.slot.path, identifier, self.slot.limit.get(), !self.persistent)?
+            .of_its_own();
         let Some(hold) = self.take(calls, claim, output).await? else {
             if !output.quiet {
-                print::note(&format!("no slot of {} was free in time; nothing was run", shown(&self.path)));
+                print::note(&format!("no slot of {} was free in time; nothing was run", shown(&self.slot.path)));
             }
             return Ok(Status::NO);
         };
@@ -87,14 +81,10 @@ impl Run {
     async fn take(&self, calls: &mut Calls, claim: Claim, output: OutputOptions) -> Answer<Option<Hold>> {
         let (sender, positions) = tokio::sync::watch::channel(0);
         let telling = progress::tell(progress::manner(output), calls.client(), claim.pool.clone(), positions);
-        let taking = calls.wait(self.timeout.unwrap_or(Timeout::Forever), |client, budget| async move {
+        let taking = calls.wait(self.slot.timeout(), |client, budget| async move {
             semaphore::acquire(&client, claim, &budget, Some(sender)).await
         });
-        let acquired = tokio::select! {
-            biased;
-            acquired = taking => acquired?,
-            () = telling => unreachable!("telling does not end"),
-        };
+        let acquired = progress::beside(telling, taking).await?;
         let hold = match acquired {
             Acquired::Taken(hold) => hold,
             Acquired::Already => return Err(Error::Internal("a hold of its own was there already".into()).into()),

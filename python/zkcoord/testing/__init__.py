@@ -227,7 +227,7 @@ class Ensemble:
                 server._check_alive()
             modes = [server.mode(timeout=1) for server in self._serving()]
             leaders = modes.count("leader") + modes.count("standalone")
-            if leaders == 1 and None not in modes and all(server._listens() for server in self._serving()):
+            if leaders == 1 and None not in modes and all(server._takes_tls() for server in self._serving()):
                 return
             if time.monotonic() > deadline:
                 raise EnsembleError(f"no quorum after {timeout} s, only {modes}; the logs:\n{self.logs(15)}")
