@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zkcoord._call import call
-from zkcoord.errors import ArgumentError, Cancelled, Error, SlotLost, no_thread
+from zkcoord.errors import ArgumentError, Cancelled, ConnectionLost, Error, SlotLost, Unreachable, no_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,7 +112,8 @@ class Hold:
 
         Returns:
             True when the lease was removed, or is gone after an earlier release that failed; False when it was lost
-            before, or given back.
+            before, or given back. A slot that counted as lost, and that the servers kept all the same, was nobody
+            else's: that is True as well.
 
         Raises:
             Unreachable, ConnectionLost, Cancelled: No server answered in time, or a signal came. The lease is removed
@@ -137,7 +138,13 @@ class Hold:
         if not self._core.is_own or self._core.is_released:
             return
         if error is None:
-            if not self.release():
+            try:
+                was_held = self.release()
+            except (Unreachable, ConnectionLost) as err:
+                if self._lost is None or not self._lost.is_set():
+                    raise
+                raise self._loss() from err  # that is what matters to the block
+            if not was_held:
                 raise self._loss()
             return
         try:

@@ -21,7 +21,7 @@ use crate::wait::{Budget, Cut};
 
 const CHANGED: &str = "the ensemble was changed; whether all are in sync is not known";
 const UNKNOWN: &str = "whether the ensemble was changed is not known; read its configuration before trying again";
-/// The part of a call's time that silent servers may cost before a step: the rest is for the step.
+/// The part of what is left of a call's time that silent servers may cost before a step: the rest is for the step.
 const ASKING: f64 = 0.4;
 /// The pauses between two looks at whether all are in sync: the first, and the longest.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -259,10 +259,10 @@ fn guests(found: &Survey, configuration: &Configuration) -> Option<u64> {
 
 /// What there is to decide from: all servers, and each as it says of itself.
 async fn gather(client: &Client, step: &Step, terms: Terms, budget: &Budget) -> Result<Seen> {
-    let half = budget.part(ASKING);
-    let admin_port = terms.admin_port;
-    let scope = Scope { admin_port, straggling: None, words: QUESTIONS, most: None, step: Some(step) };
-    let found = survey(client, &half, scope).await?;
+    let share = || budget.reach().saturating_sub(budget.elapsed()).mul_f64(ASKING);
+    let (admin_port, most) = (terms.admin_port, Some(share()));
+    let scope = Scope { admin_port, straggling: None, words: QUESTIONS, most, step: Some(step) };
+    let found = survey(client, budget, scope).await?;
     let configuration = found.configuration.clone()?;
     let mut seen = Seen { guests: guests(&found, &configuration), ..Seen::default() };
     for member in configuration.members() {
@@ -270,7 +270,7 @@ async fn gather(client: &Client, step: &Step, terms: Terms, budget: &Budget) -> 
             seen.members.insert(member.id, server.standing());
         }
     }
-    let end = Instant::now() + half.reach().saturating_sub(half.elapsed());
+    let end = Instant::now() + share();
     for server in &found.joining {
         let Some(member) = &server.member else { continue };
         let mut standing = server.standing();

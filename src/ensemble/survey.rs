@@ -28,6 +28,8 @@ pub(crate) const QUESTIONS: &[&str] = &["srvr", "conf", "mntr"];
 /// The part of a call's time after which a silent server is waited for no more, so that what the others say gets to the
 /// caller.
 const ASKING: f64 = 0.9;
+/// The part of what is left after which the other servers are waited for no more, where the configuration came late.
+const LATE: f64 = 0.4;
 /// How long the configuration is waited for once all others have answered, if these have told it as well; and the servers
 /// that were named, before the other members are asked as well.
 const SOON: Duration = Duration::from_millis(200);
@@ -136,7 +138,8 @@ pub(crate) struct Scope<'a> {
     pub(crate) straggling: Option<Duration>,
     /// The first of [`QUESTIONS`], as many as are of use.
     pub(crate) words: &'static [&'static str],
-    /// How long all of it may take, if that is less than what is left of the call's time.
+    /// How long silent servers may take, if that is less than what is left of the call's time. Where `straggling` says that
+    /// the answer is a picture of now, the configuration may take no longer either.
     pub(crate) most: Option<Duration>,
     /// A step whose joining servers are asked as well.
     pub(crate) step: Option<&'a Step>,
@@ -187,25 +190,32 @@ pub(crate) fn parsed(data: &[u8]) -> Result<Configuration> {
 /// could answer.
 pub(crate) async fn survey(client: &Client, budget: &Budget, scope: Scope<'_>) -> Result<Survey> {
     let mut asking = asking(client, budget, scope.admin_port, scope.straggling).await?;
+    let mut latest = asking.end;
     if let Some(most) = scope.most {
         asking.end = asking.end.min(Instant::now() + most);
     }
-    match budget.race(Deadline::NEVER, surveyed(client, budget, scope, &asking)).await {
+    if scope.straggling.is_some() {
+        latest = asking.end;
+    }
+    match budget.race(Deadline::NEVER, surveyed(client, budget, scope, asking, latest)).await {
         Ok(survey) => Ok(survey),
         Err(Cut::Cancelled) => Err(client.cancelled(budget, CONFIG, crate::session::UNCHANGED)),
         Err(Cut::TimedOut) => Err(client.unreachable(budget.elapsed())),
     }
 }
 
-async fn surveyed(client: &Client, budget: &Budget, scope: Scope<'_>, asking: &Asking) -> Survey {
+/// `latest`: until when the configuration is waited for. A session whose first server is silent needs a while to go to
+/// another one.
+async fn surveyed(client: &Client, budget: &Budget, scope: Scope<'_>, mut asking: Asking, latest: Instant) -> Survey {
     let hosts = &client.settings().identity.servers;
     let questions: Vec<_> = hosts.iter().map(|host| (host.clone(), scope.words)).collect();
+    let asking_named = asking.clone();
     let named = async {
-        let answers = asking.all(&questions).await;
+        let answers = asking_named.all(&questions).await;
         hosts.iter().zip(answers).map(|(host, answers)| Surveyed::new(host, None, answers)).collect::<Vec<_>>()
     };
     let reading = async {
-        let reading = timeout_at(asking.end.into(), configuration(client, budget));
+        let reading = timeout_at(latest.into(), configuration(client, budget));
         reading.await.unwrap_or_else(|_| Err(not_shown()))
     };
     tokio::pin!(named, reading);
@@ -226,11 +236,13 @@ async fn surveyed(client: &Client, budget: &Budget, scope: Scope<'_>, asking: &A
             return Survey { configuration: Err(error), servers, joining: Vec::new() };
         }
     };
+    let rest = latest.saturating_duration_since(Instant::now());
+    asking.end = asking.end.max(Instant::now() + rest.mul_f64(LATE));
     let speaks_tls = client.settings().identity.tls.is_some();
     let joining = scope.step.map_or_else(Vec::new, |step| to_ask(&known, step));
     let others = |members: Vec<Member>| {
         let found = members.into_iter().map(|member| (address_of(&member, hosts, speaks_tls), member));
-        ask_others(asking, scope.words, found.collect())
+        ask_others(&asking, scope.words, found.collect())
     };
     // Whoever is silent among those that were named is no reason to ask nobody else.
     let (mut servers, mut asked, missing) = match servers {

@@ -77,13 +77,6 @@ impl Budget {
         self.reach
     }
 
-    /// The same account, of which only a part of the whole time may be used.
-    #[must_use]
-    pub fn part(&self, part: f64) -> Self {
-        let reach = self.reach.mul_f64(part);
-        Self { deadline: self.deadline.or(Deadline::after(self.started, reach)), reach, ..self.clone() }
-    }
-
     /// Whether the call goes on looking for a server though none can be used now.
     #[must_use]
     pub fn is_patient(&self) -> bool {

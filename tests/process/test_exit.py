@@ -25,7 +25,8 @@ def test_an_interpreter_ends_at_once_although_a_thread_waits(script, pool, sessi
     wait_until(pool.places, "the thread waits")
     process.signal(signal.SIGUSR1)
     assert process.wait(8) == 0
-    assert "Cancelled" in process.line()
+    if not daemon:  # Python may stop a daemon thread before it can write what its call has raised.
+        assert "Cancelled" in process.line()
     assert process.stderr == ""
     at_once(lambda: not pool.places(), "its place is gone")
     at_once(lambda: not sessions(), "its session is gone")

@@ -29,8 +29,10 @@ const STILL_HELD: &str = "the slot may be held still; it is given back as soon a
 /// As for every other error: the lease is given back in the background, once there is a connection.
 ///
 /// # Lost connection
-/// It is waited for while the time in `budget` lasts, and the lease is deleted again. If the session expires, the
-/// servers have removed an ephemeral lease, and the answer is `false`.
+/// It is waited for while the time in `budget` lasts, and the lease is deleted again, in another session where this one
+/// is over. The servers have removed an ephemeral lease by then, and the answer is `false`; or they have not, because
+/// they keep a session for longer than its client may rely on it, as after a change of the leader, and it is `true`:
+/// nobody else had the slot.
 ///
 /// # Source
 /// The `Lease` of Curator's `InterProcessSemaphoreV2`, and the mutex of etcd's `concurrency`.
@@ -43,9 +45,6 @@ pub async fn release(client: &Client, hold: &Hold, budget: &Budget) -> Result<bo
 }
 
 async fn try_release(client: &Client, hold: &Hold, budget: &Budget) -> Result<bool> {
-    if hold.ephemeral && hold.own_session(client, budget).await?.is_none() {
-        return Ok(false);
-    }
     let unacknowledged = Unacknowledged::new(STILL_HELD);
     let attempt = |session: Session| {
         let unacknowledged = &unacknowledged;
@@ -89,11 +88,8 @@ async fn keep_deleting(client: &Client, hold: &Hold, budget: &Budget) {
     let (started, mut pause) = (Instant::now(), PAUSE);
     let unacknowledged = Unacknowledged::new(STILL_HELD);
     loop {
-        // The servers carry out no transaction of a session that is over.
+        // A session that is over for its client lasts for a while at the servers, and so does its ephemeral lease.
         let Ok(own) = hold.own_session(client, budget).await else { return };
-        if own.is_none() && hold.ephemeral {
-            return;
-        }
         let attempt = |session: Session| {
             let unacknowledged = &unacknowledged;
             async move { delete(&session, hold, unacknowledged).await }
