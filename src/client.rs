@@ -137,6 +137,9 @@ impl Client {
                         let _opening = self.reservation.shared.opening();
                         // Boxed, because opening is rare and its future is large: every call would carry room for it.
                         let opened = Box::pin(Session::open(&self.identity, path, findings, in_vain)).await?;
+                        if let Some(earlier) = held.as_ref() {
+                            opened.clear_after(earlier).await;
+                        }
                         findings.opened();
                         self.sessions.tend(&self.reservation.shared, opened.id(), self.identity.idle_timeout);
                         held.insert(opened).clone()

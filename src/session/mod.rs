@@ -26,6 +26,7 @@ use crate::connect::settings::Identity;
 use crate::error::{Error, Result};
 
 mod failure;
+mod lingering;
 mod owned;
 mod owner;
 pub mod shared;
@@ -228,7 +229,6 @@ impl Session {
     }
 
     /// The ephemeral znodes that somebody relies on, in order.
-    #[cfg(feature = "python")]
     pub(crate) fn relied_on(&self) -> Vec<String> {
         self.owned().relied_on()
     }

@@ -49,7 +49,6 @@ impl Owned {
     }
 
     /// The ephemeral znodes of the session that somebody relies on, in order.
-    #[cfg(feature = "python")]
     pub(super) fn relied_on(&self) -> Vec<String> {
         let mut paths: Vec<_> = self.ephemerals.iter().cloned().collect();
         paths.sort_unstable();

@@ -1,0 +1,33 @@
+//! What a session leaves at the servers that its client has given up.
+//!
+//! A client counts its session as over when it has heard nothing of the servers for the session's time. The servers may
+//! keep it for longer: they heard of it although it did not hear of them, or a new leader has begun to count anew. Its
+//! ephemeral znodes then stay for nobody: a lease, beside which the same caller takes another one in its next session,
+//! would block the pool after that caller has given the slot back.
+
+use std::time::Duration;
+
+use futures::future::{join, join_all};
+
+use super::{Session, Unacknowledged};
+
+/// How long callers wait for this before they get the new session. What is left then goes with the old one.
+const CLEARING: Duration = Duration::from_secs(1);
+
+impl Session {
+    /// Deletes the ephemeral znodes of an earlier session of this process on which somebody has relied.
+    pub(crate) async fn clear_after(&self, earlier: &Session) {
+        let (paths, unacknowledged) = (earlier.relied_on(), Unacknowledged::new(""));
+        let clearing = paths.iter().map(|path| {
+            let unacknowledged = &unacknowledged;
+            async move {
+                let (_, stat) = join(self.sync(path), self.check_stat(path)).await;
+                // Somebody else's znode may have that path by now.
+                if stat.ok().flatten().is_some_and(|stat| stat.ephemeral_owner == earlier.id()) {
+                    let _ = self.writes(unacknowledged).delete(path, None).await;
+                }
+            }
+        });
+        let _ = tokio::time::timeout(CLEARING, join_all(clearing)).await;
+    }
+}
