@@ -5,10 +5,12 @@
 //! ephemeral znodes then stay for nobody: a lease, beside which the same caller takes another one in its next session,
 //! would block the pool after that caller has given the slot back.
 
-use std::time::Duration;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::future::{join, join_all};
 
+use super::owned::Cleared;
 use super::{Session, Unacknowledged};
 
 /// How long callers wait for this before they get the new session. What is left then goes with the old one.
@@ -23,11 +25,31 @@ impl Session {
             async move {
                 let (_, stat) = join(self.sync(path), self.check_stat(path)).await;
                 // Somebody else's znode may have that path by now.
-                if stat.ok().flatten().is_some_and(|stat| stat.ephemeral_owner == earlier.id()) {
-                    let _ = self.writes(unacknowledged).delete(path, None).await;
+                if stat.ok().flatten().is_some_and(|stat| stat.ephemeral_owner == earlier.id())
+                    && self.writes(unacknowledged).delete(path, None).await.is_ok()
+                {
+                    self.cleared().deleted.insert(path.clone(), Instant::now());
                 }
             }
         });
+        self.cleared().earlier = Some((earlier.id(), earlier.owned.clone()));
         let _ = tokio::time::timeout(CLEARING, join_all(clearing)).await;
+    }
+
+    /// What was remembered in the session before this one, under the key that its id gives.
+    pub(crate) fn remembered_before(&self, key: impl FnOnce(i64) -> String) -> Vec<String> {
+        let Some((id, owned)) = self.cleared().earlier.clone() else { return Vec::new() };
+        let names = owned.lock().unwrap_or_else(PoisonError::into_inner).remembered(&key(id));
+        names
+    }
+
+    /// Whether this session has deleted, since then, a znode that the session before had left. To whoever has asked since
+    /// then to give the znode back, it was there until that.
+    pub(crate) fn has_cleared(&self, path: &str, since: Instant) -> bool {
+        self.cleared().deleted.get(path).is_some_and(|deleted| *deleted >= since)
+    }
+
+    fn cleared(&self) -> MutexGuard<'_, Cleared> {
+        self.cleared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -35,7 +35,7 @@ mod writes;
 
 use failure::is_refusal;
 pub(crate) use failure::{auth_failed, Attempt, Failure, Reply, PAUSE, UNCHANGED};
-use owned::Owned;
+use owned::{Cleared, Owned};
 pub(crate) use owner::Owner;
 use silence::Silence;
 pub(crate) use writes::{Transaction, Unacknowledged, Writes};
@@ -59,6 +59,7 @@ pub(crate) struct Session {
     client: zk::Client,
     identity: Arc<Identity>,
     owned: Arc<Mutex<Owned>>,
+    cleared: Arc<Mutex<Cleared>>,
     /// Cancelled when the session is about to be closed. It ends tasks in the background, which would keep the session
     /// open.
     closing: CancellationToken,
@@ -175,6 +176,7 @@ impl Session {
             client,
             identity,
             owned: Arc::default(),
+            cleared: Arc::default(),
             closing: CancellationToken::new(),
             silence: Arc::default(),
             longest: Arc::default(),

@@ -4,6 +4,8 @@
 //! The session knows nothing of what the znodes are. A recipe chooses the keys under which it remembers them.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 /// The znodes of one session that somebody in this process cares about.
 #[derive(Debug, Default)]
@@ -59,6 +61,15 @@ impl Owned {
     pub(super) fn is_relied_on(&self) -> bool {
         !self.ephemerals.is_empty()
     }
+}
+
+/// What a session has deleted that an earlier one had left.
+#[derive(Debug, Default)]
+pub(super) struct Cleared {
+    /// The id of that session, and what this process had made in it.
+    pub(super) earlier: Option<(i64, Arc<Mutex<Owned>>)>,
+    /// When each znode was deleted.
+    pub(super) deleted: HashMap<String, Instant>,
 }
 
 #[cfg(test)]

@@ -71,6 +71,11 @@ impl Budget {
         Self { timeout, started, deadline: Deadline::after(started, most), reach: most, is_patient, cancel }
     }
 
+    /// When the call has begun.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
     /// How long the servers may take to be reached, before the ensemble counts as out of reach.
     #[must_use]
     pub fn reach(&self) -> Duration {

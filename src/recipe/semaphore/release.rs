@@ -45,15 +45,16 @@ pub async fn release(client: &Client, hold: &Hold, budget: &Budget) -> Result<bo
 }
 
 async fn try_release(client: &Client, hold: &Hold, budget: &Budget) -> Result<bool> {
-    let unacknowledged = Unacknowledged::new(STILL_HELD);
+    let (unacknowledged, since) = (Unacknowledged::new(STILL_HELD), budget.started());
     let attempt = |session: Session| {
         let unacknowledged = &unacknowledged;
-        async move { Ok(delete(&session, hold, unacknowledged).await? || unacknowledged.is_any()) }
+        async move { Ok(delete(&session, hold, unacknowledged, since).await? || unacknowledged.is_any()) }
     };
     client.write(budget, &hold.pool, &unacknowledged, attempt).await
 }
 
-async fn delete(session: &Session, hold: &Hold, unacknowledged: &Unacknowledged) -> Attempt<bool> {
+/// Deletes the lease: whether it was there, or was since then and has been cleared with what its session had left.
+async fn delete(session: &Session, hold: &Hold, unacknowledged: &Unacknowledged, since: Instant) -> Attempt<bool> {
     let (lease, liveness_node) = (hold.path(), hold.liveness_node());
     let deleting = session.writes(unacknowledged).delete(&lease, None);
     let deleting_liveness_node = async {
@@ -65,7 +66,7 @@ async fn delete(session: &Session, hold: &Hold, unacknowledged: &Unacknowledged)
     let (deleted, ()) = join(deleting, deleting_liveness_node).await;
     let was_there = match deleted {
         Ok(()) => true,
-        Err(zk::Error::NoNode) => false,
+        Err(zk::Error::NoNode) => session.has_cleared(&lease, since),
         Err(error) => return Err(session.failure(&error, "delete", &lease)),
     };
     session.keep_no_more_for(&lease);
@@ -92,7 +93,7 @@ async fn keep_deleting(client: &Client, hold: &Hold, budget: &Budget) {
         let Ok(own) = hold.own_session(client, budget).await else { return };
         let attempt = |session: Session| {
             let unacknowledged = &unacknowledged;
-            async move { delete(&session, hold, unacknowledged).await }
+            async move { delete(&session, hold, unacknowledged, started).await }
         };
         let latest = own.as_ref().map_or(Duration::ZERO, |session| session.timeout() * TIMEOUTS);
         drop(own);

@@ -1,6 +1,7 @@
 //! Giving the slot of an identifier back, by whoever names the identifier: `unlock`.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use zookeeper_client as zk;
 
@@ -38,7 +39,7 @@ pub async fn unlock(client: &Client, claim: &Claim, budget: &Budget) -> Result<b
     let chosen = Chosen::default();
     let attempt = |session: Session| {
         let (unacknowledged, chosen) = (&unacknowledged, &chosen);
-        async move { remove(client, &session, claim, unacknowledged, chosen).await }
+        async move { remove(client, &session, claim, unacknowledged, chosen, budget.started()).await }
     };
     client.write(budget, &claim.pool, &unacknowledged, attempt).await
 }
@@ -66,6 +67,7 @@ async fn remove(
     claim: &Claim,
     unacknowledged: &Unacknowledged,
     chosen: &Chosen,
+    since: Instant,
 ) -> Attempt<bool> {
     let pool = &claim.pool;
     let choice = || chosen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -92,7 +94,10 @@ async fn remove(
     }
     let found = find(session, claim).await?;
     *choice() = Some((found.clone(), true));
-    delete(client, session, claim, &found, unacknowledged).await
+    // What the session before had locked may have been deleted since, because that session was over.
+    let mut locked_before = session.remembered_before(|id| claim.key_of(&claim.ephemeral_owner(id))).into_iter();
+    let is_cleared = locked_before.any(|name| session.has_cleared(&claim.path(&name), since));
+    Ok(delete(client, session, claim, &found, unacknowledged).await? || is_cleared)
 }
 
 /// The leases of the claim's identifier in the pool: those of the claim's kind, or else the others. Of the persistent
