@@ -9,7 +9,7 @@ use zkcoord::ensemble::status::Status as Servers;
 use zkcoord::recipe::semaphore::limit::Limit;
 use zkcoord::recipe::semaphore::{Holder, Status};
 
-use crate::print::{age, quoted, shown};
+use crate::print::{age, quoted, shown, why};
 
 /// Clocks that are so near to each other do not matter.
 const NEAR: f64 = 3.0;
@@ -197,9 +197,13 @@ impl Pool {
         let mut found = Vec::new();
         let held = self.status.holders.iter().filter(|it| !it.ephemeral && !is_foreign(it) && it.age > old);
         for holder in held {
+            let why = match why(&holder.why) {
+                nothing if nothing.is_empty() => nothing,
+                why => format!(" It gave as its reason: {why}."),
+            };
             found.push(finding(
                 format!(
-                    "{} holds a slot for {}, since {}, and no session ends that.",
+                    "{} holds a slot for {}, since {}, and no session ends that.{why}",
                     shown(&holder.identifier),
                     age(holder.age),
                     holder.since
@@ -285,6 +289,8 @@ mod tests {
     use zkcoord::ensemble::status::Row;
     use zkcoord::recipe::semaphore::Waiter;
 
+    use zkcoord::recipe::semaphore::Reason;
+
     use super::*;
 
     const DAY: Duration = Duration::from_secs(86400);
@@ -309,6 +315,7 @@ mod tests {
             fencing_token: 1,
             session: None,
             lease: lease.to_owned(),
+            why: Reason::default(),
         }
     }
 

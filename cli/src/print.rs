@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::oneshot;
+use zkcoord::recipe::semaphore::Reason;
 use zkcoord::Error;
 
 use crate::status::Status;
@@ -199,6 +200,23 @@ pub(crate) fn error(error: &Error, form: Form) {
 fn kind(error: &Error) -> String {
     let text = format!("{error:?}");
     text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
+}
+
+/// Why a slot is held, and by which process: `kernel update (pid 812 on web1, job 20261126)`.
+pub(crate) fn why(why: &Reason) -> String {
+    let process = match (why.pid, &why.host) {
+        (Some(pid), Some(host)) => Some(format!("pid {pid} on {}", shown(host))),
+        (Some(pid), None) => Some(format!("pid {pid}")),
+        (None, host) => host.as_deref().map(|host| format!("on {}", shown(host))),
+    };
+    let job = why.job.as_deref().map(|job| format!("job {}", shown(job)));
+    let by = [process, job].into_iter().flatten().collect::<Vec<_>>().join(", ");
+    let reason = why.reason.as_deref().map(shown).unwrap_or_default();
+    match (reason.is_empty(), by.is_empty()) {
+        (_, true) => reason,
+        (true, false) => by,
+        (false, false) => format!("{reason} ({by})"),
+    }
 }
 
 #[cfg(test)]

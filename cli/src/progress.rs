@@ -45,8 +45,8 @@ pub(crate) fn manner(output: OutputOptions) -> Manner {
 /// Who is in front of a wait.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Front {
-    /// Who holds what is waited for, and for how many seconds.
-    holders: Vec<(String, f64)>,
+    /// Who holds what is waited for, for how many seconds, and why.
+    holders: Vec<(String, f64, Option<String>)>,
     /// How many wait.
     waiting: usize,
     /// What else is to be known.
@@ -61,7 +61,8 @@ impl From<semaphore::Status> for Front {
             format!("; the first queue node, {}, belongs to nobody and blocks the others", shown(&node))
         });
         let (waiting, holders) = (status.waiters.len(), status.holders.into_iter());
-        Self { holders: holders.map(|holder| (holder.identifier, holder.age)).collect(), waiting, more }
+        let holders = holders.map(|holder| (holder.identifier, holder.age, holder.why.reason));
+        Self { holders: holders.collect(), waiting, more }
     }
 }
 
@@ -71,7 +72,7 @@ impl From<timed_lease::Status> for Front {
             let acquired = humantime::parse_rfc3339_weak(holder.acquired.as_ref()?).ok()?;
             Some(SystemTime::now().duration_since(acquired).ok()?.as_secs_f64())
         };
-        let holders = status.holder.iter().map(|holder| (holder.owner.clone(), since(holder).unwrap_or(0.0)));
+        let holders = status.holder.iter().map(|holder| (holder.owner.clone(), since(holder).unwrap_or(0.0), None));
         Self { holders: holders.collect(), waiting: status.waiters.len(), more: None }
     }
 }
@@ -153,12 +154,14 @@ impl Drop for Line {
     }
 }
 
-/// `waiting, 3rd of 5, held by web1 for 2m 5s`.
+/// `waiting, 3rd of 5, held by web1 for 2m 5s (kernel update)`.
 fn text(position: usize, front: Option<&Front>, since: f64) -> String {
     let Some(front) = front else { return format!("waiting, {}", ordinal(position)) };
     let all = front.waiting.max(position);
-    let holders = front.holders.iter();
-    let held = held_by(holders.map(|(holder, seconds)| format!("{} for {}", shown(holder), age(seconds + since))));
+    let held = held_by(front.holders.iter().map(|(holder, seconds, reason)| {
+        let why = reason.as_deref().map(|reason| format!(" ({})", shown(reason))).unwrap_or_default();
+        format!("{} for {}{why}", shown(holder), age(seconds + since))
+    }));
     let more = front.more.as_deref().unwrap_or_default();
     format!("waiting, {} of {all}{held}{more}", ordinal(position))
 }

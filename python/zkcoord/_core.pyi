@@ -213,6 +213,8 @@ def acquire(
     ephemeral: bool | None,
     force: bool | None,
     own: bool,
+    reason: Scalar | None,
+    job: Scalar | None,
     on_position: Callable[[int], object] | None,
     connection: Settings,
     wait: _Wait,

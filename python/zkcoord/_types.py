@@ -57,6 +57,10 @@ class Holder(TypedDict):
     fencing_token: int
     session: str | None
     lease: str
+    reason: str | None
+    host: str | None
+    pid: int | None
+    job: str | None
 
 
 class Waiter(TypedDict):

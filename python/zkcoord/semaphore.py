@@ -48,6 +48,8 @@ def lock(
     cancel: _core.Cancel | None = None,
     on_position: Callable[[int], object] | None = None,
     on_lost: Callable[[], object] | None = None,
+    reason: Scalar | None = None,
+    job: Scalar | None = None,
     raise_on_signal: bool = False,
     **security: Unpack[Security],
 ) -> bool:
@@ -71,6 +73,9 @@ def lock(
             wait and comes through.
         on_lost: Called from a thread of its own when the lease that this call has taken is gone, and was not unlocked
             by this process: its session has ended, or somebody has removed it.
+        reason: Why the slot is wanted, in up to 1,024 bytes. It is kept beside the lease, together with this host's
+            name, the process's id and ``job``, shown by `status`, and gone with the lease. Without it nothing is kept.
+        job: What the process works for, such as the id of a Salt job. It counts only together with ``reason``.
 
     Returns:
         True when the identifier holds a slot; False when the time ran out.
@@ -88,7 +93,7 @@ def lock(
     settings = settings_for(zk_hosts, connection, {"profile": profile, **named, **security})
     taken = wait_for(
         lambda wait, listener: _core.acquire(
-            path, identifier, max_concurrency, ephemeral_lease, force, False, listener, settings, wait
+            path, identifier, max_concurrency, ephemeral_lease, force, False, reason, job, listener, settings, wait
         ),
         timeout,
         cancel,
@@ -220,7 +225,8 @@ def status(
         A dict. ``path``: the pool. ``max_concurrency``: the stored limit, or None. ``free``: slots to be had, or None
         where nothing limits them. ``holders``: a dict for each lease, the oldest first, with ``identifier``, ``since``
         (UTC, RFC 3339, by the servers' clock), ``age`` (seconds, by this host's clock), ``ephemeral``,
-        ``fencing_token`` (the lease's czxid), ``session`` (hexadecimal, or None) and ``lease`` (the name of its znode).
+        ``fencing_token`` (the lease's czxid), ``session`` (hexadecimal, or None), ``lease`` (the name of its znode),
+        and ``reason``, ``host``, ``pid`` and ``job`` of whoever has given a reason, or None.
         ``waiters``: a dict for each, in the order of the queue, with ``identifier``, ``position`` (1 is next),
         ``since``, ``age``, ``session``, ``orphan`` (True: it belongs to no session, nobody waits by it, and all behind
         it wait until somebody deletes it) and ``place`` (the name of its znode). A missing path is a pool with neither.
@@ -277,6 +283,8 @@ def hold(
     cancel: _core.Cancel | None = None,
     on_position: Callable[[int], object] | None = None,
     on_lost: Callable[[], object] | None = None,
+    reason: Scalar | None = None,
+    job: Scalar | None = None,
     raise_on_signal: bool = False,
     **keywords: Unpack[ConnectionKeywords],
 ) -> Hold:
@@ -297,6 +305,9 @@ def hold(
         force: Take a slot at once, whatever the count and whoever waits.
         on_position: Called from this thread with the position in the queue, as for `lock`.
         on_lost: Called from a thread of its own when the slot is lost.
+        reason: Why the slot is wanted, in up to 1,024 bytes. It is kept beside the lease, together with this host's
+            name, the process's id and ``job``, shown by `status`, and gone with the lease. Without it nothing is kept.
+        job: What the process works for, such as the id of a Salt job. It counts only together with ``reason``.
 
     Returns:
         A `zkcoord.Hold`.
@@ -314,7 +325,7 @@ def hold(
     settings = settings_for(zk_hosts, connection, keywords)
     taken = wait_for(
         lambda wait, listener: _core.acquire(
-            path, identifier, max_concurrency, ephemeral_lease, force, True, listener, settings, wait
+            path, identifier, max_concurrency, ephemeral_lease, force, True, reason, job, listener, settings, wait
         ),
         timeout,
         cancel,

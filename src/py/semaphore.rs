@@ -2,12 +2,12 @@
 
 use pyo3::prelude::*;
 
-use super::arguments::{count, flag, identifier, text, Given};
+use super::arguments::{count, flag, identifier, scalar, text, Given};
 use super::call::{plain, Call, Listener, Purpose, Undo};
 use super::hold::Hold;
 use crate::connect::settings::Settings;
 use crate::error::Result;
-use crate::recipe::semaphore::{self, Acquired, Claim};
+use crate::recipe::semaphore::{self, Acquired, Claim, Reason};
 
 fn claim(
     settings: &Settings,
@@ -33,6 +33,8 @@ pub(super) fn acquire<'py>(
     ephemeral: Given<'_, 'py>,
     force: Given<'_, 'py>,
     own: bool,
+    reason: Given<'_, 'py>,
+    job: Given<'_, 'py>,
     on_position: Given<'_, 'py>,
     connection: &Bound<'py, PyAny>,
     wait: &Bound<'py, PyAny>,
@@ -40,6 +42,9 @@ pub(super) fn acquire<'py>(
     let call = Call::new(connection, wait)?;
     let claim = claim(&call.settings, path, who, max_concurrency, ephemeral)?;
     let claim = if own { claim.of_its_own() } else { claim };
+    let job = job.map(|job| scalar("job", job)).transpose()?;
+    let reason = reason.map(|reason| Reason::new(scalar("reason", reason)?, job)).transpose()?;
+    let claim = claim.because(reason);
     let force = flag("force", force)?;
     let (positions, listener) = match on_position {
         Some(callable) => Listener::new(callable).map(|(positions, listener)| (Some(positions), Some(listener)))?,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 
@@ -45,6 +46,27 @@ class TestLock:
         assert zkcoord_command("lock", root, "--id", "a", "--json").value is True
         assert zkcoord_command("lock", root, "--id", "b", "-t", "0", "--json").value is False
         assert zkcoord_command("unlock", root, "--id", "a", "--json").value is True
+
+
+class TestReason:
+    def test_it_is_kept_beside_the_lease_and_shown(self, zkcoord_command, root, hosts, zk):
+        why = ("--reason", "kernel\x1b[2J", "--job", "7")
+        assert zkcoord_command("lock", root, "--id", "a", "-n", "2", *why).status == 0
+        assert zkcoord_command("lock", root, "--id", "b", "-n", "2").status == 0
+        lines = zkcoord_command("status", root).lines
+        assert lines[1].split() == ["who", "what", "since", "for", "fencing", "token", "why"]
+        assert re.search(rf"kernel\\u\{{1b\}}\[2J \(pid \d+ on {re.escape(socket.gethostname())}, job 7\)$", lines[2])
+        first, second = zkcoord_command("status", root, "--json").value["holders"]
+        assert (first["reason"], first["job"], second["reason"]) == ("kernel\x1b[2J", "7", None)
+        assert first.keys() == zkcoord.status(root, hosts)["holders"][0].keys()
+        assert zkcoord_command("unlock", root, "--id", "a").status == 0
+        assert zk.get_children(f"{root}-__reason__") == []
+
+    def test_what_cannot_be_one_is_refused(self, zkcoord_command, root, zk):
+        assert zkcoord_command("lock", root, "--reason", "").status == 2
+        assert zkcoord_command("lock", root, "--reason", "x" * 1025).status == 2
+        assert zkcoord_command("lock", root, "--job", "7").status == 2
+        assert zk.exists(root) is None
 
 
 class TestStatus:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -47,6 +48,16 @@ class TestTheCommand:
         running.process.stdin = None
         assert running.end().status == 1  # of `read` at the end of its input
         assert children(root) == children(f"{root}-__lock__") == []
+
+    def test_it_says_why_while_it_runs(self, run, root, hosts, children):
+        running = run("echo running; read line", "--reason", "kernel update", stdin=subprocess.PIPE)
+        assert running.line() == "running"
+        (holder,) = zkcoord.status(root, hosts)["holders"]
+        assert (holder["reason"], holder["host"], holder["pid"]) == ("kernel update", socket.gethostname(), running.pid)
+        running.process.stdin.close()
+        running.process.stdin = None
+        running.end()
+        assert children(f"{root}-__reason__") == []
 
     @pytest.mark.parametrize(
         ("script", "status"),
@@ -97,6 +108,13 @@ class TestWaiting:
             assert (ended.status, ended.err) == (1, f"zkcoord: no slot of {root} was free in time; nothing was run\n")
         assert run("true", "-t", "0", "-q").end().err == ""
         assert not (tmp_path / "done").exists()
+
+    def test_it_tells_why_the_slot_is_held(self, run, root, hosts):
+        zkcoord.lock(root, hosts, identifier="holder", reason="kernel\x1b[2J")
+        running = run("true", "-v")
+        assert re.search(r", held by holder for \d+s \(kernel\\u\{1b\}\[2J\)$", running.error_line().rstrip())
+        zkcoord.unlock(root, hosts, identifier="holder")
+        assert running.end().status == 0
 
     def test_verbose_tells_who_is_in_front(self, run, held, root, hosts):
         running = run("true", "-v")

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use zkcoord::recipe::semaphore::events::{events, Event};
-use zkcoord::recipe::semaphore::{Holder, Status, Waiter};
+use zkcoord::recipe::semaphore::{Holder, Reason, Status, Waiter};
 use zkcoord::znode::follow::{changes, Change, Snapshot};
 use zkcoord::znode::stat::Stat;
 
@@ -30,6 +30,7 @@ fn holder(identifier: &str, token: i64, since: &str) -> Holder {
         fencing_token: token,
         session: None,
         lease: format!("lease{token}"),
+        why: Reason::default(),
     }
 }
 

@@ -3,7 +3,8 @@
 use std::num::NonZeroU32;
 
 use clap::Args;
-use zkcoord::recipe::semaphore::{self, Acquired, Claim};
+use zkcoord::connect::settings::Settings;
+use zkcoord::recipe::semaphore::{self, Acquired, Claim, Reason};
 use zkcoord::wait::deadline::Timeout;
 
 use crate::arguments::{self, OutputOptions};
@@ -24,11 +25,23 @@ pub(crate) struct Wanted {
     /// How long to wait for a slot; 0 tries once; without it for ever
     #[arg(short, long, value_name = "TIME", value_parser = arguments::timeout)]
     timeout: Option<Timeout>,
+    /// Why the slot is wanted. It is kept beside the lease with the host and the process, for whoever asks who is in the way
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// What the process works for, such as the number of a build; kept beside the reason
+    #[arg(long, value_name = "JOB", requires = "reason")]
+    job: Option<String>,
 }
 
 impl Wanted {
     pub(crate) fn timeout(&self) -> Timeout {
         self.timeout.unwrap_or(Timeout::Forever)
+    }
+
+    /// The claim on a slot, and why.
+    pub(crate) fn claim(&self, settings: &Settings, identifier: String, ephemeral: bool) -> Answer<Claim> {
+        let reason = self.reason.clone().map(|reason| Reason::new(reason, self.job.clone())).transpose()?;
+        Ok(Claim::new(settings, &self.path, identifier, self.limit.get(), ephemeral)?.because(reason))
     }
 }
 
@@ -50,7 +63,7 @@ pub(crate) struct Lock {
 impl Lock {
     pub(crate) async fn run(self, calls: &mut Calls, output: OutputOptions) -> Answer<Status> {
         let identifier = self.id.unwrap_or_else(arguments::host_name);
-        let claim = Claim::new(calls.settings(), &self.slot.path, identifier, self.slot.limit.get(), false)?;
+        let claim = self.slot.claim(calls.settings(), identifier, false)?;
         let force = self.force;
         let (sender, positions) = tokio::sync::watch::channel(0);
         let telling = progress::tell(progress::manner(output), calls.client(), claim.pool.clone(), positions);
@@ -154,21 +167,31 @@ pub(crate) fn text(status: &semaphore::Status) -> String {
     };
     let mut text = format!("{}: {slots}, {waiting} waiting", shown(&status.path));
     let mut rows = Vec::new();
+    let is_explained = status.holders.iter().any(|holder| holder.why != Reason::default());
     for holder in &status.holders {
         let kind = if holder.ephemeral { "holds, until its session ends" } else { "holds, until it is unlocked" };
         let (who, token) = (shown(&holder.identifier), format!("{}", holder.fencing_token));
-        rows.push(vec![who, kind.to_owned(), holder.since.clone(), age(holder.age), token]);
+        let mut row = vec![who, kind.to_owned(), holder.since.clone(), age(holder.age), token];
+        if is_explained {
+            row.push(print::why(&holder.why));
+        }
+        rows.push(row);
     }
     for waiter in &status.waiters {
         let mut kind = format!("waits, {}", print::ordinal(waiter.position));
         if waiter.orphan {
             kind += ": of no session, it blocks those behind it";
         }
-        rows.push(vec![shown(&waiter.identifier), kind, waiter.since.clone(), age(waiter.age), String::new()]);
+        let mut row = vec![shown(&waiter.identifier), kind, waiter.since.clone(), age(waiter.age), String::new()];
+        if is_explained {
+            row.push(String::new());
+        }
+        rows.push(row);
     }
     if !rows.is_empty() {
         text += "\n";
-        text += &print::table(&["who", "what", "since", "for", "fencing token"], rows);
+        let headers = ["who", "what", "since", "for", "fencing token", "why"];
+        text += &print::table(if is_explained { &headers } else { &headers[..5] }, rows);
     }
     text
 }

@@ -58,8 +58,7 @@ impl Run {
             (None, true) => host,
             (None, false) => format!("{host}:{}", std::process::id()),
         };
-        let claim = Claim::new(calls.settings(), &self.slot.path, identifier, self.slot.limit.get(), !self.persistent)?
-            .of_its_own();
+        let claim = self.slot.claim(calls.settings(), identifier, !self.persistent)?.of_its_own();
         let Some(hold) = self.take(calls, claim, output).await? else {
             if !output.quiet {
                 print::note(&format!("no slot of {} was free in time; nothing was run", shown(&self.slot.path)));

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use zookeeper_client as zk;
 
 use super::names;
+use super::reason::Reason;
 use crate::acl;
 use crate::connect::settings::Settings;
 use crate::error::{Error, Result};
@@ -40,6 +41,8 @@ pub struct Claim {
     pub terms: Terms,
     /// The ACL of the znodes that are created; empty for everything to everybody.
     pub acl: acl::List,
+    /// Why the slot is to be held, which is kept beside the lease.
+    pub reason: Option<Reason>,
     persistent_owner: String,
     kept_owner: String,
 }
@@ -56,7 +59,7 @@ impl Claim {
         }
         let (persistent_owner, kept_owner) = (names::persistent_owner(&identifier), names::kept_owner(&identifier));
         let (terms, acl) = (Terms::Shared, settings.acl.clone());
-        Ok(Self { pool, identifier, limit, ephemeral, terms, acl, persistent_owner, kept_owner })
+        Ok(Self { pool, identifier, limit, ephemeral, terms, acl, reason: None, persistent_owner, kept_owner })
     }
 
     /// The same claim on other terms: [`Terms::Own`], or [`Terms::Kept`] for a persistent lease.
@@ -64,6 +67,12 @@ impl Claim {
     pub fn of_its_own(self) -> Self {
         let terms = if self.ephemeral { Terms::Own } else { Terms::Kept };
         Self { terms, ..self }
+    }
+
+    /// The same claim, with a reason that is kept beside the lease.
+    #[must_use]
+    pub fn because(self, reason: Option<Reason>) -> Self {
+        Self { reason, ..self }
     }
 
     pub(super) fn acls(&self) -> zk::Acls<'_> {

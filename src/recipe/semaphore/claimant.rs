@@ -13,9 +13,9 @@ use super::claim::{Claim, Terms};
 use super::hold::Hold;
 use super::lease::{self, OtherLeases, OwnLeases};
 use super::limit::Limit;
-use super::names;
 use super::pool::{self, Snapshot};
 use super::take::{exchange, Exchange, Exchanged};
+use super::{names, reason};
 use crate::children::or_missing;
 use crate::error::Error;
 use crate::path;
@@ -142,6 +142,7 @@ impl Claimant {
             session: self.session.id(),
             ephemeral: self.claim.ephemeral,
             has_liveness_node: self.claim.terms == Terms::Kept,
+            has_reason_node: self.claim.reason.is_some(),
         }
     }
 
@@ -283,6 +284,12 @@ impl Claimant {
                 for name in &others.replaced {
                     self.session.forget(&claim.key(self.session.id()), name);
                     self.session.keep_no_more_for(&claim.path(name));
+                    // One that is left says nothing to anybody.
+                    let _ = self
+                        .session
+                        .writes(&Unacknowledged::new(""))
+                        .delete(&reason::node(&claim.pool, name), None)
+                        .await;
                 }
                 Ok(Some(self.taken(czxid?)))
             }
@@ -334,6 +341,9 @@ impl Claimant {
         }
         if self.claim.terms == Terms::Shared {
             self.session.remember(&self.claim.key(self.session.id()), &self.lease);
+            if self.claim.reason.is_some() {
+                self.session.remember(&names::reasons(&self.claim.pool), &self.lease);
+            }
         }
     }
 
@@ -341,6 +351,7 @@ impl Claimant {
         self.session.keep_no_more_for(&self.claim.path(&self.lease));
         self.session.keep_no_more_for(&names::liveness_node(&self.queue, &self.lease));
         self.session.forget(&self.claim.key(self.session.id()), &self.lease);
+        self.session.forget(&names::reasons(&self.claim.pool), &self.lease);
     }
 
     /// Notes that the servers have refused a transaction for the lease. `before`: an earlier one that is still in

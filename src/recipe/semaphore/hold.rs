@@ -3,7 +3,7 @@
 use futures::future::join;
 use zookeeper_client as zk;
 
-use super::names;
+use super::{names, reason};
 use crate::client::Client;
 use crate::error::Result;
 use crate::recipe::queue;
@@ -28,6 +28,8 @@ pub struct Hold {
     pub ephemeral: bool,
     /// Whether a liveness node in the queue tells that its process lives.
     pub(super) has_liveness_node: bool,
+    /// Whether a reason node says why it is held.
+    pub(super) has_reason_node: bool,
 }
 
 impl Hold {
@@ -45,6 +47,11 @@ impl Hold {
     /// The full path of the liveness node of a kept lease.
     pub(super) fn liveness_node(&self) -> String {
         names::liveness_node(&queue::names::queue(&self.pool), &self.lease)
+    }
+
+    /// The full path of the reason node.
+    pub(super) fn reason_node(&self) -> String {
+        reason::node(&self.pool, &self.lease)
     }
 
     /// The session of the lease, if it is not over. It takes as long as another caller needs to open a session in its

@@ -5,9 +5,9 @@ use std::future::Future;
 use zookeeper_client as zk;
 
 use super::claim::{Claim, Terms};
-use super::names;
+use super::{names, reason};
 use crate::children::{self, or_missing};
-use crate::session::{Attempt, Session, Unacknowledged};
+use crate::session::{Attempt, Reply, Session, Transaction, Unacknowledged};
 
 /// What a pool holds of a claim's identifier.
 #[derive(Debug)]
@@ -134,4 +134,17 @@ pub(super) async fn by_data(
         _ => None,
     });
     Ok(own.collect())
+}
+
+/// Adds the lease to a transaction, with what belongs to it: the liveness node of a kept lease, and the reason node.
+pub(super) fn add(transaction: &mut Transaction<'_>, claim: &Claim, queue: &str, lease: &str) -> Reply<()> {
+    transaction.create(&claim.path(lease), claim.identifier.as_bytes(), &claim.lease_options())?;
+    if claim.terms == Terms::Kept {
+        let ephemeral = zk::CreateMode::Ephemeral.with_acls(claim.acls());
+        transaction.create(&names::liveness_node(queue, lease), claim.identifier.as_bytes(), &ephemeral)?;
+    }
+    if let Some(reason) = &claim.reason {
+        transaction.create(&reason::node(&claim.pool, lease), &reason.encode(), &claim.lease_options())?;
+    }
+    Ok(())
 }

@@ -14,6 +14,8 @@
 //! P-__lock__                               persistent   the queue about the pool
 //! P-__lock__/<32 hex>__lock__<10 digits>   ephemeral    a queue node, of a contender
 //! P-__lock__/<32 hex>                      ephemeral    the liveness node of the kept lease of that name
+//! P-__reason__                             persistent   why slots are held; made by the first who gives a reason
+//! P-__reason__/<32 hex>                    as the lease the reason node of the lease of that name, in JSON
 //! ```
 //!
 //! # Invariants
@@ -29,6 +31,9 @@
 //!   lease, and a transaction that comes late finds no queue node and does nothing.
 //! - The name of a lease is never used again. What is deleted under that name is this very lease.
 //! - A hold deletes its own lease and no other. Only `unlock` goes by the identifier.
+//! - A reason node is created in the transaction that adds its lease, and deleted by whoever of us deletes the lease.
+//!   One whose lease kazoo has deleted says nothing to anybody: who holds a slot is told by the leases alone. The next
+//!   `unlock` that looks for leases deletes it.
 //! - A lease that a session has locked for the time being is replaced when the same session locks for good. A kept
 //!   lease is replaced by the identifier's next kept lease, once its liveness node is gone. The count stays the same.
 //!
@@ -57,6 +62,7 @@
 //! | file | what it answers |
 //! | --- | --- |
 //! | [`claim`] | who wants a slot of which pool, and on what terms (pure) |
+//! | [`reason`] | why a slot is held, beside its lease (pure) |
 //! | [`limit`] | what the data of a pool means, and whether a slot is free (pure) |
 //! | [`names`] | what leases are called (pure) |
 //! | `pool` | reading a pool with its queue, and creating it |
@@ -79,6 +85,7 @@ pub mod limit;
 mod lost;
 pub mod names;
 mod pool;
+pub mod reason;
 mod release;
 mod set_max;
 mod status;
@@ -91,6 +98,7 @@ pub use claim::Claim;
 pub use follow::follow;
 pub use hold::{is_held, Hold};
 pub use lost::{lost, lost_early};
+pub use reason::Reason;
 pub use release::release;
 pub use set_max::{set_max, Change};
 pub use status::{holders, obstacles, status, Holder, Obstacles, Status, Waiter};

@@ -4,6 +4,7 @@
 //! P                     the pool; its children are the leases
 //! P/<32 hex>            a lease
 //! P-__lock__/<32 hex>   a liveness node: the process of the kept lease of that name lives; kazoo looks past it
+//! P-__reason__/<32 hex> a reason node: why the lease of that name is held
 //! ```
 //!
 //! Kazoo's leases are random UUIDs (version 4). The first half of ours tells the owner, so that a listing alone tells
@@ -63,6 +64,12 @@ fn first_half(uuid: Uuid) -> String {
 #[must_use]
 pub fn tells_identifier(lease: &str) -> bool {
     lease.len() == HEX && Uuid::try_parse(lease).is_ok_and(|uuid| uuid.get_version_num() == 5)
+}
+
+/// The path of the tree beside a pool that says why its slots are held.
+#[must_use]
+pub fn reasons(pool: &str) -> String {
+    format!("{pool}-__reason__")
 }
 
 /// The path of the liveness node of a kept lease: an ephemeral znode in the `queue`, which the servers remove when the

@@ -5,7 +5,7 @@ use std::future::Future;
 use futures::future::join3;
 use zookeeper_client as zk;
 
-use super::claim::{Claim, Terms};
+use super::claim::Claim;
 use super::limit::{has_room, Limit};
 use super::{lease, names};
 use crate::children::{answered, or_missing};
@@ -105,12 +105,10 @@ pub(super) async fn create(
     let build = |transaction: &mut Transaction<'_>| {
         transaction.create(&claim.pool, Limit::encode(claim.limit).as_bytes(), &persistent)?;
         transaction.create(queue, b"", &persistent)?;
-        transaction.create(&path, claim.identifier.as_bytes(), &claim.lease_options())?;
-        if claim.terms == Terms::Kept {
-            let ephemeral = zk::CreateMode::Ephemeral.with_acls(claim.acls());
-            transaction.create(&names::liveness_node(queue, lease), claim.identifier.as_bytes(), &ephemeral)?;
+        if claim.reason.is_some() {
+            transaction.create(&names::reasons(&claim.pool), b"", &persistent)?;
         }
-        Ok(())
+        lease::add(transaction, claim, queue, lease)
     };
     build(&mut transaction).map_err(|error| refused(&error))?;
     let committing = transaction.commit();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures::future::join;
+use futures::future::join3;
 use zookeeper_client as zk;
 
 use super::hold::Hold;
@@ -63,7 +63,13 @@ async fn delete(session: &Session, hold: &Hold, unacknowledged: &Unacknowledged,
             let _ = session.writes(&Unacknowledged::new(STILL_HELD)).delete(&liveness_node, None).await;
         }
     };
-    let (deleted, ()) = join(deleting, deleting_liveness_node).await;
+    let deleting_reason_node = async {
+        if hold.has_reason_node {
+            // One that is left says nothing to anybody, and goes with the session or with the next unlock.
+            let _ = session.writes(&Unacknowledged::new(STILL_HELD)).delete(&hold.reason_node(), None).await;
+        }
+    };
+    let (deleted, (), ()) = join3(deleting, deleting_liveness_node, deleting_reason_node).await;
     let was_there = match deleted {
         Ok(()) => true,
         Err(zk::Error::NoNode) => session.has_cleared(&lease, since),

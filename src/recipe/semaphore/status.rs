@@ -1,12 +1,15 @@
 //! A pool as the on-call engineer asks for it: who holds a slot since when, and who waits at which position.
 
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures::future::{join, join4};
+use futures::future::{join, join3, join5};
 use serde::Serialize;
 use zookeeper_client as zk;
 
 use super::limit::Limit;
+use super::names::reasons;
+use super::reason::Reason;
 use crate::children::{self, or_missing};
 use crate::client::Client;
 use crate::error::Result;
@@ -50,6 +53,9 @@ pub struct Holder {
     pub session: Option<String>,
     /// The name of its znode.
     pub lease: String,
+    /// Why it is held, and by which process, where that was given; flat.
+    #[serde(flatten)]
+    pub why: Reason,
 }
 
 /// A queue node.
@@ -91,9 +97,15 @@ pub(super) async fn read(session: &Session, pool: &str) -> Attempt<Status> {
     let refused = |error| session.failure(&error, "read", pool);
     // The queue is read first. A contender that exchanges its queue node for a lease meanwhile is seen twice, where it
     // would otherwise be missing from both.
-    let flight =
-        join4(session.sync(pool), session.list_children(&queue), session.get_data(pool), session.list_children(pool));
-    let (synced, nodes, data, leases) = flight.await;
+    let tree = reasons(pool);
+    let flight = join5(
+        session.sync(pool),
+        session.list_children(&queue),
+        session.get_data(pool),
+        session.list_children(pool),
+        session.list_children(&tree),
+    );
+    let (synced, nodes, data, leases, explained) = flight.await;
     synced.map_err(refused)?;
     let data = or_missing(data).map_err(refused)?;
     let exists = data.is_some();
@@ -108,15 +120,24 @@ pub(super) async fn read(session: &Session, pool: &str) -> Attempt<Status> {
     };
     let taken = i64::try_from(leases.len()).unwrap_or(i64::MAX);
 
-    let (leases, nodes) = join(children::read(session, pool, leases), children::read(session, &queue, nodes)).await;
+    // What cannot be read is not told: who holds a slot matters more than why.
+    let mut explained = explained.unwrap_or_default();
+    explained.retain(|name| leases.contains(name));
+    let reading = async {
+        let read = children::read(session, &tree, explained).await.unwrap_or_default();
+        let known = read.into_iter().filter_map(|(name, read)| Some((name, Reason::decode(&read.ok()?.0))));
+        known.collect::<HashMap<_, _>>()
+    };
+    let (leases, nodes, mut whys) =
+        join3(children::read(session, pool, leases), children::read(session, &queue, nodes), reading).await;
     let now = SystemTime::now();
     let mut holders = Vec::new();
     for (name, data, stat) in present(session, pool, leases?)? {
         let (since, age) = time(stat.ctime, now);
         let identifier = identifier::decode(&data).into_owned();
         let (session, fencing_token) = (Owner::of(&stat).session(), stat.czxid);
-        let ephemeral = session.is_some();
-        holders.push(Holder { identifier, since, age, ephemeral, fencing_token, session, lease: name });
+        let (ephemeral, why) = (session.is_some(), whys.remove(&name).unwrap_or_default());
+        holders.push(Holder { identifier, since, age, ephemeral, fencing_token, session, lease: name, why });
     }
     holders.sort_by_key(|holder| holder.fencing_token);
     let mut waiters = Vec::new();

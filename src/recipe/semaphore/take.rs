@@ -6,8 +6,8 @@ use zookeeper_client as zk;
 use super::claim::{Claim, Terms};
 use super::lease::{self, OtherLeases};
 use super::limit::Limit;
-use super::names;
 use super::pool::Snapshot;
+use super::{names, reason};
 use crate::session::{Attempt, Failure, Session, Transaction, Unacknowledged};
 
 /// In a check of a transaction: the znode has to be there, at whichever version.
@@ -55,9 +55,10 @@ pub(super) async fn exchange(
     let path = claim.path(lease);
     let limit = Limit::encode(claim.limit);
     let persistent = zk::CreateMode::Persistent.with_acls(claim.acls());
-    // The transaction is: the pool, the other leases, the lease, its liveness node, the queue node.
+    // The transaction is: the pool, the other leases, the lease, its liveness node, its reason node, the queue node.
     let index_of_lease = 1 + usize::from(others.witness.is_some()) + others.replaced.len();
-    let index_of_node = index_of_lease + 1 + usize::from(claim.terms == Terms::Kept);
+    let index_of_reason = index_of_lease + 1 + usize::from(claim.terms == Terms::Kept);
+    let index_of_node = index_of_reason + usize::from(claim.reason.is_some());
     let mut transaction = session.writes(unacknowledged).transaction();
     let build = |transaction: &mut Transaction<'_>| {
         match &snapshot.pool {
@@ -74,11 +75,7 @@ pub(super) async fn exchange(
         for name in &others.replaced {
             transaction.delete(&claim.path(name), None)?;
         }
-        transaction.create(&path, claim.identifier.as_bytes(), &claim.lease_options())?;
-        if claim.terms == Terms::Kept {
-            let ephemeral = zk::CreateMode::Ephemeral.with_acls(claim.acls());
-            transaction.create(&names::liveness_node(queue, lease), claim.identifier.as_bytes(), &ephemeral)?;
-        }
+        lease::add(transaction, claim, queue, lease)?;
         transaction.delete(node, None)
     };
     let result = match build(&mut transaction) {
@@ -89,14 +86,26 @@ pub(super) async fn exchange(
         }
         Err(source) => Err(zk::MultiWriteError::OperationFailed { index: 0, source }),
     };
+    let is_about_reason = |index| claim.reason.is_some() && index == index_of_reason;
     match result {
         Ok(czxid) => Exchange::Done(czxid),
+        Err(zk::MultiWriteError::OperationFailed { index, source: zk::Error::NoNode }) if is_about_reason(index) => {
+            let tree = names::reasons(&claim.pool);
+            let failure = match session.writes(unacknowledged).create(&tree, b"", &persistent).await {
+                Ok(_) | Err(zk::Error::NodeExists) => None,
+                Err(error) => Some(session.failure(&error, "create", &tree)),
+            };
+            Exchange::Refused { lease_exists: false, failure }
+        }
         Err(zk::MultiWriteError::OperationFailed { index, source }) => Exchange::Refused {
             // No other contender has that name for a lease.
             lease_exists: index == index_of_lease && source == zk::Error::NodeExists,
             failure: match source {
                 zk::Error::NoNode | zk::Error::NodeExists | zk::Error::BadVersion => None,
                 zk::Error::NoAuth if index == index_of_node => Some(session.failure(&source, "delete", node)),
+                error if is_about_reason(index) => {
+                    Some(session.failure(&error, "create", &reason::node(&claim.pool, lease)))
+                }
                 error => Some(session.failure(&error, "create", &path)),
             },
         },

@@ -3,11 +3,12 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use futures::future::{join, join_all};
 use zookeeper_client as zk;
 
 use super::claim::Claim;
 use super::lease::by_data;
-use super::names;
+use super::{names, reason};
 use crate::children;
 use crate::client::Client;
 use crate::error::Result;
@@ -53,6 +54,8 @@ struct Named {
     persistent: bool,
     /// It is the kept lease of a hold.
     kept: bool,
+    /// A reason node says why it is held.
+    has_reason_node: bool,
 }
 
 /// The leases that an unlock has chosen to delete, and whether they were seen in the pool. The choice stays, so that a
@@ -83,8 +86,13 @@ async fn remove(
         };
     }
     let remembered = session.remembered(&claim.key(session.id())).into_iter();
-    let remembered: Vec<_> =
-        remembered.map(|name| Named { name, czxid: None, persistent: false, kept: false }).collect();
+    let explained = session.remembered(&names::reasons(pool));
+    let remembered: Vec<_> = remembered
+        .map(|name| {
+            let has_reason_node = explained.contains(&name);
+            Named { name, czxid: None, persistent: false, kept: false, has_reason_node }
+        })
+        .collect();
     if !remembered.is_empty() {
         *choice() = Some((remembered.clone(), false));
         if delete(client, session, claim, &remembered, unacknowledged).await? {
@@ -103,22 +111,34 @@ async fn remove(
 /// The leases of the claim's identifier in the pool: those of the claim's kind, or else the others. Of the persistent
 /// ones those that `lock` has taken, or else the kept leases of holds.
 async fn find(session: &Session, claim: &Claim) -> Attempt<Vec<Named>> {
-    let listed = children::list(session, &claim.pool).await?;
+    // The reasons are read first: one whose lease is not listed after that will not get one any more.
+    let reading = session.list_children(&names::reasons(&claim.pool));
+    let (explained, listed) = join(reading, children::list(session, &claim.pool)).await;
+    let (explained, listed) = (explained.unwrap_or_default(), listed?);
+    sweep(session, &claim.pool, explained.iter().filter(|name| !listed.contains(name))).await;
     let owners = [claim.persistent_owner(), claim.kept_owner()];
     let named = listed.iter().filter(|name| owners.iter().any(|owner| names::is_of(name, owner))).cloned();
     let locked_or_kept = |name: String| {
         let kept = names::is_of(&name, claim.kept_owner());
-        Named { name, czxid: None, persistent: true, kept }
+        let has_reason_node = explained.contains(&name);
+        Named { name, czxid: None, persistent: true, kept, has_reason_node }
     };
     let mut found: Vec<_> = named.map(locked_or_kept).collect();
     let read = by_data(session, claim, listed.into_iter()).await?.into_iter();
     found.extend(read.map(|(name, stat)| {
-        let persistent = stat.ephemeral_owner == 0;
-        Named { name, czxid: Some(stat.czxid), persistent, kept: false }
+        let (persistent, has_reason_node) = (stat.ephemeral_owner == 0, explained.contains(&name));
+        Named { name, czxid: Some(stat.czxid), persistent, kept: false, has_reason_node }
     }));
     let rank = |lease: &Named| (lease.persistent == claim.ephemeral, lease.kept);
     let first = found.iter().map(rank).min();
     Ok(found.into_iter().filter(|lease| Some(rank(lease)) == first).collect())
+}
+
+/// Deletes the reason nodes of leases. One that is left says nothing to anybody.
+async fn sweep(session: &Session, pool: &str, leases: impl Iterator<Item = &String>) {
+    let unacknowledged = Unacknowledged::new("");
+    let paths: Vec<_> = leases.map(|name| reason::node(pool, name)).collect();
+    join_all(paths.iter().map(|path| session.writes(&unacknowledged).delete(path, None))).await;
 }
 
 /// Those of `leases` that are not known to be gone. A lease of kazoo's may be gone, and another have its name.
@@ -142,12 +162,15 @@ async fn delete(
     for lease in leases {
         let path = claim.path(&lease.name);
         client.removes(&path);
-        match session.writes(unacknowledged).delete(&path, None).await {
+        let deleting = session.writes(unacknowledged).delete(&path, None);
+        let explained = lease.has_reason_node.then_some(&lease.name).into_iter();
+        match join(deleting, sweep(session, &claim.pool, explained)).await.0 {
             Ok(()) => deleted = true,
             Err(zk::Error::NoNode) => {}
             Err(error) => return Err(session.failure(&error, "delete", &path)),
         }
         session.forget(&claim.key(session.id()), &lease.name);
+        session.forget(&names::reasons(&claim.pool), &lease.name);
         session.keep_no_more_for(&path);
         session.keep_no_more_for(&names::liveness_node(&queue(&claim.pool), &lease.name));
     }

@@ -63,7 +63,7 @@ __virtualname__ = "zk_concurrency"
 
 # What Salt's own functions do not have comes last, and is not keyword-only: Salt 3006 refuses such arguments,
 # and `module.run` of Salt 3008 passes them by position. Nor can `run` name its keywords for that.
-_CLAIM = ("identifier", "max_concurrency", "timeout", "fun_kwargs")
+_CLAIM = ("identifier", "max_concurrency", "timeout", "fun_kwargs", "reason")
 _CONNECTION = ("zk_hosts", "profile", "scheme", "username", "password", "default_acl")
 _RUN = {**dict.fromkeys((*_CLAIM, *_CONNECTION)), "max_concurrency": 1}
 
@@ -72,7 +72,7 @@ def __virtual__():
     return __virtualname__ if _missing is None else (False, _missing)
 
 
-@documented("limit", "wait", "connection", "reason", errors="wait", creates=True)
+@documented("limit", "wait", "connection", "kept reason", errors="wait", creates=True)
 def lock(
     path,
     zk_hosts=None,
@@ -327,7 +327,7 @@ def set_max(
     return client.call("set_max", path, max_concurrency, timeout=timeout)
 
 
-@documented("limit", "wait", "connection", errors="wait", creates=True)
+@documented("limit", "wait", "connection", "kept reason", errors="wait", creates=True)
 def run(path, fun, *args, **kwargs):
     """
     Take a slot, call another function, and free the slot, whatever comes of it.
@@ -361,13 +361,15 @@ def run(path, fun, *args, **kwargs):
 
         salt minion zk_concurrency.run /lock/path service.restart nginx max_concurrency=2 timeout=600
         salt minion zk_concurrency.run /lock/path state.apply web fun_kwargs='{test: true}' profile=prod
+        salt minion zk_concurrency.run /lock/path pkg.upgrade reason='kernel update' max_concurrency=2
     """
     own = {name: kwargs.pop(name, default) for name, default in _RUN.items()}
     own |= {name: kwargs.pop(name) for name in SECURITY if name in kwargs}
-    who, limit, timeout, fun_kwargs = (own.pop(name) for name in _CLAIM)
+    who, limit, timeout, fun_kwargs, reason = (own.pop(name) for name in _CLAIM)
     function, keywords = callee(__salt__, __opts__, fun, args, fun_kwargs, kwargs)
     client = _client(**own)
-    slot = client.hold(path, who, limit, timeout)
+    client.job = kwargs.get("__pub_jid") or client.job
+    slot = client.hold(path, who, limit, timeout, reason=reason)
     if slot is None:
         held = client.held_by(path)
         raise CommandExecutionError(f"no slot at {path} within {timeout} s, {held}; {fun} was not called")
@@ -388,7 +390,9 @@ def run(path, fun, *args, **kwargs):
 
 
 def _client(*connection, **security):
-    return Client(__salt__, __opts__, config.of_minion(__opts__, __grains__, __pillar__), *connection, **security)
+    client = Client(__salt__, __opts__, config.of_minion(__opts__, __grains__, __pillar__), *connection, **security)
+    client.job = security.get("__pub_jid") or runs.job()
+    return client
 
 
 def _with_retcode(answer):

@@ -10,6 +10,7 @@ runner's answers look like that unless ``--out`` says otherwise. For minions:
     salt web1 zk_concurrency.status /lock/path --out=zk_concurrency
 """
 
+from saltext.zkcoord.utils.reasons import why
 from saltext.zkcoord.utils.tables import duration, findings, shown_by, table
 from saltext.zkcoord.utils.terminal import shown
 
@@ -63,7 +64,11 @@ def _status(pool):
             ]
             for holder in pool["holders"]
         ]
-        lines.append(table(__opts__, ["Holder", "For", "Since", "Lease"], rows))
+        labels, whys = ["Holder", "For", "Since", "Lease"], [why(holder) for holder in pool["holders"]]
+        if any(whys):
+            labels.append("Why")
+            rows = [[*row, reason] for row, reason in zip(rows, whys, strict=True)]
+        lines.append(table(__opts__, labels, rows))
     if pool["waiters"]:
         labels = ["Position", "Waiter", "For", "Since"]
         rows = [

@@ -57,7 +57,7 @@ def __virtual__():
     return (False, _missing or f"the zk_concurrency execution module that is loaded has no {', '.join(missing)}")
 
 
-@documented("minion", "limit", "wait", "connection", errors="waiting state", creates=True)
+@documented("minion", "limit", "wait", "connection", "kept reason", errors="waiting state", creates=True)
 def lock(
     name,
     zk_hosts=None,
@@ -70,6 +70,7 @@ def lock(
     username=None,
     password=None,
     default_acl=None,
+    reason=None,
     **security,
 ):
     """
@@ -98,7 +99,8 @@ def lock(
     claim = {"identifier": _own(identifier), "max_concurrency": max_concurrency}
     if __opts__["test"]:
         return _foretell(name, claim, connection)
-    return _take(name, {**claim, "timeout": timeout, "ephemeral_lease": ephemeral_lease}, connection)
+    why = {} if reason in (None, "") else {"reason": reason}
+    return _take(name, {**claim, "timeout": timeout, "ephemeral_lease": ephemeral_lease, **why}, connection)
 
 
 @documented("minion", "connection", errors="waiting state")
@@ -149,7 +151,7 @@ def unlock(
     return _result(name, True, "" if removed else f"Unable to find lease for path {name}")
 
 
-@documented("minion", "limit", "wait", "connection", errors="waiting state", creates=True)
+@documented("minion", "limit", "wait", "connection", "kept reason", errors="waiting state", creates=True)
 def held(
     name,
     zk_hosts=None,
@@ -162,6 +164,7 @@ def held(
     username=None,
     password=None,
     default_acl=None,
+    reason=None,
     **security,
 ):
     """
@@ -203,6 +206,7 @@ def held(
             - name: /lock/path
             - max_concurrency: 2
             - timeout: 600
+            - reason: kernel update
     """
     connection = _connection(zk_hosts, profile, scheme, username, password, default_acl, **security)
     identifier = _own(identifier)
@@ -217,8 +221,9 @@ def held(
         return _result(name, True, "lock acquired")
     run = runs.Run(__context__) if keep_on_failure else None
     client = Client(__salt__, __opts__, config.of_minion(__opts__, __grains__, __pillar__), **connection)
+    client.job = runs.job()
     try:
-        slot = client.hold(name, identifier, max_concurrency, timeout, keep=keep_on_failure)
+        slot = client.hold(name, identifier, max_concurrency, timeout, keep=keep_on_failure, reason=reason)
     except (CommandExecutionError, SaltInvocationError) as err:
         return _failed(name, err)
     if slot is None:

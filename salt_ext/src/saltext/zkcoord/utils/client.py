@@ -42,6 +42,8 @@ class Client:
         self._opts = opts
         self._configuration = configuration
         self._profile = profile
+        self.job: str | None = None
+        """The id of the job that this is called for, if it is known: it is kept beside a reason."""
         self._connection = {
             "zk_hosts": zk_hosts,
             "profile": profile,
@@ -73,6 +75,7 @@ class Client:
             timeout=timeout,
             ephemeral_lease=ephemeral_lease,
             force=force,
+            **self._because(reason),
             **listening,
         )
         if held:
@@ -85,7 +88,13 @@ class Client:
         return held
 
     def hold(
-        self, path: str, identifier: object, max_concurrency: object, timeout: object, keep: bool = False
+        self,
+        path: str,
+        identifier: object,
+        max_concurrency: object,
+        timeout: object,
+        keep: bool = False,
+        reason: object = None,
     ) -> "Slot | None":
         """Take a slot for one piece of work; None: there was none in time. `keep`: it stays when this process dies."""
         events = self.events(path, identifier)
@@ -98,14 +107,18 @@ class Client:
                 max_concurrency=max_concurrency,
                 timeout=timeout,
                 ephemeral_lease=not keep,
+                **self._because(reason),
                 **listening,
             )
         except CommandExecutionError as err:
             if isinstance(err.__cause__, TimedOut):
                 return None
             raise
-        events.tell("acquired", waited=events.waited, max_concurrency=max_concurrency)
+        events.tell("acquired", waited=events.waited, max_concurrency=max_concurrency, reason=reason)
         return Slot(self, hold)
+
+    def _because(self, reason: object) -> dict[str, object]:
+        return {} if reason in (None, "") else {"reason": reason, "job": self.job}
 
     def unlock(self, path: str, identifier: object, reason: object = None, **more: object) -> bool:
         """Give a slot back."""

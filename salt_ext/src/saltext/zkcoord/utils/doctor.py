@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
+from saltext.zkcoord.utils.reasons import why
 from saltext.zkcoord.utils.terminal import can_be_named, quoted, shown
 
 _LEASE = re.compile(r"[0-9a-f]{32}")
@@ -34,10 +35,11 @@ class Examination:
             who = holder["identifier"]
             if _is_foreign(holder) or (who in known and is_present(who)):
                 continue
-            why = "does not answer" if who in known else "is no accepted minion of this master"
-            end = f" It also ends with its session {holder['session']}." if holder["ephemeral"] else ""
+            state = "does not answer" if who in known else "is no accepted minion of this master"
+            end = f" It gave as its reason: {shown(why(holder))}." if why(holder) else ""
+            end += f" It also ends with its session {holder['session']}." if holder["ephemeral"] else ""
             yield {
-                "what": f"{shown(who)} holds a slot since {holder['since']}, and {why}.{end}",
+                "what": f"{shown(who)} holds a slot since {holder['since']}, and {state}.{end}",
                 "do": f"Once you are sure that it is not acting any more: {self._free(who)}",
             }
 

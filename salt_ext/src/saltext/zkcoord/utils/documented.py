@@ -55,6 +55,11 @@ _PARAMETERS = {
         reason
             Why, for the log and for those who listen to the event bus.
         """,
+    "kept reason": """
+        reason
+            Why, for the log, for those who listen to the event bus, and for ``status``. It is kept beside the lease,
+            together with the host, the process and the id of the job, and gone with the lease.
+        """,
     "owner": """
         owner
             $owner

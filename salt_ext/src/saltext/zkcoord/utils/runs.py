@@ -46,12 +46,19 @@ class Run:
         return not isinstance(code, _Unfinished) and code == 0
 
 
+def job() -> str | None:
+    """The id of the job that this state run is; None where there is none, or no run."""
+    with suppress(Exception):  # what it would be good for goes on without it
+        active = salt.state.HighState.get_active()
+        return active.state.jid or None if active is not None else None
+    return None
+
+
 def stop(functions: Mapping[str, Callable[..., Any]]) -> None:
     """Let none of the states after this one be run, where Salt can do that: somebody wants the run to end."""
     with suppress(Exception):  # the state has failed in any case
-        active = salt.state.HighState.get_active()
-        if active is not None and active.state.jid:
-            functions["state.soft_kill"](active.state.jid)
+        if jid := job():
+            functions["state.soft_kill"](jid)
 
 
 _verify_data = salt.state.State.verify_data
