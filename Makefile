@@ -86,7 +86,7 @@ docs: .make/installed ## the manual, in docs/_build; warnings are errors
 dist: .make/wheels .make/command ## the three wheels and the native source distribution, in dist/
 	rm -rf dist && mkdir dist
 	cp .make/dist/*.whl dist
-	$(VENV)/bin/maturin build --release --manifest-path cli/Cargo.toml --out dist
+	$(MATURIN) --manifest-path cli/Cargo.toml --out dist
 	$(VENV)/bin/maturin sdist --out dist
 
 .PHONY: clean
@@ -108,27 +108,31 @@ prerequisites:
 	$(VENV_3006)/bin/pip install --quiet --requirement $<
 	mkdir -p .make && touch $@
 
+# Zig links against the glibc of RHEL 7, as Salt's own packages are, whatever the glibc of this system is.
+MATURIN := PATH="$(VENV)/bin:$$PATH" $(VENV)/bin/maturin build --release --zig --compatibility manylinux2014
+BUILT = target/$(shell rustc --version --verbose | sed -n 's/^host: //p')/release
+
 # Both distributions as they ship. The native one is for every Python from 3.10 on (abi3).
 .make/wheels: $(SOURCES) .make/venv
 	rm -rf .make/dist
-	$(VENV)/bin/maturin build --release --interpreter $(VENV)/bin/python --out .make/dist
+	$(MATURIN) --interpreter $(VENV)/bin/python --out .make/dist
 	$(VENV)/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir .make/dist ./salt_ext
 	touch $@
 
 # The native command, with its manual pages and the completions of three shells, for its wheel.
 SHARE := cli/data/data/share
 .make/command: $(COMMAND_SOURCES) .make/venv
-	cargo build --release --package zkcoord-cli
-	install -m 755 target/release/zkcoord $(VENV)/bin/zkcoord
 	rm -rf cli/data
 	mkdir -p $(SHARE)/man/man1 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
-	target/release/zkcoord manual > $(SHARE)/man/man1/zkcoord.1
-	for command in $$(target/release/zkcoord manual --list); do \
-	  target/release/zkcoord manual $$command > $(SHARE)/man/man1/zkcoord-$$command.1; \
+	$(MATURIN) --manifest-path cli/Cargo.toml --out .make/dist-command
+	install -m 755 $(BUILT)/zkcoord $(VENV)/bin/zkcoord
+	$(VENV)/bin/zkcoord manual > $(SHARE)/man/man1/zkcoord.1
+	for command in $$($(VENV)/bin/zkcoord manual --list); do \
+	  $(VENV)/bin/zkcoord manual $$command > $(SHARE)/man/man1/zkcoord-$$command.1; \
 	done
-	target/release/zkcoord completions bash > $(SHARE)/bash-completion/completions/zkcoord
-	target/release/zkcoord completions zsh > $(SHARE)/zsh/site-functions/_zkcoord
-	target/release/zkcoord completions fish > $(SHARE)/fish/vendor_completions.d/zkcoord.fish
+	$(VENV)/bin/zkcoord completions bash > $(SHARE)/bash-completion/completions/zkcoord
+	$(VENV)/bin/zkcoord completions zsh > $(SHARE)/zsh/site-functions/_zkcoord
+	$(VENV)/bin/zkcoord completions fish > $(SHARE)/fish/vendor_completions.d/zkcoord.fish
 	mkdir -p .make && touch $@
 
 .make/installed: .make/wheels
