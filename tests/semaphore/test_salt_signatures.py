@@ -50,6 +50,7 @@ OURS = {
         "max_concurrency",
         "timeout",
         "fun_kwargs",
+        "reason",
         *CONNECTION[1:],
         "security",
     ],
@@ -169,8 +170,8 @@ class TestSignatures:
         monkeypatch.setattr(client.zkcoord, "hold", lambda path, **kw: called.append({"path": path, **kw}) or hold)
         named = (*OURS["run"][3:-1], *client.SECURITY)
         given = {name: f"the {name}" for name in named if name != "fun_kwargs"}
-        shim.run(root, "test.nothing", fun_kwargs={}, **given)
+        shim.run(root, "test.nothing", fun_kwargs={}, __pub_jid="17", **given)
         held, released = called
-        fixed = {"path": root, "ephemeral_lease": True, "raise_on_signal": True, "config": {}}
+        fixed = {"path": root, "ephemeral_lease": True, "raise_on_signal": True, "config": {}, "job": "17"}
         assert held == {**given, **fixed}
         assert released == "released"
