@@ -29,7 +29,7 @@ demo: .make/installed ## the main job through real salt-call, on a real ZooKeepe
 	@$(VENV)/bin/python examples/demo.py
 
 # Most of a test's time is a wait: for a session's end, for a server that starts. Each worker has an ensemble of its own.
-WORKERS := --numprocesses 4 --dist loadfile
+WORKERS := --numprocesses 4 --dist loadfile --no-loadscope-reorder
 .PHONY: test
 test: .make/installed .make/installed-3006 .make/command ## every test; ARGS="-k fork" goes to pytest
 	cargo test --no-default-features --workspace
@@ -86,7 +86,7 @@ docs: .make/installed ## the manual, in docs/_build; warnings are errors
 dist: .make/wheels .make/command ## the three wheels and the native source distribution, in dist/
 	rm -rf dist && mkdir dist
 	cp .make/dist/*.whl dist
-	$(MATURIN) --manifest-path cli/Cargo.toml --out dist
+	$(VENV)/bin/maturin build --release --manifest-path cli/Cargo.toml --out dist
 	$(VENV)/bin/maturin sdist --out dist
 
 .PHONY: clean
@@ -108,14 +108,11 @@ prerequisites:
 	$(VENV_3006)/bin/pip install --quiet --requirement $<
 	mkdir -p .make && touch $@
 
-# Zig links against the glibc of RHEL 7, as Salt's own packages are, whatever the glibc of this system is.
-MATURIN := PATH="$(VENV)/bin:$$PATH" $(VENV)/bin/maturin build --release --zig --compatibility manylinux2014
-BUILT = target/$(shell rustc --version --verbose | sed -n 's/^host: //p')/release
-
-# Both distributions as they ship. The native one is for every Python from 3.10 on (abi3).
+# Both distributions as they ship. The native one is for every Python from 3.10 on (abi3). Zig would link it against an
+# older glibc, and with an unwinder of its own: Python, which ends daemon threads by the system's, then crashes at exit.
 .make/wheels: $(SOURCES) .make/venv
 	rm -rf .make/dist
-	$(MATURIN) --interpreter $(VENV)/bin/python --out .make/dist
+	$(VENV)/bin/maturin build --release --interpreter $(VENV)/bin/python --out .make/dist
 	$(VENV)/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir .make/dist ./salt_ext
 	touch $@
 
@@ -124,8 +121,8 @@ SHARE := cli/data/data/share
 .make/command: $(COMMAND_SOURCES) .make/venv
 	rm -rf cli/data
 	mkdir -p $(SHARE)/man/man1 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
-	$(MATURIN) --manifest-path cli/Cargo.toml --out .make/dist-command
-	install -m 755 $(BUILT)/zkcoord $(VENV)/bin/zkcoord
+	cargo build --release --package zkcoord-cli
+	install -m 755 target/release/zkcoord $(VENV)/bin/zkcoord
 	$(VENV)/bin/zkcoord manual > $(SHARE)/man/man1/zkcoord.1
 	for command in $$($(VENV)/bin/zkcoord manual --list); do \
 	  $(VENV)/bin/zkcoord manual $$command > $(SHARE)/man/man1/zkcoord-$$command.1; \

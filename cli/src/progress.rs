@@ -42,6 +42,9 @@ pub(crate) fn manner(output: OutputOptions) -> Manner {
     }
 }
 
+/// Characters of a reason that a line shows.
+const REASON: usize = 30;
+
 /// Who is in front of a wait.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Front {
@@ -61,7 +64,7 @@ impl From<semaphore::Status> for Front {
             format!("; the first queue node, {}, belongs to nobody and blocks the others", shown(&node))
         });
         let (waiting, holders) = (status.waiters.len(), status.holders.into_iter());
-        let holders = holders.map(|holder| (holder.identifier, holder.age, holder.why.reason));
+        let holders = holders.map(|holder| (holder.identifier, holder.age, holder.why.reason.map(short)));
         Self { holders: holders.collect(), waiting, more }
     }
 }
@@ -74,6 +77,14 @@ impl From<timed_lease::Status> for Front {
         };
         let holders = status.holder.iter().map(|holder| (holder.owner.clone(), since(holder).unwrap_or(0.0), None));
         Self { holders: holders.collect(), waiting: status.waiters.len(), more: None }
+    }
+}
+
+/// What of a reason fits into a line beside the holders.
+fn short(reason: String) -> String {
+    match reason.char_indices().nth(REASON) {
+        Some((end, _)) => format!("{}...", &reason[..end]),
+        None => reason,
     }
 }
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Hold"]
 
+# Seconds in which what is known without a server is answered.
+_A_MOMENT = 0.1
+
 
 class Hold:
     """A slot that is held, until it is released: what `zkcoord.hold` answers with.
@@ -141,7 +144,7 @@ class Hold:
             try:
                 was_held = self.release()
             except (Unreachable, ConnectionLost) as err:
-                if self._lost is None or not self._lost.is_set():
+                if not self._is_known_lost():
                     raise
                 raise self._loss() from err  # that is what matters to the block
             if not was_held:
@@ -160,6 +163,15 @@ class Hold:
         """Show whose slot it is, and where."""
         state = ", released" if self._core.is_released else ""
         return f"<Hold of {self.path} for {self.identifier!r}, token {self.token}{state}>"
+
+    def _is_known_lost(self) -> bool:
+        """Whether the slot counts as lost by what this process knows, while no server answers."""
+        if self._lost is not None and self._lost.is_set():
+            return True
+        try:
+            return not call(self._core.is_held, _A_MOMENT, None, False)
+        except Error:
+            return False
 
     def _loss(self) -> SlotLost:
         message = f"{self.identifier!r} has lost its slot at {self.path}: somebody else may have held it too"

@@ -74,7 +74,8 @@ def lock(
         on_lost: Called from a thread of its own when the lease that this call has taken is gone, and was not unlocked
             by this process: its session has ended, or somebody has removed it.
         reason: Why the slot is wanted, in up to 1,024 bytes. It is kept beside the lease, together with this host's
-            name, the process's id and ``job``, shown by `status`, and gone with the lease. Without it nothing is kept.
+            name, the process's id and ``job``, shown by `status`, and gone with the lease. Where the ACL forbids that,
+            the slot is taken without. Without a reason nothing is kept.
         job: What the process works for, such as the id of a Salt job. It counts only together with ``reason``.
 
     Returns:
@@ -306,7 +307,8 @@ def hold(
         on_position: Called from this thread with the position in the queue, as for `lock`.
         on_lost: Called from a thread of its own when the slot is lost.
         reason: Why the slot is wanted, in up to 1,024 bytes. It is kept beside the lease, together with this host's
-            name, the process's id and ``job``, shown by `status`, and gone with the lease. Without it nothing is kept.
+            name, the process's id and ``job``, shown by `status`, and gone with the lease. Where the ACL forbids that,
+            the slot is taken without. Without a reason nothing is kept.
         job: What the process works for, such as the id of a Salt job. It counts only together with ``reason``.
 
     Returns:

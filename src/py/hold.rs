@@ -20,8 +20,8 @@ pub(super) struct Hold {
     hold: semaphore::Hold,
     process: Id,
     released: AtomicBool,
-    /// A release was asked for before, whatever became of it.
-    released_before: AtomicBool,
+    /// A release was asked for before, whatever became of it, while the lease did not count as lost.
+    released_before: Arc<AtomicBool>,
     watching: CancellationToken,
 }
 
@@ -32,7 +32,7 @@ impl Hold {
             hold,
             process: id(),
             released: AtomicBool::new(false),
-            released_before: AtomicBool::new(false),
+            released_before: Arc::default(),
             watching: CancellationToken::new(),
         }
     }
@@ -104,9 +104,14 @@ impl Hold {
         let call = Call::new(Connection(self.settings.clone()).into_pyobject(py)?.as_any(), wait)?;
         self.watching.cancel();
         // A release that has failed goes on in the background. A lease that is gone by now was deleted by that.
-        let may_be_done = self.released_before.swap(true, Ordering::AcqRel);
-        let hold = self.hold();
-        let work = |client, budget| async move { semaphore::release(&client, &hold, &budget).await };
+        let may_be_done = self.released_before.load(Ordering::Acquire);
+        let (hold, before) = (self.hold(), self.released_before.clone());
+        let work = |client, budget| async move {
+            if !semaphore::counts_as_lost(&client, &hold).await {
+                before.store(true, Ordering::Release);
+            }
+            semaphore::release(&client, &hold, &budget).await
+        };
         let answer = |py, was_there: bool| {
             self.released.store(true, Ordering::Release);
             plain(py, was_there || may_be_done)

@@ -17,18 +17,19 @@ use super::{Session, Unacknowledged};
 const CLEARING: Duration = Duration::from_secs(1);
 
 impl Session {
-    /// Deletes the ephemeral znodes of an earlier session of this process on which somebody has relied.
+    /// Deletes the ephemeral znodes of an earlier session of this process on which somebody has relied, of those whose
+    /// names nobody uses again: at any other path somebody else's znode may be by now.
     pub(crate) async fn clear_after(&self, earlier: &Session) {
-        let (paths, unacknowledged) = (earlier.relied_on(), Unacknowledged::new(""));
+        let (paths, unacknowledged) = (earlier.relied_on_alone(), Unacknowledged::new(""));
         let clearing = paths.iter().map(|path| {
             let unacknowledged = &unacknowledged;
             async move {
                 let (_, stat) = join(self.sync(path), self.check_stat(path)).await;
-                // Somebody else's znode may have that path by now.
+                let sent = Instant::now();
                 if stat.ok().flatten().is_some_and(|stat| stat.ephemeral_owner == earlier.id())
                     && self.writes(unacknowledged).delete(path, None).await.is_ok()
                 {
-                    self.cleared().deleted.insert(path.clone(), Instant::now());
+                    self.cleared().deleted.insert(path.clone(), sent);
                 }
             }
         });
@@ -36,14 +37,16 @@ impl Session {
         let _ = tokio::time::timeout(CLEARING, join_all(clearing)).await;
     }
 
-    /// What was remembered in the session before this one, under the key that its id gives.
-    pub(crate) fn remembered_before(&self, key: impl FnOnce(i64) -> String) -> Vec<String> {
+    /// What was remembered in the session before this one, under the key that its id gives. It is told once.
+    pub(crate) fn take_remembered_before(&self, key: impl FnOnce(i64) -> String) -> Vec<String> {
         let Some((id, owned)) = self.cleared().earlier.clone() else { return Vec::new() };
-        let names = owned.lock().unwrap_or_else(PoisonError::into_inner).remembered(&key(id));
+        let (key, mut owned) = (key(id), owned.lock().unwrap_or_else(PoisonError::into_inner));
+        let names = owned.remembered(&key);
+        names.iter().for_each(|name| owned.forget(&key, name));
         names
     }
 
-    /// Whether this session has deleted, since then, a znode that the session before had left. To whoever has asked since
+    /// Whether this session has begun to delete, since then, a znode that the session before had left. To whoever has asked since
     /// then to give the znode back, it was there until that.
     pub(crate) fn has_cleared(&self, path: &str, since: Instant) -> bool {
         self.cleared().deleted.get(path).is_some_and(|deleted| *deleted >= since)

@@ -220,6 +220,16 @@ impl Session {
         self.owned().rely_on(path);
     }
 
+    /// The same, for a znode whose name nobody uses again: the next session of the process deletes it, should the servers
+    /// keep this session for longer than the process may rely on it.
+    pub(crate) fn keep_for_alone(&self, path: &str) {
+        self.owned().rely_alone_on(path);
+    }
+
+    fn relied_on_alone(&self) -> Vec<String> {
+        self.owned().relied_on_alone()
+    }
+
     /// Ends what [`Session::keep_for`] began.
     pub(crate) fn keep_no_more_for(&self, path: &str) {
         self.owned().rely_no_more_on(path);
@@ -231,6 +241,7 @@ impl Session {
     }
 
     /// The ephemeral znodes that somebody relies on, in order.
+    #[cfg(feature = "python")]
     pub(crate) fn relied_on(&self) -> Vec<String> {
         self.owned().relied_on()
     }

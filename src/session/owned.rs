@@ -14,6 +14,8 @@ pub(super) struct Owned {
     remembered: HashMap<String, Vec<String>>,
     /// The paths of ephemeral znodes that somebody relies on. The servers remove them when the session ends.
     ephemerals: HashSet<String>,
+    /// Those of them whose names nobody uses again.
+    alone: HashSet<String>,
 }
 
 impl Owned {
@@ -45,16 +47,29 @@ impl Owned {
         self.ephemerals.insert(path.to_owned());
     }
 
+    /// The same, of a znode whose name nobody uses again.
+    pub(super) fn rely_alone_on(&mut self, path: &str) {
+        self.rely_on(path);
+        self.alone.insert(path.to_owned());
+    }
+
     /// Notes that nobody relies on an ephemeral znode any more.
     pub(super) fn rely_no_more_on(&mut self, path: &str) {
         self.ephemerals.remove(path);
+        self.alone.remove(path);
     }
 
     /// The ephemeral znodes of the session that somebody relies on, in order.
+    #[cfg(feature = "python")]
     pub(super) fn relied_on(&self) -> Vec<String> {
         let mut paths: Vec<_> = self.ephemerals.iter().cloned().collect();
         paths.sort_unstable();
         paths
+    }
+
+    /// Those whose names nobody uses again.
+    pub(super) fn relied_on_alone(&self) -> Vec<String> {
+        self.alone.iter().cloned().collect()
     }
 
     /// Whether somebody relies on an ephemeral znode of the session.

@@ -44,7 +44,9 @@ def test_the_greenlet_that_holds_has_its_turn_while_another_waits(program):
     gevent.joinall([gevent.spawn(hold), gevent.spawn(wait)], raise_error=True)
     print(zkcoord.lock_holders(root, hosts))
     """)
-    assert process.result().split("\n") == ["unlock True", "lock True", "['b']"]
+    # Which of the two comes first is the hub's affair: the slot is free before `unlock` has answered.
+    *answers, holders = process.result().split("\n")
+    assert (sorted(answers), holders) == (["lock True", "unlock True"], "['b']")
     assert process.stderr == ""
 
 

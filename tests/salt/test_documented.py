@@ -69,7 +69,7 @@ def test_each_parameter_is_documented_once(module):
                 "path",
                 *described(public(module)["zk_concurrency.lock"].__doc__),
             ]
-            parameters = {*parameters} - {"ephemeral_lease", "force", "reason"}
+            parameters = {*parameters} - {"ephemeral_lease", "force"}
         assert sorted(described(function.__doc__)) == sorted(parameters), name
 
 

@@ -147,17 +147,28 @@ class TestLoss:
         with pytest.raises(errors.SlotLost):
             work()
 
-    def test_a_block_that_has_lost_it_in_an_outage_ends_with_that_too(self, proxies, root):
+    @pytest.mark.parametrize("watched", [True, False])
+    def test_a_block_that_has_lost_it_in_an_outage_ends_with_that_too(self, proxies, root, watched):
         def work():
             with hold(root, proxies.hosts, identifier="a", session_timeout=SHORT, connect_timeout=2) as held:
-                assert not held.lost.is_set()
+                assert not watched or not held.lost.is_set()
                 every(proxies, "refuse")
-                assert held.lost.wait(SHORT + 5)
+                time.sleep(3 * SHORT)
 
         with pytest.raises(errors.SlotLost) as caught:
             work()
         assert isinstance(caught.value.__cause__, errors.Unreachable)
         every(proxies, "accept")
+
+    def test_to_release_again_after_an_outage_does_not_hide_that_it_was_lost(self, proxies, hosts, root, wait_until):
+        held = hold(root, proxies.hosts, identifier="a", session_timeout=SHORT)
+        lose_session(proxies, hosts, root, wait_until)
+        time.sleep(SHORT)
+        with hold(root, hosts, identifier="b"):
+            with pytest.raises(errors.Unreachable):
+                held.release(timeout=0.3)
+            every(proxies, "resume")
+            assert held.release(timeout=20) is False
 
     def test_a_lost_connection_is_no_loss(self, proxies, hosts, root):
         with hold(root, proxies.hosts, identifier="a") as held:
@@ -370,11 +381,10 @@ class TestLingering:
         assert unlock(root, **options)
         assert lock_holders(root, hosts) == []
 
-    def test_a_znode_of_its_own_goes_too_and_one_that_another_has_made_there_stays(self, proxies, hosts, root, zk):
+    def test_a_znode_at_a_path_that_another_may_use_is_left_to_the_servers(self, proxies, hosts, root, zk):
         connection = Connection(proxies.hosts, session_timeout=SHORT)
-        mine, others = f"{root}/mine", f"{root}/others"
-        for path in (mine, others):
-            znode.create(path, b"", connection=connection, ephemeral=True, makepath=True)
+        others = f"{root}/others"
+        znode.create(others, b"", connection=connection, ephemeral=True, makepath=True)
         every(proxies, "trickle")
         time.sleep(2 * SHORT)
         zk.delete(others)
@@ -382,3 +392,16 @@ class TestLingering:
         every(proxies, "heal")
         assert znode.exists(root, connection=connection)
         assert children(zk, root) == ["others"]
+
+    def test_an_unlock_that_clears_its_own_lease_leaves_another_process_alone(self, proxies, hosts, root):
+        options = {"identifier": "a", "ephemeral_lease": True, "max_concurrency": 2}
+        options["connection"] = Connection(proxies.hosts, session_timeout=SHORT)
+        assert lock(root, **options)
+        with hold(root, hosts, identifier="a", max_concurrency=2) as other:
+            every(proxies, "trickle")
+            time.sleep(2 * SHORT)
+            assert lock_holders(root, hosts) == ["a", "a"]
+            every(proxies, "heal")
+            assert unlock(root, **options) is True
+            other.check()
+            assert lock_holders(root, hosts) == ["a"]

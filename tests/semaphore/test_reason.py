@@ -3,7 +3,6 @@
 import json
 import os
 import socket
-import time
 
 import pytest
 from zkcoord import Connection, errors, hold, lock, lock_holders, status, unlock, znode
@@ -185,15 +184,41 @@ def test_a_reason_that_is_none_or_too_long_is_refused_before_anything_is_sent(ho
     assert zk.exists(root) is None
 
 
-def test_an_acl_that_forbids_the_reason_says_so(hosts, root, zk):
+def test_a_slot_is_taken_without_a_reason_that_the_acl_forbids(hosts, root):
     hold(root, hosts, identifier="a", reason="r").release()
     znode.set_acls(tree(root), [NOBODY], zk_hosts=hosts)
-    started = time.monotonic()
-    with pytest.raises(errors.NoAuth, match=f"{tree(root)}"):
-        lock(root, hosts, identifier="a", reason="r")
-    assert time.monotonic() - started < 8
-    assert lock_holders(root, hosts) == []
-    assert lock(root, hosts, identifier="a"), "without one it is to be had"
+    with hold(root, hosts, identifier="a", reason="r"):
+        assert told(root, hosts) == {"a": (None, None, None, None)}
+    assert lock(root, hosts, identifier="a", reason="r")
+    assert unlock(root, hosts, identifier="a")
+
+
+def test_the_tree_may_be_used_by_whoever_may_use_the_queue(hosts, root):
+    lock(root, hosts, identifier="first", max_concurrency=2)
+    readers = {"username": "fleet", "password": "secret", "read": True}
+    with hold(root, hosts, identifier="a", max_concurrency=2, reason="r", default_acl=readers):
+        assert znode.get_acls(tree(root), zk_hosts=hosts) == znode.get_acls(f"{root}-__lock__", zk_hosts=hosts)
+        assert lock(root, hosts, identifier="first", max_concurrency=2, reason="r")
+
+
+@KINDS
+def test_a_reason_that_is_left_of_a_lease_of_that_name_is_no_obstacle(proxies, hosts, root, zk, ephemeral):
+    lock(root, hosts, identifier="h", reason="first")
+    waiter = Waiting(hold, root, proxies.hosts, identifier="a", ephemeral_lease=ephemeral, reason="r", timeout=30)
+    wait_until(lambda: status(root, hosts)["waiters"], "it waits")
+    for proxy in proxies:
+        proxy.drop_reply(Op.MULTI)
+        proxy.drop_reply(Op.CREATE_SESSION, 1000)
+    unlock(root, hosts, identifier="h")
+    wait_until(lambda: lock_holders(root, hosts) == ["a"], "its lease is there, and it does not know")
+    (lease,) = children(zk, root)
+    zk.delete(f"{root}/{lease}")
+    for proxy in proxies:
+        proxy.heal()
+    with waiter.result() as held:
+        assert told(root, hosts) == {"a": mine("r")}
+        assert children(zk, tree(root)) == [held.lease]
+    assert children(zk, tree(root)) == children(zk, root) == []
 
 
 class TestSalt:
@@ -204,7 +229,11 @@ class TestSalt:
         assert told(root, hosts) == {"a": mine("kernel update", "20261126190000000000")}
         assert shim.unlock(root, hosts, identifier="a")
 
-    @pytest.mark.parametrize("reason", [None, ""])
+    def test_one_that_is_too_long_is_cut_and_is_no_reason_to_refuse_the_slot(self, shim, hosts, root):
+        assert shim.lock(root, hosts, identifier="a", reason="é" * 1000)
+        assert told(root, hosts) == {"a": mine("é" * 512)}
+
+    @pytest.mark.parametrize("reason", [None, "", "  "])
     def test_none_is_none(self, shim, hosts, root, reason):
         assert shim.lock(root, hosts, identifier="a", reason=reason, __pub_jid="1")
         assert told(root, hosts) == {"a": (None, None, None, None)}

@@ -97,7 +97,7 @@ def test_to_watch_the_own_queue_node_costs_one_request_a_wait(proxies, hosts, ro
     assert second.result()
     counts = sum((proxy.counts for proxy in proxies), Counter())
     assert counts[Op.EXISTS] == 2, "one for each of the waiters, though the second has waited twice"
-    assert counts[Op.GET_DATA] == 3
+    assert counts[Op.GET_DATA] <= 3, "one for each wait, of which the second's last may find the slot free already"
     unlock(root, hosts, identifier="second")
 
 

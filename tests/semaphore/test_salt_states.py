@@ -24,7 +24,7 @@ STOCK = {
         "profile=None, scheme=None, username=None, password=None, default_acl=None)"
     ),
 }
-ADDED = {"lock": ["security"], "unlock": ["security"], "min_party": ["timeout", "security"]}
+ADDED = {"lock": ["reason", "security"], "unlock": ["security"], "min_party": ["timeout", "security"]}
 
 
 @pytest.fixture

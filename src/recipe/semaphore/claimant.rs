@@ -13,9 +13,10 @@ use super::claim::{Claim, Terms};
 use super::hold::Hold;
 use super::lease::{self, OtherLeases, OwnLeases};
 use super::limit::Limit;
+use super::names;
 use super::pool::{self, Snapshot};
+use super::reason::Reason;
 use super::take::{exchange, Exchange, Exchanged};
-use super::{names, reason};
 use crate::children::or_missing;
 use crate::error::Error;
 use crate::path;
@@ -79,6 +80,8 @@ pub(super) struct Claimant {
     claim: Arc<Claim>,
     queue: String,
     lease: String,
+    /// Why the slot is wanted, unless the ACL forbids to keep it.
+    reason: Option<Reason>,
     progress: Progress,
     /// The lease is there, and the caller is told so.
     is_taken: bool,
@@ -108,13 +111,14 @@ impl Claimant {
         let lease = known.unwrap_or_else(|| names::lease(&claim.owner(session.id())));
         progress.lease = Some(lease.clone());
         let queue = queue::names::queue(&claim.pool);
-        let data = claim.identifier.as_str().into();
+        let (data, reason) = (claim.identifier.as_str().into(), claim.reason.clone());
         Self {
             contender: Contender::new(session.clone(), queue.clone(), data, claim.acl.clone(), positions),
             session,
             claim,
             queue,
             lease,
+            reason,
             progress,
             is_taken: false,
             force,
@@ -142,7 +146,7 @@ impl Claimant {
             session: self.session.id(),
             ephemeral: self.claim.ephemeral,
             has_liveness_node: self.claim.terms == Terms::Kept,
-            has_reason_node: self.claim.reason.is_some(),
+            has_reason_node: self.reason.is_some(),
         }
     }
 
@@ -277,19 +281,17 @@ impl Claimant {
         let before = self.progress.in_flight.replace(InFlight::Exchange(mine));
         self.expect_lease();
         let exchanged = Exchanged { queue: &self.queue, node: &node, lease: &self.lease };
-        let claim = self.claim.clone();
-        match exchange(&self.session, &claim, snapshot, others, &exchanged, &self.unacknowledged).await {
+        let (claim, reason) = (self.claim.clone(), self.reason.as_ref());
+        match exchange(&self.session, &claim, snapshot, others, &exchanged, reason, &self.unacknowledged).await {
             Exchange::Done(czxid) => {
                 self.contender.has_left();
                 for name in &others.replaced {
                     self.session.forget(&claim.key(self.session.id()), name);
                     self.session.keep_no_more_for(&claim.path(name));
-                    // One that is left says nothing to anybody.
-                    let _ = self
-                        .session
-                        .writes(&Unacknowledged::new(""))
-                        .delete(&reason::node(&claim.pool, name), None)
-                        .await;
+                    self.session.forget(&names::reasons(&claim.pool), name);
+                }
+                if !others.replaced.is_empty() {
+                    lease::sweep(&self.session, &claim.pool, others.replaced.iter()).await;
                 }
                 Ok(Some(self.taken(czxid?)))
             }
@@ -298,6 +300,12 @@ impl Claimant {
                     self.lease_is_refused(before);
                 }
                 failure.map_or(Ok(None), Err)
+            }
+            Exchange::ReasonForbidden => {
+                // Who holds a slot matters more than why.
+                self.reason = None;
+                self.lease_is_refused(before);
+                Ok(None)
             }
             Exchange::Unknown(failure) => Err(failure),
         }
@@ -334,14 +342,14 @@ impl Claimant {
     /// Notes the lease before it is asked for: whoever sees it in the pool from then on knows whose it is.
     fn expect_lease(&self) {
         if self.claim.ephemeral {
-            self.session.keep_for(&self.claim.path(&self.lease));
+            self.session.keep_for_alone(&self.claim.path(&self.lease));
         }
         if self.claim.terms == Terms::Kept {
-            self.session.keep_for(&names::liveness_node(&self.queue, &self.lease));
+            self.session.keep_for_alone(&names::liveness_node(&self.queue, &self.lease));
         }
         if self.claim.terms == Terms::Shared {
             self.session.remember(&self.claim.key(self.session.id()), &self.lease);
-            if self.claim.reason.is_some() {
+            if self.reason.is_some() {
                 self.session.remember(&names::reasons(&self.claim.pool), &self.lease);
             }
         }

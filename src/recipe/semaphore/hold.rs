@@ -3,7 +3,7 @@
 use futures::future::join;
 use zookeeper_client as zk;
 
-use super::{names, reason};
+use super::names;
 use crate::client::Client;
 use crate::error::Result;
 use crate::recipe::queue;
@@ -49,11 +49,6 @@ impl Hold {
         names::liveness_node(&queue::names::queue(&self.pool), &self.lease)
     }
 
-    /// The full path of the reason node.
-    pub(super) fn reason_node(&self) -> String {
-        reason::node(&self.pool, &self.lease)
-    }
-
     /// The session of the lease, if it is not over. It takes as long as another caller needs to open a session in its
     /// place.
     pub(super) async fn own_session(&self, client: &Client, budget: &Budget) -> Result<Option<Session>> {
@@ -63,6 +58,11 @@ impl Hold {
             Err(Cut::Cancelled) => Err(client.cancelled(budget, &self.pool, UNCHANGED)),
         }
     }
+}
+
+/// Whether a hold's lease counts as lost, because its session is over for this process. No server is asked.
+pub async fn counts_as_lost(client: &Client, hold: &Hold) -> bool {
+    hold.ephemeral && client.existing(hold.session).await.is_none()
 }
 
 /// Whether a hold's lease is there, by the leader's state of now.

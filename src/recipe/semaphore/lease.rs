@@ -1,13 +1,19 @@
 //! Which leases of a pool are an identifier's: by their names where those tell it, and else by their data.
 
 use std::future::Future;
+use std::time::Duration;
 
+use futures::future::join_all;
 use zookeeper_client as zk;
 
 use super::claim::{Claim, Terms};
+use super::reason::Reason;
 use super::{names, reason};
 use crate::children::{self, or_missing};
 use crate::session::{Attempt, Reply, Session, Transaction, Unacknowledged};
+
+/// How long a caller waits until reason nodes are deleted.
+const SWEEPING: Duration = Duration::from_secs(1);
 
 /// What a pool holds of a claim's identifier.
 #[derive(Debug)]
@@ -115,8 +121,10 @@ pub(super) async fn leave_one(session: &Session, claim: &Claim) -> Attempt<()> {
     deleting.commit().await.map_err(|error| refused(error.into()))?;
     for (_, name) in younger {
         session.forget(&claim.key(session.id()), name);
+        session.forget(&names::reasons(&claim.pool), name);
         session.keep_no_more_for(&claim.path(name));
     }
+    sweep(session, &claim.pool, younger.iter().map(|(_, name)| name)).await;
     Ok(())
 }
 
@@ -136,14 +144,28 @@ pub(super) async fn by_data(
     Ok(own.collect())
 }
 
+/// Deletes the reason nodes of leases that are gone, within a second. One that is left says nothing to anybody.
+pub(super) async fn sweep(session: &Session, pool: &str, leases: impl Iterator<Item = &String>) {
+    let unacknowledged = Unacknowledged::new("");
+    let paths: Vec<_> = leases.map(|name| reason::node(pool, name)).collect();
+    let deleting = join_all(paths.iter().map(|path| session.writes(&unacknowledged).delete(path, None)));
+    let _ = tokio::time::timeout(SWEEPING, deleting).await;
+}
+
 /// Adds the lease to a transaction, with what belongs to it: the liveness node of a kept lease, and the reason node.
-pub(super) fn add(transaction: &mut Transaction<'_>, claim: &Claim, queue: &str, lease: &str) -> Reply<()> {
+pub(super) fn add(
+    transaction: &mut Transaction<'_>,
+    claim: &Claim,
+    queue: &str,
+    lease: &str,
+    reason: Option<&Reason>,
+) -> Reply<()> {
     transaction.create(&claim.path(lease), claim.identifier.as_bytes(), &claim.lease_options())?;
     if claim.terms == Terms::Kept {
         let ephemeral = zk::CreateMode::Ephemeral.with_acls(claim.acls());
         transaction.create(&names::liveness_node(queue, lease), claim.identifier.as_bytes(), &ephemeral)?;
     }
-    if let Some(reason) = &claim.reason {
+    if let Some(reason) = reason {
         transaction.create(&reason::node(&claim.pool, lease), &reason.encode(), &claim.lease_options())?;
     }
     Ok(())

@@ -45,7 +45,7 @@
 //! | take: create the lease, and delete the queue node, in one transaction | sync, then look for the lease by its name | start over; a persistent lease is found by the half of its name that tells the identifier | delete the queue node; where it is gone already the lease was taken, and the caller gets it, or it is given back | the lease stays where it is persistent |
 //! | create the pool: pool, queue and lease in one transaction | enter the queue, and look for the lease by its name | start over | look for the lease in the background, and give it back: there is no queue node whose deletion would prove that it will not come | as above |
 //! | watch the pool, as the first | the protocol client renews the watches | start over | delete the queue node | the servers remove the queue node after the session timeout |
-//! | release: delete the lease of a hold | delete that name again; a lease that is gone by then was deleted by the first request | an ephemeral lease is gone as well, and counts as lost | goes on in the background | a persistent lease stays, and the servers remove an ephemeral one after the session timeout |
+//! | release: delete the lease of a hold | delete that name again; a lease that is gone by then was deleted by the first request | an ephemeral lease is gone as well, and counts as lost; one that the servers keep for longer is deleted in the next session | goes on in the background | a persistent lease stays, and the servers remove an ephemeral one after the session timeout |
 //! | is it held: read the lease | read again | an ephemeral lease is lost | nothing was changed | the answer is as old as the reply |
 //! | wait for the loss: watch the lease | the protocol client renews the watch | an ephemeral lease is lost; so it counts already when the servers have heard nothing for a session timeout | nothing was changed | the loss is told as soon as the process goes on |
 //! | unlock: delete the leases of an identifier | delete the same leases again; those that are gone count as given back | the same in a new session | the error says that the slot may have been given back | leases that were not deleted stay |
@@ -96,7 +96,7 @@ pub use crate::recipe::queue::contender::Positions;
 pub use acquire::{acquire, force, undo, Acquired};
 pub use claim::Claim;
 pub use follow::follow;
-pub use hold::{is_held, Hold};
+pub use hold::{counts_as_lost, is_held, Hold};
 pub use lost::{lost, lost_early};
 pub use reason::Reason;
 pub use release::release;

@@ -108,7 +108,7 @@ pub(super) async fn create(
         if claim.reason.is_some() {
             transaction.create(&names::reasons(&claim.pool), b"", &persistent)?;
         }
-        lease::add(transaction, claim, queue, lease)
+        lease::add(transaction, claim, queue, lease, claim.reason.as_ref())
     };
     build(&mut transaction).map_err(|error| refused(&error))?;
     let committing = transaction.commit();

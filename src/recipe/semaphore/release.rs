@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use futures::future::join3;
+use futures::future::join;
 use zookeeper_client as zk;
 
 use super::hold::Hold;
+use super::lease;
 use crate::client::{Client, Outage};
 use crate::error::Result;
 use crate::session::{Attempt, Session, Unacknowledged, PAUSE};
@@ -63,18 +64,15 @@ async fn delete(session: &Session, hold: &Hold, unacknowledged: &Unacknowledged,
             let _ = session.writes(&Unacknowledged::new(STILL_HELD)).delete(&liveness_node, None).await;
         }
     };
-    let deleting_reason_node = async {
-        if hold.has_reason_node {
-            // One that is left says nothing to anybody, and goes with the session or with the next unlock.
-            let _ = session.writes(&Unacknowledged::new(STILL_HELD)).delete(&hold.reason_node(), None).await;
-        }
-    };
-    let (deleted, (), ()) = join3(deleting, deleting_liveness_node, deleting_reason_node).await;
+    let (deleted, ()) = join(deleting, deleting_liveness_node).await;
     let was_there = match deleted {
         Ok(()) => true,
         Err(zk::Error::NoNode) => session.has_cleared(&lease, since),
         Err(error) => return Err(session.failure(&error, "delete", &lease)),
     };
+    if hold.has_reason_node {
+        lease::sweep(session, &hold.pool, [&hold.lease].into_iter()).await;
+    }
     session.keep_no_more_for(&lease);
     session.keep_no_more_for(&liveness_node);
     Ok(was_there)
@@ -101,7 +99,9 @@ async fn keep_deleting(client: &Client, hold: &Hold, budget: &Budget) {
             let unacknowledged = &unacknowledged;
             async move { delete(&session, hold, unacknowledged, started).await }
         };
-        let latest = own.as_ref().map_or(Duration::ZERO, |session| session.timeout() * TIMEOUTS);
+        let timeout = own.as_ref().map_or(client.settings().identity.session_timeout, Session::timeout);
+        // What is ephemeral and comes later ends with its session.
+        let latest = if own.is_none() && hold.ephemeral { Duration::ZERO } else { timeout * TIMEOUTS };
         drop(own);
         match client.attempts(budget, &hold.pool, Outage::Outlasted, attempt).await {
             Ok(Ok(false)) if started.elapsed() < latest => {}

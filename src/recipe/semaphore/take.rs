@@ -6,9 +6,10 @@ use zookeeper_client as zk;
 use super::claim::{Claim, Terms};
 use super::lease::{self, OtherLeases};
 use super::limit::Limit;
+use super::names;
 use super::pool::Snapshot;
-use super::{names, reason};
-use crate::session::{Attempt, Failure, Session, Transaction, Unacknowledged};
+use super::reason::{node as reason_node, Reason};
+use crate::session::{Attempt, Failure, Reply, Session, Transaction, Unacknowledged};
 
 /// In a check of a transaction: the znode has to be there, at whichever version.
 const ANY_VERSION: i32 = -1;
@@ -35,6 +36,8 @@ pub(super) enum Exchange {
         /// Why trying again will not help. `None`: the snapshot was out of date.
         failure: Option<Failure>,
     },
+    /// The servers have changed nothing, because the ACL forbids the reason node.
+    ReasonForbidden,
     /// The outcome is not known, or the session is over.
     Unknown(Failure),
 }
@@ -49,6 +52,7 @@ pub(super) async fn exchange(
     snapshot: &Snapshot,
     others: &OtherLeases,
     znodes: &Exchanged<'_>,
+    reason: Option<&Reason>,
     unacknowledged: &Unacknowledged,
 ) -> Exchange {
     let Exchanged { queue, node, lease } = *znodes;
@@ -58,7 +62,7 @@ pub(super) async fn exchange(
     // The transaction is: the pool, the other leases, the lease, its liveness node, its reason node, the queue node.
     let index_of_lease = 1 + usize::from(others.witness.is_some()) + others.replaced.len();
     let index_of_reason = index_of_lease + 1 + usize::from(claim.terms == Terms::Kept);
-    let index_of_node = index_of_reason + usize::from(claim.reason.is_some());
+    let index_of_node = index_of_reason + usize::from(reason.is_some());
     let mut transaction = session.writes(unacknowledged).transaction();
     let build = |transaction: &mut Transaction<'_>| {
         match &snapshot.pool {
@@ -75,7 +79,7 @@ pub(super) async fn exchange(
         for name in &others.replaced {
             transaction.delete(&claim.path(name), None)?;
         }
-        lease::add(transaction, claim, queue, lease)?;
+        lease::add(transaction, claim, queue, lease, reason)?;
         transaction.delete(node, None)
     };
     let result = match build(&mut transaction) {
@@ -86,16 +90,29 @@ pub(super) async fn exchange(
         }
         Err(source) => Err(zk::MultiWriteError::OperationFailed { index: 0, source }),
     };
-    let is_about_reason = |index| claim.reason.is_some() && index == index_of_reason;
+    let is_about_reason = |index| reason.is_some() && index == index_of_reason;
     match result {
         Ok(czxid) => Exchange::Done(czxid),
-        Err(zk::MultiWriteError::OperationFailed { index, source: zk::Error::NoNode }) if is_about_reason(index) => {
-            let tree = names::reasons(&claim.pool);
-            let failure = match session.writes(unacknowledged).create(&tree, b"", &persistent).await {
-                Ok(_) | Err(zk::Error::NodeExists) => None,
-                Err(error) => Some(session.failure(&error, "create", &tree)),
+        Err(zk::MultiWriteError::OperationFailed { index, source: zk::Error::NodeExists })
+            if claim.terms == Terms::Kept && index == index_of_lease + 1 =>
+        {
+            // It is left of an earlier lease of that name, which somebody has deleted.
+            let left = names::liveness_node(queue, lease);
+            let failure = match session.writes(unacknowledged).delete(&left, None).await {
+                Ok(()) | Err(zk::Error::NoNode) => None,
+                Err(error) => Some(session.failure(&error, "delete", &left)),
             };
             Exchange::Refused { lease_exists: false, failure }
+        }
+        Err(zk::MultiWriteError::OperationFailed { index, source }) if is_about_reason(index) => {
+            match mend(session, claim, queue, lease, &source, unacknowledged).await {
+                Ok(()) => Exchange::Refused { lease_exists: false, failure: None },
+                Err(zk::Error::NoAuth) => Exchange::ReasonForbidden,
+                Err(error) => {
+                    let failure = session.failure(&error, "create", &reason_node(&claim.pool, lease));
+                    Exchange::Refused { lease_exists: false, failure: Some(failure) }
+                }
+            }
         }
         Err(zk::MultiWriteError::OperationFailed { index, source }) => Exchange::Refused {
             // No other contender has that name for a lease.
@@ -103,14 +120,37 @@ pub(super) async fn exchange(
             failure: match source {
                 zk::Error::NoNode | zk::Error::NodeExists | zk::Error::BadVersion => None,
                 zk::Error::NoAuth if index == index_of_node => Some(session.failure(&source, "delete", node)),
-                error if is_about_reason(index) => {
-                    Some(session.failure(&error, "create", &reason::node(&claim.pool, lease)))
-                }
                 error => Some(session.failure(&error, "create", &path)),
             },
         },
         Err(zk::MultiWriteError::RequestFailed { source }) => {
             Exchange::Unknown(session.failure(&source, "create", &path))
         }
+    }
+}
+
+/// Makes what the servers want before they create a reason node: its tree, as the queue may be used by; or the path, where
+/// an earlier lease of the same name was deleted without its reason node.
+async fn mend(
+    session: &Session,
+    claim: &Claim,
+    queue: &str,
+    lease: &str,
+    refusal: &zk::Error,
+    unacknowledged: &Unacknowledged,
+) -> Reply<()> {
+    let done = match refusal {
+        zk::Error::NoNode => {
+            let acl = session.get_acl(queue).await.map(|(acl, _)| acl).unwrap_or_default();
+            let acls = if acl.is_empty() { claim.acls() } else { zk::Acls::new(&acl) };
+            let persistent = zk::CreateMode::Persistent.with_acls(acls);
+            session.writes(unacknowledged).create(&names::reasons(&claim.pool), b"", &persistent).await.map(|_| ())
+        }
+        zk::Error::NodeExists => session.writes(unacknowledged).delete(&reason_node(&claim.pool, lease), None).await,
+        refusal => Err(refusal.clone()),
+    };
+    match done {
+        Err(zk::Error::NodeExists | zk::Error::NoNode) => Ok(()),
+        done => done,
     }
 }

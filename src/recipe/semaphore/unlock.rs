@@ -3,12 +3,12 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use futures::future::{join, join_all};
+use futures::future::join3;
 use zookeeper_client as zk;
 
 use super::claim::Claim;
-use super::lease::by_data;
-use super::{names, reason};
+use super::lease::{self, by_data};
+use super::names;
 use crate::children;
 use crate::client::Client;
 use crate::error::Result;
@@ -85,13 +85,19 @@ async fn remove(
             Err(Failure::Final(session.connection_lost(pool, unacknowledged)))
         };
     }
-    let remembered = session.remembered(&claim.key(session.id())).into_iter();
     let explained = session.remembered(&names::reasons(pool));
-    let remembered: Vec<_> = remembered
-        .map(|name| {
-            let has_reason_node = explained.contains(&name);
-            Named { name, czxid: None, persistent: false, kept: false, has_reason_node }
-        })
+    // What the session before has left is deleted by the next one, or was not yet.
+    let before = session.take_remembered_before(|id| claim.key_of(&claim.ephemeral_owner(id)));
+    if before.iter().any(|name| session.has_cleared(&claim.path(name), since)) {
+        return Ok(true);
+    }
+    let here = session.remembered(&claim.key(session.id())).into_iter();
+    let here = here.map(|name| (explained.contains(&name), name));
+    let remembered: Vec<_> = before
+        .into_iter()
+        .map(|name| (true, name))
+        .chain(here)
+        .map(|(has_reason_node, name)| Named { name, czxid: None, persistent: false, kept: false, has_reason_node })
         .collect();
     if !remembered.is_empty() {
         *choice() = Some((remembered.clone(), false));
@@ -102,20 +108,21 @@ async fn remove(
     }
     let found = find(session, claim).await?;
     *choice() = Some((found.clone(), true));
-    // What the session before had locked may have been deleted since, because that session was over.
-    let mut locked_before = session.remembered_before(|id| claim.key_of(&claim.ephemeral_owner(id))).into_iter();
-    let is_cleared = locked_before.any(|name| session.has_cleared(&claim.path(&name), since));
-    Ok(delete(client, session, claim, &found, unacknowledged).await? || is_cleared)
+    delete(client, session, claim, &found, unacknowledged).await
 }
 
 /// The leases of the claim's identifier in the pool: those of the claim's kind, or else the others. Of the persistent
 /// ones those that `lock` has taken, or else the kept leases of holds.
 async fn find(session: &Session, claim: &Claim) -> Attempt<Vec<Named>> {
     // The reasons are read first: one whose lease is not listed after that will not get one any more.
-    let reading = session.list_children(&names::reasons(&claim.pool));
-    let (explained, listed) = join(reading, children::list(session, &claim.pool)).await;
-    let (explained, listed) = (explained.unwrap_or_default(), listed?);
-    sweep(session, &claim.pool, explained.iter().filter(|name| !listed.contains(name))).await;
+    let (pool, tree) = (&claim.pool, names::reasons(&claim.pool));
+    let flight = join3(session.sync(pool), session.list_children(&tree), session.list_children(pool));
+    let (synced, explained, listed) = flight.await;
+    let refused = |error| session.failure(&error, "read", pool);
+    synced.map_err(refused)?;
+    let listed = children::or_missing(listed).map_err(refused)?.unwrap_or_default();
+    let explained = explained.unwrap_or_default();
+    lease::sweep(session, &claim.pool, explained.iter().filter(|name| !listed.contains(name))).await;
     let owners = [claim.persistent_owner(), claim.kept_owner()];
     let named = listed.iter().filter(|name| owners.iter().any(|owner| names::is_of(name, owner))).cloned();
     let locked_or_kept = |name: String| {
@@ -132,13 +139,6 @@ async fn find(session: &Session, claim: &Claim) -> Attempt<Vec<Named>> {
     let rank = |lease: &Named| (lease.persistent == claim.ephemeral, lease.kept);
     let first = found.iter().map(rank).min();
     Ok(found.into_iter().filter(|lease| Some(rank(lease)) == first).collect())
-}
-
-/// Deletes the reason nodes of leases. One that is left says nothing to anybody.
-async fn sweep(session: &Session, pool: &str, leases: impl Iterator<Item = &String>) {
-    let unacknowledged = Unacknowledged::new("");
-    let paths: Vec<_> = leases.map(|name| reason::node(pool, name)).collect();
-    join_all(paths.iter().map(|path| session.writes(&unacknowledged).delete(path, None))).await;
 }
 
 /// Those of `leases` that are not known to be gone. A lease of kazoo's may be gone, and another have its name.
@@ -162,12 +162,13 @@ async fn delete(
     for lease in leases {
         let path = claim.path(&lease.name);
         client.removes(&path);
-        let deleting = session.writes(unacknowledged).delete(&path, None);
-        let explained = lease.has_reason_node.then_some(&lease.name).into_iter();
-        match join(deleting, sweep(session, &claim.pool, explained)).await.0 {
+        match session.writes(unacknowledged).delete(&path, None).await {
             Ok(()) => deleted = true,
             Err(zk::Error::NoNode) => {}
             Err(error) => return Err(session.failure(&error, "delete", &path)),
+        }
+        if lease.has_reason_node {
+            lease::sweep(session, &claim.pool, [&lease.name].into_iter()).await;
         }
         session.forget(&claim.key(session.id()), &lease.name);
         session.forget(&names::reasons(&claim.pool), &lease.name);

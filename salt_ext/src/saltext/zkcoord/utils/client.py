@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 # What the core has beyond the connection's arguments of Salt's own module.
 SECURITY = ("mechanism", "use_ssl", "ca_certs", "certfile", "keyfile", "keyfile_password", "verify_certs")
 
+# Bytes of a reason that are kept beside a lease.
+_MOST_OF_A_REASON = 1024
+
 
 class Client:
     """The calls of one Salt function, which share the connection's arguments."""
@@ -118,7 +121,11 @@ class Client:
         return Slot(self, hold)
 
     def _because(self, reason: object) -> dict[str, object]:
-        return {} if reason in (None, "") else {"reason": reason, "job": self.job}
+        # A reason that was good enough for the log must not be one to refuse the slot.
+        text = "" if reason is None else str(reason).strip()
+        if not text:
+            return {}
+        return {"reason": text.encode()[:_MOST_OF_A_REASON].decode(errors="ignore"), "job": self.job}
 
     def unlock(self, path: str, identifier: object, reason: object = None, **more: object) -> bool:
         """Give a slot back."""

@@ -58,7 +58,8 @@ _PARAMETERS = {
     "kept reason": """
         reason
             Why, for the log, for those who listen to the event bus, and for ``status``. It is kept beside the lease,
-            together with the host, the process and the id of the job, and gone with the lease.
+            together with the host, the process and the id of the job, up to 1,024 bytes of it, and gone with the lease.
+            Where the ACL forbids that, the slot is taken without.
         """,
     "owner": """
         owner
