@@ -119,10 +119,10 @@ prerequisites:
 # The native command, with its manual pages and the completions of three shells, for its wheel.
 SHARE := cli/data/data/share
 .make/command: $(COMMAND_SOURCES) .make/venv
-	rm -rf cli/data
-	mkdir -p $(SHARE)/man/man1 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
 	cargo build --release --package zkcoord-cli
 	install -m 755 target/release/zkcoord $(VENV)/bin/zkcoord
+	rm -rf cli/data
+	mkdir -p $(SHARE)/man/man1 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
 	$(VENV)/bin/zkcoord manual > $(SHARE)/man/man1/zkcoord.1
 	for command in $$($(VENV)/bin/zkcoord manual --list); do \
 	  $(VENV)/bin/zkcoord manual $$command > $(SHARE)/man/man1/zkcoord-$$command.1; \

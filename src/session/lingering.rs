@@ -46,8 +46,8 @@ impl Session {
         names
     }
 
-    /// Whether this session has begun to delete, since then, a znode that the session before had left. To whoever has asked since
-    /// then to give the znode back, it was there until that.
+    /// Whether this session has begun to delete, since then, a znode that the session before had left. To whoever has asked
+    /// since then to give the znode back, it was there until that.
     pub(crate) fn has_cleared(&self, path: &str, since: Instant) -> bool {
         self.cleared().deleted.get(path).is_some_and(|deleted| *deleted >= since)
     }
