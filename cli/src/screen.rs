@@ -7,8 +7,8 @@ use std::{panic, thread};
 use crossterm::cursor::{Hide, MoveTo, Show};
 use crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use crossterm::terminal::{
-    disable_raw_mode, enable_raw_mode, size, Clear, ClearType, DisableLineWrap, EnableLineWrap, EnterAlternateScreen,
-    LeaveAlternateScreen,
+    disable_raw_mode, enable_raw_mode, size, BeginSynchronizedUpdate, Clear, ClearType, DisableLineWrap,
+    EnableLineWrap, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen,
 };
 use crossterm::{execute, queue};
 use rustix::process::{getpid, kill_process, Signal};
@@ -86,12 +86,12 @@ impl Drop for Screen {
     }
 }
 
-/// One drawing, as one write: the terminal shows no half of it.
+/// One drawing, between two marks by which a terminal that knows them shows no half of it.
 fn frame(out: &mut impl Write, text: &str, height: usize) -> io::Result<()> {
     let lines: Vec<_> = text.lines().collect();
     let most = if lines.len() > height { height.saturating_sub(1) } else { height };
     let mut drawn = Vec::new();
-    queue!(drawn, MoveTo(0, 0))?;
+    queue!(drawn, BeginSynchronizedUpdate, MoveTo(0, 0))?;
     for (row, line) in lines.iter().take(most).enumerate() {
         let end = if row + 1 == height { "" } else { "\r\n" };
         write!(drawn, "{line}")?;
@@ -104,6 +104,7 @@ fn frame(out: &mut impl Write, text: &str, height: usize) -> io::Result<()> {
     } else if lines.len() < height {
         queue!(drawn, Clear(ClearType::FromCursorDown))?;
     }
+    queue!(drawn, EndSynchronizedUpdate)?;
     out.write_all(&drawn)?;
     out.flush()
 }

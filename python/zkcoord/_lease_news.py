@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from dataclasses import dataclass, field
 from functools import partial
 
 from zkcoord import _core
@@ -23,6 +24,19 @@ if TYPE_CHECKING:
     Listener = Callable[[str, str, str | None], None]
 
 _PAUSE = 0.2
+# How long the end of a lease waits for a listener that another thread calls just then.
+_LISTENER_TIME = 1
+
+
+@dataclass
+class _Listening:
+    """A lease, and who is called with its news: one call at a time, so that a loss is heard before what follows it."""
+
+    lease: _core.TimedLease
+    listener: Listener
+    # A listener may give the lease back itself.
+    turn: threading.RLock = field(default_factory=threading.RLock)
+    is_lost: bool = False
 
 
 class _Listeners:
@@ -31,7 +45,7 @@ class _Listeners:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.guard = threading.Lock()
-        self.by_hold: dict[str, tuple[_core.TimedLease, Listener]] = {}
+        self.by_hold: dict[str, _Listening] = {}
         self.is_running = False
 
 
@@ -53,7 +67,7 @@ def listen(lease: _core.TimedLease, listener: Listener) -> None:
     """
     own = _own()
     with own.guard:
-        own.by_hold[lease.hold] = (lease, listener)
+        own.by_hold[lease.hold] = _Listening(lease, listener)
         if own.is_running:
             return
         try:
@@ -87,7 +101,7 @@ def drop(lease: _core.TimedLease) -> None:
 def _wait(own: _Listeners) -> None:
     while True:
         with own.guard:
-            settings = next((lease.connection_settings for lease, _ in own.by_hold.values()), None)
+            settings = next((heard.lease.connection_settings for heard in own.by_hold.values()), None)
             if settings is None:
                 own.is_running = False
                 return
@@ -107,7 +121,7 @@ def _wait(own: _Listeners) -> None:
 
 def _tell_all(own: _Listeners, why: str) -> None:
     with own.guard:
-        leases = [lease for lease, _ in own.by_hold.values()]
+        leases = [heard.lease for heard in own.by_hold.values()]
     for lease in leases:
         lease.give_up()
         _safely(own, lease.hold, "lost", why, None)
@@ -123,6 +137,17 @@ def _safely(own: _Listeners, hold: str, kind: str, why: str, by: str | None) -> 
 
 def _tell(own: _Listeners, hold: str, kind: str, why: str, by: str | None) -> None:
     with own.guard:
-        found = own.by_hold.pop(hold, None) if kind == "lost" else own.by_hold.get(hold)
-    if found is not None:
-        found[1](kind, why, by)
+        heard = own.by_hold.get(hold)
+    if heard is None:
+        return
+    # A listener that takes its time holds up neither the release of a lease nor, for long, what others have to hear.
+    has_turn = heard.turn.acquire(timeout=_LISTENER_TIME)
+    try:
+        if not heard.is_lost:
+            heard.is_lost = kind == "lost"
+            heard.listener(kind, why, by)
+    finally:
+        if has_turn:
+            heard.turn.release()
+        if kind == "lost":
+            drop(heard.lease)

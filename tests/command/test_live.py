@@ -38,10 +38,20 @@ def view(shell, terminal, root, wait_until):
     return start
 
 
-def restored(terminal, before):
-    """The alternate screen was left for good, and the terminal treats keys as before."""
-    written = terminal.written
-    return written.rindex(LEAVE) > written.rindex(ENTER) and SHOW in written and terminal.modes() == before
+@pytest.fixture
+def restored(terminal, wait_until):
+    """Wait until the alternate screen is left for good: what was written last may still be on its way."""
+    before = terminal.modes()
+
+    def restored():
+        def is_restored():
+            written = terminal.written
+            return written.rfind(LEAVE) > written.rfind(ENTER) >= 0 and SHOW in written
+
+        wait_until(is_restored, "the alternate screen is left")
+        return terminal.modes() == before
+
+    return restored
 
 
 def test_it_redraws_on_change_and_counts_ages_up(view, terminal, shell, root, wait_until):
@@ -66,55 +76,50 @@ def test_it_redraws_on_change_and_counts_ages_up(view, terminal, shell, root, wa
 
 
 @pytest.mark.parametrize(("keys", "status"), [("q", 0), ("\x03", 130)])
-def test_a_key_ends_it_and_the_terminal_is_as_before(view, terminal, keys, status):
-    before = terminal.modes()
-    process = view()
+def test_a_key_ends_it_and_the_terminal_is_as_before(view, terminal, keys, status, restored):
+    before, process = terminal.modes(), view()
     assert terminal.modes() != before
     terminal.type(keys)
     assert process.wait(10) == status
-    assert restored(terminal, before)
+    assert restored()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_ends_it_and_the_terminal_is_as_before(view, terminal, number):
-    before = terminal.modes()
+def test_a_signal_ends_it_and_the_terminal_is_as_before(view, terminal, number, restored):
     process = view()
     process.send_signal(number)
     assert process.wait(10) == 128 + number
-    assert restored(terminal, before)
+    assert restored()
 
 
-def test_a_quit_signal_leaves_the_terminal_as_before(view, terminal):
-    before = terminal.modes()
+def test_a_quit_signal_leaves_the_terminal_as_before(view, terminal, restored):
     process = view()
     process.send_signal(signal.SIGQUIT)
     assert process.wait(10) == -signal.SIGQUIT
-    assert restored(terminal, before)
+    assert restored()
 
 
-def test_an_error_ends_it_on_the_terminal_as_it_was(view, terminal, zk, root):
-    before = terminal.modes()
+def test_an_error_ends_it_on_the_terminal_as_it_was(view, terminal, zk, root, restored):
     zk.create(root, b"1")
     process = view()
     zk.set_acls(root, [make_digest_acl("owner", "secret", all=True)])
     zk.create(f"{root}-__lock__")  # it reads again
     assert process.wait(10) == 4
-    assert restored(terminal, before)
+    assert restored()
     assert b"not permitted to read" in process.stderr.read()
 
 
-def test_it_stops_for_the_shell_and_comes_back(view, terminal, wait_until):
-    before = terminal.modes()
+def test_it_stops_for_the_shell_and_comes_back(view, terminal, wait_until, restored):
     process = view()
     process.send_signal(signal.SIGTSTP)
     wait_until(lambda: state(process.pid) == "T", "it is stopped")
-    assert restored(terminal, before)
+    assert restored()
     frames = terminal.frames()
     process.send_signal(signal.SIGCONT)
     wait_until(lambda: terminal.frames() > frames, "it is drawn again")
     terminal.type("q")
     assert process.wait(10) == 0
-    assert restored(terminal, before)
+    assert restored()
 
 
 def state(pid):

@@ -236,6 +236,7 @@ def test_the_acls_are_those_of_kazoo(connect, start, hosts, root, wait_until, ke
     at = {"zk_hosts": hosts, "default_acl": keywords, **user}
     assert zkcoord.lock(ours, identifier="holder", timeout=20, **at)
     waiting = start(zkcoord.lock, ours, identifier="waiter", timeout=30, **at)
+    kazoo.sync(ours)  # its server may still show the queue node of the holder
     wait_until(lambda: kazoo.get_children(f"{ours}-__lock__"), "we wait")
 
     def acls(*paths: str) -> set[tuple]:

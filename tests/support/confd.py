@@ -86,7 +86,9 @@ class Peers:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
                 way.settimeout(10)
                 way.sendto(request, (server.address, server.port))
-                peer.send(way.recvfrom(65535)[0], sender)
+                # Of a server that says nothing there is nothing to hand back.
+                with contextlib.suppress(TimeoutError):
+                    peer.send(way.recvfrom(65535)[0], sender)
 
         return self.add(hand_on)
 

@@ -13,6 +13,7 @@ from fcntl import ioctl
 from types import TracebackType
 
 HOME = b"\x1b[1;1H"
+DRAWN = b"\x1b[?2026l"
 _ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -71,12 +72,13 @@ class Terminal:
         return self._written
 
     def frames(self) -> int:
-        """How often the screen was drawn from its top."""
-        return self._written.count(HOME)
+        """How often the screen was drawn."""
+        return self._written.count(DRAWN)
 
     def screen(self) -> str:
-        """What was drawn last, without escape sequences."""
-        return _ESCAPES.sub(b"", self._written.rpartition(HOME)[2]).decode(errors="replace").replace("\r", "")
+        """What was last drawn to its end, without escape sequences."""
+        drawn = self._written.rpartition(DRAWN)[0].rpartition(HOME)[2]
+        return _ESCAPES.sub(b"", drawn).decode(errors="replace").replace("\r", "")
 
     def _read(self) -> None:
         # Reading fails once nobody has the other side open.
