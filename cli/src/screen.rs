@@ -167,21 +167,23 @@ fn input(event: &Event) -> Option<Input> {
 mod tests {
     use super::*;
 
-    fn drawn(text: &str, height: usize) -> String {
+    /// What a drawing writes between its two marks.
+    fn drawn(text: &str, height: usize) -> Option<String> {
         let mut out = Vec::new();
-        frame(&mut out, text, height).unwrap_or_default();
-        String::from_utf8_lossy(&out).into_owned()
+        frame(&mut out, text, height).ok()?;
+        let written = String::from_utf8(out).ok()?;
+        Some(written.strip_prefix("\x1b[?2026h\x1b[1;1H")?.strip_suffix("\x1b[?2026l")?.to_owned())
     }
 
     #[test]
     fn a_text_that_fits_is_drawn_whole_and_what_was_below_is_cleared() {
         let drawn = drawn("one\ntwo", 4);
-        assert_eq!(drawn, "\x1b[1;1Hone\x1b[K\r\ntwo\x1b[K\r\n\x1b[J");
+        assert_eq!(drawn.as_deref(), Some("one\x1b[K\r\ntwo\x1b[K\r\n\x1b[J"));
     }
 
     #[test]
     fn a_text_that_is_too_long_tells_how_much_more_there_is() {
-        assert_eq!(drawn("1\n2\n3\n4", 3), "\x1b[1;1H1\x1b[K\r\n2\x1b[K\r\nand 2 lines more\x1b[K");
-        assert_eq!(drawn("1\n2\n3", 3), "\x1b[1;1H1\x1b[K\r\n2\x1b[K\r\n3\x1b[K");
+        assert_eq!(drawn("1\n2\n3\n4", 3).as_deref(), Some("1\x1b[K\r\n2\x1b[K\r\nand 2 lines more\x1b[K"));
+        assert_eq!(drawn("1\n2\n3", 3).as_deref(), Some("1\x1b[K\r\n2\x1b[K\r\n3\x1b[K"));
     }
 }
