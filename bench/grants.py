@@ -1,4 +1,7 @@
-"""A coordinator: a lock that is free, and from a release to the unit that is next, with few and many queued."""
+"""A coordinator: a lock that is free, and from a release to the unit that is next, with few and many queued.
+
+Requests are counted at the servers. Bytes are those of one release, both ways, on a connection through a proxy.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import threading
 import time
 import uuid
 from contextlib import ExitStack
+from itertools import pairwise
 
 import zkcoord
 from kazoo.client import KazooClient
@@ -17,6 +21,8 @@ from bench.locks import follower
 from bench.measure import BenchError, Report, Requests, Table, Target, Times, interleave, until
 
 QUEUED = (10, 1000)
+# Lengths of a queue, to see how much a release reads for each request in it.
+LENGTHS = (10, 100, 1000)
 
 
 class Line:
@@ -70,10 +76,23 @@ class Line:
         return (known[0] - began) * 1000
 
 
+def carried(server: str, client: KazooClient, queued: int, releases: int) -> float:
+    """Bytes that the connection carries for a release with so many queued, which grants the lock to the next."""
+    from tests.support.proxy import Proxy  # noqa: PLC0415 - only where it runs
+
+    with Proxy(int(server.rpartition(":")[2])) as proxy:
+        line = Line(proxy.address, client, queued)
+        line.release()  # a session is opened
+        before = proxy.carried
+        for _ in range(releases):
+            line.release()
+        return (proxy.carried - before) / releases
+
+
 def run(ensemble: Ensemble, quick: bool) -> Report:
     """Ask when it is free; and hand over with few and with many queued."""
     rounds, warm_up = (5, 2) if quick else (100, 50)
-    columns = ("work", "queued", "median ms", "p99 ms", "requests")
+    columns = ("work", "queued", "median ms", "p99 ms", "requests", "bytes")
     report = Report([Table("grants", "A coordinator", columns)])
     hosts, counter = follower(ensemble), Requests(ensemble)
     with ExitStack() as stack:
@@ -95,8 +114,8 @@ def run(ensemble: Ensemble, quick: bool) -> Report:
 
         for step in steps:
             taken = times["zkcoord", step]
-            report.tables[0].rows.append((step, 0, taken.median, taken.p99, None))
-        report.tables[0].rows.append(("acquire, grant and release", 0, None, None, counter.a_call(both, 20)))
+            report.tables[0].rows.append((step, 0, taken.median, taken.p99, None, None))
+        report.tables[0].rows.append(("acquire, grant and release", 0, None, None, counter.a_call(both, 20), None))
         asked, seen = {}, {}
         for queued in QUEUED:
             line = Line(hosts, client, 20 if quick and queued > 20 else queued)
@@ -106,11 +125,24 @@ def run(ensemble: Ensemble, quick: bool) -> Report:
             asked[queued] = counter.a_call(line.release, 5 if quick else 20) - 1
             seen[queued] = taken.median
             report.tables[0].rows.append(
-                ("from a release to the next unit's watch", queued, taken.median, taken.p99, asked[queued])
+                ("from a release to the next unit's watch", queued, taken.median, taken.p99, asked[queued], None)
+            )
+        lengths = [min(length, 10 * (number + 1)) for number, length in enumerate(LENGTHS)] if quick else LENGTHS
+        sizes = [carried(hosts, client, length, 3 if quick else 10) for length in lengths]
+        for length, size in zip(lengths, sizes, strict=True):
+            report.tables[0].rows.append(
+                ("release, which grants it to the next", length, None, None, None, round(size))
             )
     few, many = QUEUED
     report.targets.append(
         Target(f"a grant: requests with {many} queued / with {few}", round(asked[many] / asked[few], 2), at_most=1.1)
+    )
+    first, second = (
+        (size - before) / (length - shorter)
+        for (before, size), (shorter, length) in zip(pairwise(sizes), pairwise(lengths), strict=True)
+    )
+    report.targets.append(
+        Target("a grant: bytes a request in a long queue / in a short one", round(second / first, 2), at_most=1.1)
     )
     report.targets.append(
         Target(f"from a release to the next unit, {many} queued", seen[many], at_most=1000, unit="ms")

@@ -1,17 +1,24 @@
 """Whether a coordinator has kept its promises. Pure: transactions and histories go in, violations come out.
 
-The order of everything is that of the ensemble's transactions. No clock is looked at, and nothing of zkcoord's own
-decisions is used: the policy is written down here anew.
+The order of everything is that of the ensemble's transactions, and their times are those of its leaders. No other clock
+is looked at, and nothing of zkcoord's own decisions is used: the policy is written down here anew.
+
+A decision is written only if the grants and the policy are still those that it was made by. The members of a party and
+the windows are looked at on the way. So a grant is right if they allowed it at any moment since grants or policy were
+written last, and who was passed over was wronged only if they allowed his at each.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
+from faults.policies import admits, is_open, party_of
 from faults.txnlog import Change, Transaction
 
 POLICY, ORDER, ONCE, ANSWER, SURVIVES, TURN = "policy", "order", "once", "answer", "survives", "turn"
@@ -23,6 +30,9 @@ RULES = {
     SURVIVES: "a request survives its process",
     TURN: "everybody gets a turn, and nothing is left",
 }
+STORED = object()
+"""The policy that a lock stores, whoever has changed it."""
+_MEMBER = re.compile("[0-9a-f]{32}-.")
 
 
 class Violation(NamedTuple):
@@ -55,6 +65,12 @@ class Lock:
     """The czxids of grants that an operator has decided, whatever the policy says."""
     seen: dict[int, int] = field(default_factory=dict)
     """When each request was written last, by the czxid of its request, in milliseconds."""
+    stored: Any = None
+    """The policy that it stores now."""
+    written: int | None = None
+    """When the grants or the policy were written last, in milliseconds."""
+    counts: dict[str, set[int]] = field(default_factory=dict)
+    """How many members each party has had since then."""
 
     def valid(self) -> dict[str, int]:
         """The grants that count: unit and czxid."""
@@ -77,24 +93,44 @@ class World:
     """Of the grants by hand."""
     violations: list[Violation] = field(default_factory=list)
     left: list[Request] = field(default_factory=list)
+    changes: int = 0
+    """How often a stored policy was changed."""
+    members: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Of each party, at this moment."""
     passed: int = 0
     """How often somebody was rightly passed over, because the policy held him up and not those behind."""
 
 
 def replay(steps: Iterable[Transaction], policies: Mapping[str, Any], home: str) -> World:
-    """Go through the transactions of the coordinator at `home`."""
+    """Go through the transactions of the coordinator at `home`. `STORED` stands for the policy that a lock stores."""
     world = World()
     locks = {name: Lock() for name in policies}
     for step in steps:
+        for change in step.changes:
+            _count(world, locks.values(), change)
         touched = {lock for change in step.changes if (lock := _lock_of(change.path, home)) in locks}
         before = {name: locks[name].valid() for name in touched}
         for change in step.changes:
             if (name := _lock_of(change.path, home)) in locks:
                 _apply(world, locks[name], name, change, step, home)
         for name in touched:
-            _judge(world, locks[name], name, before[name], policies[name], step.zxid)
+            _judge(world, locks[name], name, before[name], policies[name], step)
+            if any(change.path in {f"{home}/grants/{name}", f"{home}/requests/{name}"} for change in step.changes):
+                locks[name].written = step.time
+                locks[name].counts = {party: {len(members)} for party, members in world.members.items()}
     world.left = [request for lock in locks.values() for request in lock.requests.values()]
     return world
+
+
+def _count(world: World, locks: Iterable[Lock], change: Change) -> None:
+    """Note who has come to a party, or left it."""
+    party, _, name = change.path.rpartition("/")
+    if change.what not in {"create", "delete"} or not _MEMBER.match(name):
+        return
+    members = world.members[party]
+    (members.add if change.what == "create" else members.discard)(name)
+    for lock in locks:
+        lock.counts.setdefault(party, {0}).add(len(members))
 
 
 def _lock_of(path: str, home: str) -> str:
@@ -109,6 +145,9 @@ def _apply(world: World, lock: Lock, name: str, change: Change, step: Transactio
         lock.document = {unit: grant["request"] for unit, grant in document.items()}
         lock.by_hand = {grant["request"] for grant in document.values() if "reason" in grant}
         world.reasons |= {grant["reason"] for grant in document.values() if "reason" in grant}
+    elif kind == "requests" and len(rest) == 1 and change.what in {"create", "set"}:
+        world.changes += lock.stored is not None
+        lock.stored = json.loads(change.data)
     elif kind == "requests" and len(rest) == 2:
         unit = rest[1]
         if change.what == "create":
@@ -125,50 +164,50 @@ def _apply(world: World, lock: Lock, name: str, change: Change, step: Transactio
                 world.expired.add(gone.czxid)
 
 
-def _judge(world: World, lock: Lock, name: str, before: dict[str, int], policy: Any, zxid: int) -> None:
+def _judge(world: World, lock: Lock, name: str, before: dict[str, int], policy: Any, step: Transaction) -> None:
     """What the grants of a transaction mean, and whether they were right."""
+    now, zxid = lock.valid(), step.zxid
+    policy = lock.stored if policy is STORED else policy
+    held = [lock.requests[unit] for unit in now if before.get(unit) == now[unit]]
+    new = sorted((lock.requests[unit] for unit in now if before.get(unit) != now[unit]), key=lambda it: it.czxid)
+    _judge_each(world, lock, name, before, new, zxid)
+    chosen, held_ids = {request.czxid for request in new}, {request.czxid for request in held}
+    by_policy = [request for request in new if request.czxid not in lock.by_hand]
+    if not by_policy:
+        return
+    if not is_open(policy, lock.written, step.time):
+        what = f"granted while no window was open, under {policy}"
+        world.violations.append(Violation(POLICY, by_policy[0].unit, name, zxid, what))
+    counts = lock.counts.get(party_of(policy), {0})
+    for request in sorted(lock.requests.values(), key=lambda it: it.czxid):
+        if request.czxid in held_ids:
+            continue
+        could = partial(admits, policy, [it.labels for it in held], request.labels)
+        if request.czxid in chosen:
+            if request in by_policy and not could(max(counts)):
+                what = f"granted beside {len(held)} others, under {policy} with {sorted(counts)} members"
+                world.violations.append(Violation(POLICY, request.unit, name, zxid, what))
+            held.append(request)
+        elif request.czxid > by_policy[-1].czxid:
+            return
+        elif could(min(counts)):
+            what = "passed over, though it could be granted"
+            world.violations.append(Violation(ORDER, request.unit, name, zxid, what))
+        else:
+            world.passed += 1
+
+
+def _judge_each(world: World, lock: Lock, name: str, before: dict[str, int], new: Iterable[Request], zxid: int) -> None:
+    """No grant is lost, and no request is granted twice."""
     now = lock.valid()
     for unit, czxid in before.items():
         if unit in lock.requests and lock.requests[unit].czxid == czxid and now.get(unit) != czxid:
             world.violations.append(Violation(ONCE, unit, name, zxid, f"the grant of {czxid:#x} is lost"))
-    held = [lock.requests[unit] for unit in now if before.get(unit) == now[unit]]
-    new = sorted((lock.requests[unit] for unit in now if before.get(unit) != now[unit]), key=lambda it: it.czxid)
-    if not new:
-        return
     for request in new:
         if request.czxid in world.granted:
             what = f"{request.czxid:#x} is granted twice, at {world.granted[request.czxid][2]:#x} before"
             world.violations.append(Violation(ONCE, request.unit, name, zxid, what))
         world.granted[request.czxid] = (request.unit, name, zxid)
-    chosen = {request.czxid for request in new}
-    held_ids = {request.czxid for request in held}
-    by_policy = [request for request in new if request.czxid not in lock.by_hand]
-    for request in sorted(lock.requests.values(), key=lambda it: it.czxid):
-        if request.czxid in held_ids:
-            continue
-        could = _admits(policy, held, request)
-        if request.czxid in chosen:
-            if not could and request in by_policy:
-                what = f"granted beside {len(held)} others, under {policy}"
-                world.violations.append(Violation(POLICY, request.unit, name, zxid, what))
-            held.append(request)
-        elif could and any(later.czxid > request.czxid for later in by_policy):
-            world.violations.append(
-                Violation(ORDER, request.unit, name, zxid, "passed over, though it could be granted")
-            )
-        elif any(later.czxid > request.czxid for later in by_policy):
-            world.passed += 1
-
-
-def _admits(policy: Any, held: list[Request], more: Request) -> bool:
-    if policy == "serial":
-        return not held
-    if "max" in policy and len(held) >= policy["max"]:
-        return False
-    for label, most in policy.get("per", {}).items():
-        if sum(it.labels.get(label) == more.labels.get(label) for it in held) >= most:
-            return False
-    return True
 
 
 def check(

@@ -21,6 +21,9 @@ from faults.board import CALM, RUN, Board
 from faults.history import Writer
 
 KEY = "faults"
+RACKS = 3
+# A lock whose policy is changed all the time, and one about which `Decider` decides.
+CHANGING, OWN = "changing", "own"
 # How long an answer may take, before it counts as a hang.
 MARGIN = 30.0
 WORK = (0, 0, 0, 0.001, 0.005)
@@ -28,8 +31,14 @@ WAITS = (0.05, 0.2, 0.5)
 # Seconds after which a request may be dropped: mostly never.
 EXPIRES = (None, None, None, 1.0)
 # How often, of all that a unit does, it does what an operator does, and lets expired requests be dropped.
-BY_HAND = 0.03
+BY_HAND = 0.06
 HANDLES = 0.05
+# How often one of its hooks fails, so that it keeps what it was granted.
+FAILS = 0.2
+
+
+class HookFailed(Exception):
+    """A hook has failed on purpose."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class UnitSpec:
     hosts: str
     """Where its requests go: through the proxies, or straight."""
     policies: dict[str, Any]
-    """Of each lock."""
+    """Of each lock. None: whatever the lock stores."""
     directory: str
     slot: int
     session_timeout: float
@@ -66,6 +75,8 @@ class Unit:
         settings = {"zookeeper:session_timeout": spec.session_timeout}
         config_get = lambda key, default=None: settings.get(key, default)  # noqa: E731
         self.at = {"key": KEY, "zk_hosts": spec.hosts, "config_get": config_get}
+        settings_of_hook = {"zk_hosts": spec.hosts, "session_timeout": spec.session_timeout}
+        self.coordinator = _decider()(KEY, unit=spec.unit, **settings_of_hook)
 
     def live(self) -> None:
         """Ask and act until the nemesis has stopped; then have one more turn at each lock, and leave nothing."""
@@ -86,15 +97,74 @@ class Unit:
 
     def ask(self, lock: str) -> bool:
         """Ask for a lock; whether it was granted, and given back again."""
-        own = {"policy": self.spec.policies[lock], "labels": self.spec.labels, "expires": self.random.choice(EXPIRES)}
+        if lock == OWN:
+            return self.hook()
+        own = {"policy": self._policy(lock), "labels": self.spec.labels, "expires": self.random.choice(EXPIRES)}
+        if own["policy"] is None:
+            return False
+
+        def acquire() -> Any:
+            try:
+                return self.grants.acquire(lock, self.spec.unit, timeout=10, **own, **self.at)
+            except self.errors.PolicyMismatch:
+                if self.spec.policies[lock] is not None:
+                    raise
+                return None  # it was changed since
+
         self.history.note(op="acquire", lock=lock, at=time.monotonic())
-        answer = self._call(lambda: self.grants.acquire(lock, self.spec.unit, timeout=10, **own, **self.at))
+        answer = self._call(acquire)
         if answer is None:
             return False
         self.history.note(request=answer["request"], token=answer["token"], lock=lock)
         if answer["granted"]:
             self.act(lock, answer["request"])
         return bool(answer["granted"])
+
+    def _policy(self, lock: str) -> Any:
+        """What a lock has for a policy. None: nobody has answered."""
+        if self.spec.policies[lock] is not None:
+            return self.spec.policies[lock]
+        queue = self._call(lambda: self.grants.queue(lock, **self.at))
+        return queue and (queue["policy"] or {"max": 1})
+
+    def hook(self) -> bool:
+        """Be one hook, which asks for the lock about which a program decides; whether that was granted."""
+        fails = self.board.phase == RUN and self.random.random() < FAILS
+        given: list[tuple[str, int]] = []
+
+        def run() -> bool:
+            with self.coordinator.hook() as hook:
+                self.history.note(op="acquire", lock=OWN, at=time.monotonic())
+                is_granted = hook.acquire(OWN, labels=self.spec.labels)
+                # All that it has seen is given back at its end.
+                seen = [lock for lock in self.spec.policies if hook.granted(lock)]
+                held = [
+                    (lock, it) for lock in seen for it in hook.queue(lock)["holders"] if it["unit"] == self.spec.unit
+                ]
+                for lock, grant in held:
+                    self.history.note(request=grant["request"], token=grant["token"], lock=lock)
+                time.sleep(self.random.choice(WORK))
+                if fails:
+                    raise HookFailed
+                for lock, grant in held:
+                    self.history.note(op="release", lock=lock, request=grant["request"], at=time.monotonic())
+                    given.append((lock, grant["request"]))
+            return bool(is_granted)
+
+        def attempt() -> bool:
+            try:
+                return run()
+            except HookFailed:
+                given.clear()
+                return False
+
+        # A hook makes some calls for each lock, each of which takes ten seconds in an outage.
+        answer = self._call(attempt, limit=30 * len(self.spec.policies))
+        if answer is None:
+            return False
+        for lock, request in given:
+            self.history.note(released=request, lock=lock, requested=True)
+        return bool(answer)
 
     def grant_by_hand(self, lock: str) -> None:
         """Grant a lock to one who waits for it, whatever its policy says."""
@@ -122,9 +192,12 @@ class Unit:
         return [(grant["lock"], grant["request"]) for grant in state["granted"]]
 
     def act_on(self, granted: list[tuple[str, int]]) -> None:
-        """Act under each grant, and give it back."""
+        """Act under each grant, and give it back. That of a hook is for the next hook."""
         for lock, request in granted:
-            self.act(lock, request)
+            if lock == OWN:
+                self.hook()
+            else:
+                self.act(lock, request)
 
     def act(self, lock: str, request: int) -> None:
         """Work, and give the lock back, until somebody answers."""
@@ -161,6 +234,21 @@ class Unit:
         finally:
             self.board.expect(self.spec.slot, 0)
         return answer
+
+
+def _decider() -> Any:
+    """The class whose objects decide about `OWN`: at most two, and no two of one rack."""
+    module = importlib.import_module("zkcoord.coordinator")
+
+    def rack(unit: str) -> int:
+        return int(unit.rpartition("-")[2]) % RACKS
+
+    class Decider(module.BaseCoordinator):  # type: ignore[misc, name-defined]
+        def grant_own(self, lock: str, unit: str, granted: set[str], queue: list[str]) -> bool:
+            """As the policy of the other locks would say it."""
+            return len(granted) < 2 and rack(unit) not in {rack(other) for other in granted}
+
+    return Decider
 
 
 if __name__ == "__main__":

@@ -50,6 +50,14 @@ pub enum Error {
         /// What is there all the same; empty where the caller has no request.
         remains: String,
     },
+    /// Somebody uses a pool that was to be removed; nothing was changed.
+    #[error("{path} is in use: {reason}; nothing was removed")]
+    InUse {
+        /// The pool.
+        path: String,
+        /// Who uses it.
+        reason: String,
+    },
     /// The ACL of a znode forbids what was needed.
     #[error(
         "not permitted to {} {path} as {user}: {} gives no {action} permission; \
@@ -320,6 +328,7 @@ impl Error {
             Self::Argument { .. } => "argument",
             Self::LimitMismatch { .. } => "limit_mismatch",
             Self::PolicyMismatch { .. } => "policy_mismatch",
+            Self::InUse { .. } => "in_use",
             Self::NoAuth { .. } => "no_auth",
             Self::AuthFailed { .. } | Self::NoTicket { .. } => "auth_failed",
             Self::Tls { .. } => "tls",
@@ -343,6 +352,7 @@ impl Error {
         match self {
             Self::LimitMismatch { path, .. }
             | Self::PolicyMismatch { path, .. }
+            | Self::InUse { path, .. }
             | Self::NoAuth { path, .. }
             | Self::AuthFailed { path, .. }
             | Self::NoTicket { path, .. }

@@ -14,6 +14,7 @@
 //! | [`session`] | one session of the protocol, what a failure in it means, and which calls share it |
 //! | [`client`] | a caller's handle: a session when one is needed, and the one loop that tries again |
 //! | `children`, `record`, `watches` | a znode's children; a znode that is written if it is still what was read; the next change |
+//! | [`tree`] | all znodes below one, a level in one flight |
 //! | [`znode`] | single znodes: create, read, write, delete, follow |
 //! | [`recipe`] | the primitives: queue, semaphore, timed lease, party and coordinator |
 //! | [`confd`] | Ganeti's master candidates: questions, and which answer to believe; without ZooKeeper |
@@ -36,6 +37,7 @@ pub mod recipe;
 mod record;
 pub mod secret;
 pub mod session;
+pub mod tree;
 pub mod wait;
 mod watches;
 pub mod znode;

@@ -26,6 +26,13 @@ pub(crate) struct Finding {
     pub(crate) advice: String,
 }
 
+impl Finding {
+    /// The same, for a reader who looks at many pools.
+    pub(crate) fn of(self, pool: &str) -> Self {
+        Self { what: format!("{}: {}", shown(pool), self.what), ..self }
+    }
+}
+
 fn finding(what: String, advice: String) -> Finding {
     Finding { what, advice }
 }

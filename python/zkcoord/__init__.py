@@ -6,7 +6,7 @@ from zkcoord._core import Cancel, __version__
 from zkcoord._hold import Hold
 from zkcoord.connection import Connection
 from zkcoord.party import party_members
-from zkcoord.semaphore import hold, lock, lock_holders, set_max, status, unlock
+from zkcoord.semaphore import hold, lock, lock_holders, pools, remove_pool, set_max, status, unlock
 
 assert _exit  # it must be there before anybody forks
 
@@ -21,6 +21,8 @@ __all__ = [
     "lock",
     "lock_holders",
     "party_members",
+    "pools",
+    "remove_pool",
     "set_max",
     "status",
     "unlock",

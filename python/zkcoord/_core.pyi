@@ -12,6 +12,7 @@ from zkcoord._types import (
     LeaseStatus,
     LeaseSummary,
     LimitChange,
+    ListedPool,
     LockQueue,
     OwnGrants,
     Policy,
@@ -83,7 +84,9 @@ __all__ = [
     "lock_holders",
     "obstacles",
     "party_members",
+    "pools",
     "profile_name",
+    "remove_pool",
     "set_max",
     "status",
     "unlock",
@@ -261,6 +264,8 @@ def party_members(
     path: str, min_nodes: int | None, blocking: bool | None, connection: Settings, wait: _Wait
 ) -> list[str]: ...
 def status(path: str, connection: Settings, wait: _Wait) -> Status: ...
+def pools(root: str, connection: Settings, wait: _Wait) -> list[ListedPool]: ...
+def remove_pool(path: str, connection: Settings, wait: _Wait) -> bool: ...
 def set_max(path: str, max_concurrency: int, connection: Settings, wait: _Wait) -> LimitChange: ...
 def coordinator_acquire(
     home: _Home,

@@ -85,6 +85,15 @@ class Status(TypedDict):
     waiters: list[Waiter]
 
 
+class ListedPool(TypedDict):
+    """A pool, in a list of pools."""
+
+    path: str
+    max_concurrency: int | None
+    held: int | None
+    waiting: int | None
+
+
 class LimitChange(TypedDict):
     """What a change of a limit has done."""
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, TypeVar
 
-    from zkcoord._types import AclEntry, LimitChange, Status, ZnodeStat
+    from zkcoord._types import AclEntry, LimitChange, ListedPool, Status, ZnodeStat
 
     _T = TypeVar("_T")
 
@@ -31,6 +31,8 @@ __all__ = [
     "lock",
     "lock_holders",
     "party_members",
+    "pools",
+    "remove_pool",
     "set_max",
     "status",
     "unlock",
@@ -181,6 +183,16 @@ async def status(path: str, *args: Any, **kwargs: Any) -> Status:
 async def set_max(path: str, *args: Any, **kwargs: Any) -> LimitChange:
     """Change the limit that the pool at a path stores. See `zkcoord.set_max`."""
     return await _call(zkcoord.set_max, path, *args, **kwargs)
+
+
+async def pools(root: str = "/", *args: Any, **kwargs: Any) -> list[ListedPool]:
+    """List the pools below a znode. See `zkcoord.pools`."""
+    return await _call(zkcoord.pools, root, *args, **kwargs)
+
+
+async def remove_pool(path: str, *args: Any, **kwargs: Any) -> bool:
+    """Remove a pool that nobody uses. See `zkcoord.remove_pool`."""
+    return await _call(zkcoord.remove_pool, path, *args, **kwargs)
 
 
 async def znode_create(path: str, *args: Any, **kwargs: Any) -> str:

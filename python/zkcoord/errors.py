@@ -16,6 +16,7 @@ __all__ = [
     "ConfdClientError",
     "ConnectionLost",
     "Error",
+    "InUse",
     "Inconsistent",
     "InternalError",
     "LeaseExpired",
@@ -86,6 +87,12 @@ class PolicyMismatch(Error, ValueError):
     """The lock of a coordinator has another policy than the one asked for. Nothing was changed."""
 
     kind = "policy_mismatch"
+
+
+class InUse(Error):
+    """Somebody holds a slot of the pool that was to be removed, or waits for one. Nothing was changed."""
+
+    kind = "in_use"
 
 
 class NoAuth(Error, PermissionError):

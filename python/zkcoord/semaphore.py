@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from typing_extensions import Unpack
-    from zkcoord._types import Acl, ConnectionKeywords, Hosts, LimitChange, Scalar, Security, Status
+    from zkcoord._types import Acl, ConnectionKeywords, Hosts, LimitChange, ListedPool, Scalar, Security, Status
     from zkcoord.connection import Connection
 
     _T = TypeVar("_T")
@@ -268,6 +268,70 @@ def set_max(
     """
     settings = settings_for(zk_hosts, connection, keywords)
     return call(lambda wait: _core.set_max(path, max_concurrency, settings, wait), timeout, cancel, raise_on_signal)
+
+
+@documented
+def pools(
+    root: str = "/",
+    zk_hosts: Hosts | None = None,
+    *,
+    timeout: float | None = None,
+    connection: Connection | None = None,
+    cancel: _core.Cancel | None = None,
+    raise_on_signal: bool = False,
+    **keywords: Unpack[ConnectionKeywords],
+) -> list[ListedPool]:
+    """List the pools below a znode, and the znode itself where it is one, in the order of their paths. Creates nothing.
+
+    A pool is a znode beside which there is a queue: somebody has asked for a slot of it, we or kazoo. It is no
+    snapshot: what comes or goes meanwhile is there or not.
+
+    Args:
+        root: Below which znode; it is looked at to the last of its descendants, a level of the tree in one flight.
+        timeout: Seconds for the whole call. At most, and by default, ``connect_timeout``.
+
+    Returns:
+        A list of dicts: ``path`` (below the chroot), ``max_concurrency`` (None where the pool stores no number, or must
+        not be read), ``held`` and ``waiting`` (how many; None where the ACL does not let this user see it).
+
+    Raises:
+        NoNode: There is no such znode.
+    """
+    settings = settings_for(zk_hosts, connection, keywords)
+    return call(lambda wait: _core.pools(root, settings, wait), timeout, cancel, raise_on_signal)
+
+
+@documented
+def remove_pool(
+    path: str,
+    zk_hosts: Hosts | None = None,
+    *,
+    timeout: float | None = None,
+    connection: Connection | None = None,
+    cancel: _core.Cancel | None = None,
+    raise_on_signal: bool = False,
+    **keywords: Unpack[ConnectionKeywords],
+) -> bool:
+    """Remove a pool with its queue and its limit, while nobody holds a slot or waits for one.
+
+    It is one transaction, which the servers refuse while any of it has children. So nobody loses a slot or his turn.
+    Whoever locks after that makes the pool anew, with the limit that is asked for.
+
+    Args:
+        path: The pool's znode.
+        timeout: Seconds for the whole call. It is obeyed through an outage. Default: ``connect_timeout``.
+
+    Returns:
+        True: it was removed. False: there was no such pool.
+
+    Raises:
+        InUse: Somebody holds a slot, or waits. Nothing was changed.
+        ConnectionLost: At the end of the time nobody could say whether it was removed.
+
+    After a lost reply, a pool that is gone counts as removed. Cancelled, it may be removed or not, as the error says.
+    """
+    settings = settings_for(zk_hosts, connection, keywords)
+    return call(lambda wait: _core.remove_pool(path, settings, wait), timeout, cancel, raise_on_signal)
 
 
 @documented

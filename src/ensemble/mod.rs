@@ -29,7 +29,6 @@
 //! | [`examine`] | what is odd about it, and what to do; from the rows of `status` alone |
 //! | [`restart`] | in which order the members are restarted; likewise |
 //! | [`change`] | a step from decision to sync |
-//! | [`tree`] | all znodes below one, a level in one flight |
 
 mod acquaint;
 pub(crate) mod ask;
@@ -41,5 +40,4 @@ pub mod quorum;
 pub mod restart;
 pub mod status;
 pub(crate) mod survey;
-pub mod tree;
 pub mod words;

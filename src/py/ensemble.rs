@@ -9,8 +9,9 @@ use super::call::{plain, Call, Purpose};
 use crate::ensemble::change::{self, Changed, Terms};
 use crate::ensemble::configuration::{Configuration, Line, Member};
 use crate::ensemble::decision::{steps, Step};
-use crate::ensemble::{status, tree};
+use crate::ensemble::status;
 use crate::error::{Error, Result};
+use crate::tree;
 
 /// The port of AdminServers, unless they are told another one.
 const ADMIN_PORT: u32 = 8080;

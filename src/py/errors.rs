@@ -11,6 +11,7 @@ import_exception!(zkcoord.errors, BadVersion);
 import_exception!(zkcoord.errors, Cancelled);
 import_exception!(zkcoord.errors, ConnectionLost);
 import_exception!(zkcoord.errors, Inconsistent);
+import_exception!(zkcoord.errors, InUse);
 import_exception!(zkcoord.errors, InternalError);
 import_exception!(zkcoord.errors, LimitMismatch);
 import_exception!(zkcoord.errors, NoAuth);
@@ -44,6 +45,7 @@ impl From<Error> for PyErr {
             Error::Argument { .. } => ArgumentError::new_err(arguments),
             Error::LimitMismatch { .. } => LimitMismatch::new_err(arguments),
             Error::PolicyMismatch { .. } => PolicyMismatch::new_err(arguments),
+            Error::InUse { .. } => InUse::new_err(arguments),
             Error::NoAuth { .. } => NoAuth::new_err(arguments),
             Error::AuthFailed { .. } | Error::NoTicket { .. } => AuthFailed::new_err(arguments),
             Error::Tls { .. } => TlsFailed::new_err(arguments),

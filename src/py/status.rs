@@ -1,4 +1,4 @@
-//! `status` and `set_max`.
+//! `status`, `set_max`, `pools` and `remove_pool`.
 
 use pyo3::prelude::*;
 use pythonize::pythonize;
@@ -58,6 +58,40 @@ pub(super) fn set_max<'py>(
     let about = claim.pool.clone();
     let work = |client, budget| async move { semaphore::set_max(&client, &claim, &budget).await };
     call.run(py, &about, Purpose::Changes, work, to_python)
+}
+
+/// Lists the pools below a znode, by their paths below the chroot.
+#[pyfunction]
+pub(super) fn pools<'py>(
+    py: Python<'py>,
+    root: &Bound<'py, PyAny>,
+    connection: &Bound<'py, PyAny>,
+    wait: &Bound<'py, PyAny>,
+) -> PyResult<Py<PyAny>> {
+    let call = Call::new(connection, wait)?;
+    let settings = call.settings.clone();
+    let root = settings.any_path(&text("root", root)?)?;
+    let about = root.clone();
+    let work = |client, budget| async move { semaphore::pools(&client, &root, &budget).await };
+    call.run(py, &about, Purpose::Asks, work, |py, mut found: Vec<semaphore::Listed>| {
+        found.iter_mut().for_each(|pool| pool.path = settings.shown(&pool.path));
+        to_python(py, found)
+    })
+}
+
+/// Removes a pool that nobody uses.
+#[pyfunction]
+pub(super) fn remove_pool<'py>(
+    py: Python<'py>,
+    path: &Bound<'py, PyAny>,
+    connection: &Bound<'py, PyAny>,
+    wait: &Bound<'py, PyAny>,
+) -> PyResult<Py<PyAny>> {
+    let call = Call::new(connection, wait)?;
+    let pool = call.settings.path(&text("path", path)?)?;
+    let about = pool.clone();
+    let work = |client, budget| async move { semaphore::remove_pool(&client, &pool, &budget).await };
+    call.run(py, &about, Purpose::Changes, work, plain)
 }
 
 fn to_python<T: Serialize>(py: Python<'_>, value: T) -> PyResult<Py<PyAny>> {

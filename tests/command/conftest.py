@@ -19,6 +19,8 @@ import zkcoord
 from tests.support.terminal import Lines
 
 LIMIT = 60.0
+# The session of a command that is killed is over soon, and the next test need not wait for it.
+SESSION_TIMEOUT = "4s"
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ def binary() -> Path:
 def environment(hosts: str, tmp_path: Path) -> dict[str, str]:
     """Of a user without configuration files, whose servers are those of the tests."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("ZKCOORD_")}
-    return {**ours, "ZKCOORD_HOSTS": hosts, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}
+    of_tests = {"ZKCOORD_HOSTS": hosts, "ZKCOORD_SESSION_TIMEOUT": SESSION_TIMEOUT}
+    return {**ours, **of_tests, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def test_it_redraws_on_change_and_counts_ages_up(view, terminal, shell, root, wa
     assert "web\\u{1b}[2J" in terminal.screen()
     assert shell("lock", root, "-n", "2", "--id", "web2").returncode == 0
     waiting = shell.start("lock", root, "-n", "2", "--id", "web3")
-    wait_until(lambda: "waits, 1st" in terminal.screen(), "the waiter is shown")
+    wait_until(lambda: re.search("web3 +waits, 1st", terminal.screen()), "the waiter is shown")
     assert "0 free" in terminal.screen()
     ages = re.compile(r"\b(\d)s\b")
     shown = ages.findall(terminal.screen())

@@ -31,7 +31,7 @@ def in_force(zkcoord_command):
     return ask
 
 
-NOTHING = {"ZKCOORD_HOSTS": ""}
+NOTHING = {"ZKCOORD_HOSTS": "", "ZKCOORD_SESSION_TIMEOUT": ""}
 
 
 class TestPrecedence:

@@ -227,7 +227,7 @@ def test_there_is_one_object_of_a_class(hosts, root):
 
 PROGRAM = """
 from zkcoord import coordinator
-serial = coordinator.Serial(unit="a", root=root, zk_hosts=hosts)
+serial = coordinator.Serial(unit="a", root=root, zk_hosts=hosts, session_timeout=2)
 serial.initialize()
 serial.handle()
 print(serial.acquire("restart"), flush=True)
@@ -284,7 +284,7 @@ def test_a_request_survives_its_process_and_is_granted_while_there_is_none(scrip
 
 HOOK = """
 from zkcoord import coordinator
-serial = coordinator.Serial(unit="a", root=root, zk_hosts=hosts)
+serial = coordinator.Serial(unit="a", root=root, zk_hosts=hosts, session_timeout=2)
 with serial.hook():
     print(serial.acquire("restart"), flush=True)
     """

@@ -46,6 +46,9 @@ def beacon(monkeypatch, config, told, hosts, tmp_path):
     yield zk_coordinator
     for name in list(watched_grants._watches):
         watched_grants.stop(name)
+    for thread in threading.enumerate():  # one that goes on would open a session once all are closed
+        if thread.name == "zk_coordinator":
+            thread.join(10)
 
 
 @pytest.fixture

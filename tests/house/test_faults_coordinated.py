@@ -21,6 +21,7 @@ def test_promises_are_kept_under_faults():
     assert found.by_lock.keys() == POLICIES.keys(), "each lock was granted"
     assert len(found.world.granted) > 100
     assert found.world.reasons, "some by hand"
+    assert found.world.changes > 3, "the policy was changed"
     assert found.dropped
     assert found.faults
 
@@ -131,6 +132,88 @@ def test_only_what_has_expired_is_dropped():
         log.time = 1400
         log.grants("a")
         assert log.broken("serial", ("a", []))[0] == broken
+
+
+def test_a_share_is_of_those_who_are_there():
+    def joined(log, count):
+        for number in range(count):
+            log.step(Change("create", f"/web/{number:032x}-host"))
+
+    policy = {"max": "34%", "party": "/web"}
+    log = Log()
+    a, b = log.file("a"), log.file("b")
+    joined(log, 6)
+    log.grants(a=a, b=b)
+    assert log.broken(policy)[0] == set()
+
+    log = Log()
+    a, b = log.file("a"), log.file("b")
+    joined(log, 5)
+    log.grants(a=a, b=b)
+    assert log.broken(policy)[0] == {POLICY}, "34 % of 5 is 1"
+
+    log = Log()
+    a = log.file("a")
+    log.grants(a=a)
+    assert log.broken(policy)[0] == {POLICY}, "of nobody, nobody"
+
+    log = Log()
+    joined(log, 6)
+    a, b = log.file("a"), log.file("b")
+    for gone in range(6):
+        log.step(Change("delete", f"/web/{gone:032x}-host"))
+    log.grants(a=a, b=b)
+    assert log.broken(policy)[0] == set(), "they were there when it was decided, perhaps"
+
+    log = Log()
+    joined(log, 6)
+    a, b = log.file("a"), log.file("b")
+    for gone in range(6):
+        log.step(Change("delete", f"/web/{gone:032x}-host"))
+    log.grants(a=a)
+    log.grants(a=a, b=b)
+    assert log.broken(policy)[0] == {POLICY}, "nobody has been there since the grants were written"
+
+
+@pytest.mark.parametrize(
+    ("written", "granted_at", "broken"),
+    [
+        ("01:00:00", "01:30:00", {POLICY}),
+        ("01:00:00", "02:00:00", set()),
+        ("02:29:59", "02:40:00", set()),
+        ("02:30:00", "02:40:00", {POLICY}),
+        ("03:00:00", "23:59:59", {POLICY}),
+        ("23:00:00", "23:15:00", {POLICY}),
+    ],
+)
+def test_a_window_was_open_when_it_was_decided(written, granted_at, broken):
+    def at(text):
+        hours, minutes, seconds = map(int, text.split(":"))
+        return (hours * 3600 + minutes * 60 + seconds) * 1000
+
+    log = Log()
+    log.time = at(written)
+    a = log.file("a")
+    log.grants()
+    log.time = at(granted_at)
+    log.grants(a=a)
+    policy = {"window": {"from": "02:00", "to": "02:30", "zone": "UTC"}}
+    assert log.broken(policy)[0] == broken
+    past_midnight = {"window": [{"from": "23:30", "to": "03:30"}]}
+    assert log.broken(past_midnight)[0] == ({POLICY} if granted_at == "23:15:00" else set())
+
+
+def test_the_policy_that_counts_is_the_one_that_is_stored():
+    log = Log()
+    log.step(Change("create", f"{HOME}/requests/lock", b'{"max": 1}'))
+    a, b, c = log.file("a"), log.file("b"), log.file("c")
+    log.grants(a=a)
+    log.step(Change("set", f"{HOME}/requests/lock", b'{"max": 2}'))
+    log.grants(a=a, b=b)
+    broken, world = log.broken(granted.STORED)
+    assert (broken, world.changes) == (set(), 1)
+    log.grants(a=a, b=b, c=c)
+    assert log.broken(granted.STORED)[0] == {POLICY}
 
 
 def test_who_ends_before_its_last_turns_is_found_out():

@@ -94,6 +94,7 @@ ALLOWED = {
         "path",
         "record",
         "session",
+        "tree",
         "wait",
         "watches",
     }
@@ -103,6 +104,7 @@ ALLOWED = {
     "recipe::coordinator": {"acl", "children", "client", "connect", "error", "path", "record", "session", "wait"}
     | {"recipe::party"},
     "recipe::party": {"children", "client", "error", "recipe::identifier", "session", "wait"},
+    "tree": {"client", "error", "session", "wait"},
     "ensemble": {"client", "connect", "error", "session", "wait"},
     "py": {
         "acl",
@@ -118,6 +120,7 @@ ALLOWED = {
         "recipe::timed_lease",
         "secret",
         "session",
+        "tree",
         "wait",
         "znode",
     },

@@ -23,47 +23,47 @@ def said(function, *args, **kwargs):
 
 @pytest.fixture
 def script(script):
-    """As ever, with these functions."""
-    return lambda code, **names: script(CLOSE + textwrap.dedent(code), **names)
+    """As ever, with these functions, and with sessions that are soon over once their connections are closed."""
+    return lambda code, **names: script(CLOSE + textwrap.dedent(code), session_timeout=3, **names)
 
 
-def test_what_was_lost_is_told_once_and_the_next_call_begins_anew(script, root, hosts):
+def test_what_was_lost_is_told_once_and_the_next_call_begins_anew(script, root):
     process = script(
         """
-        zkcoord.lock(root, hosts, identifier="me", ephemeral_lease=True, timeout=5)
+        zkcoord.lock(root, **at, identifier="me", ephemeral_lease=True, timeout=5)
         close_all()
         for _ in range(2):
-            said(zkcoord.lock_holders, root, hosts, timeout=5)
-        said(zkcoord.lock, root + "-other", hosts, identifier="me", timeout=5)
+            said(zkcoord.lock_holders, root, **at, timeout=5)
+        said(zkcoord.lock, root + "-other", **at, identifier="me", timeout=5)
         """
     )
     told = process.line()
     assert told.startswith("ConnectionLost the file descriptors of this process were closed")
-    assert re.search(rf"within 10\.0 s, and until then it is still there: {root}/[0-9a-f]{{32}}\. The next call", told)
+    assert re.search(rf"within 3\.0 s, and until then it is still there: {root}/[0-9a-f]{{32}}\. The next call", told)
     assert process.result() == "['me']\nTrue"
     assert process.stderr == ""
 
 
-def test_where_nothing_was_lost_the_call_is_answered(script, root, hosts):
+def test_where_nothing_was_lost_the_call_is_answered(script, root):
     process = script(
         """
-        zkcoord.lock(root, hosts, identifier="me", timeout=5)
+        zkcoord.lock(root, **at, identifier="me", timeout=5)
         close_all()
-        said(zkcoord.lock_holders, root, hosts, timeout=5)
+        said(zkcoord.lock_holders, root, **at, timeout=5)
         close_all()
-        said(zkcoord.unlock, root, hosts, identifier="me", timeout=5)
+        said(zkcoord.unlock, root, **at, identifier="me", timeout=5)
         """
     )
     assert process.result() == "['me']\nTrue"
     assert process.stderr == ""
 
 
-def test_a_hold_is_given_back_by_its_name(script, root, hosts, zk):
+def test_a_hold_is_given_back_by_its_name(script, root, zk):
     process = script(
         """
-        with zkcoord.hold(root, hosts, identifier="me") as hold:
+        with zkcoord.hold(root, **at, identifier="me") as hold:
             close_all()
-            said(zkcoord.lock_holders, root, hosts)
+            said(zkcoord.lock_holders, root, **at)
             said(hold.check)
             said(hold.release)
         """
@@ -74,11 +74,11 @@ def test_a_hold_is_given_back_by_its_name(script, root, hosts, zk):
     assert zk.get_children(root) == []
 
 
-def test_whoever_watches_a_hold_is_told(script, root, hosts):
+def test_whoever_watches_a_hold_is_told(script, root):
     process = script(
         """
         lost = threading.Event()
-        hold = zkcoord.hold(root, hosts, identifier="me", session_timeout=3, on_lost=lost.set)
+        hold = zkcoord.hold(root, **at, identifier="me", on_lost=lost.set)
         time.sleep(0.5)
         close_all()
         print(lost.wait(20), flush=True)
@@ -89,12 +89,12 @@ def test_whoever_watches_a_hold_is_told(script, root, hosts):
     assert "counts as lost: the file descriptors" in process.stderr
 
 
-def test_a_timed_lease_that_is_renewed_no_more_is_lost(script, root, hosts):
+def test_a_timed_lease_that_is_renewed_no_more_is_lost(script, root):
     process = script(
         """
         from zkcoord.lease import LeaseLocker
         lost = threading.Event()
-        locker = LeaseLocker(root.lower() + "/lease", "a", hosts, lease_duration=600, on_lost=lost.set)
+        locker = LeaseLocker(root.lower() + "/lease", "a", **at, lease_duration=600, on_lost=lost.set)
         locker.lock()
         token = locker.fencing_token
         time.sleep(0.5)  # its own thread has taken over
@@ -107,16 +107,16 @@ def test_a_timed_lease_that_is_renewed_no_more_is_lost(script, root, hosts):
 
 
 @pytest.mark.parametrize("waits_for", [2, 8])
-def test_files_that_get_the_numbers_are_neither_written_to_nor_closed(script, root, hosts, tmp_path, waits_for):
+def test_files_that_get_the_numbers_are_neither_written_to_nor_closed(script, root, tmp_path, waits_for):
     """The runtime's thread wakes up for heartbeats, and would write them into whatever file has the number by now."""
     process = script(
         """
-        zkcoord.lock(root, hosts, identifier="me", ephemeral_lease=True, timeout=5, session_timeout=4)
+        zkcoord.lock(root, **at, identifier="me", ephemeral_lease=True, timeout=5)
         time.sleep(1.5)  # its own thread has taken over
         close_all()
         files = [open(f"{folder}/{number}", "w") for number in range(20)]
         time.sleep(waits_for)
-        said(zkcoord.lock_holders, root, hosts, timeout=5)
+        said(zkcoord.lock_holders, root, **at, timeout=5)
         zkcoord.Cancel().cancel()
         zkcoord.close()
         for file in files:
@@ -132,17 +132,17 @@ def test_files_that_get_the_numbers_are_neither_written_to_nor_closed(script, ro
     assert [(tmp_path / str(number)).read_bytes() for number in range(20)] == [b"mine"] * 20
 
 
-def test_a_wait_in_another_thread_ends_with_an_error(script, root, hosts, zk, wait_until):
+def test_a_wait_in_another_thread_ends_with_an_error(script, root, zk, wait_until):
     zk.create(f"{root}/somebody", makepath=True)
     process = script(
         """
-        waiter = threading.Thread(target=said, args=(zkcoord.lock, root, hosts), kwargs={"session_timeout": 3})
+        waiter = threading.Thread(target=said, args=(zkcoord.lock, root), kwargs=at)
         waiter.start()
         print("begun", flush=True)
         time.sleep(1.5)
         close_all()
         waiter.join(20)
-        print(waiter.is_alive(), zkcoord.lock_holders(root, hosts), flush=True)
+        print(waiter.is_alive(), zkcoord.lock_holders(root, **at), flush=True)
         """
     )
     assert process.line() == "begun"
@@ -152,18 +152,18 @@ def test_a_wait_in_another_thread_ends_with_an_error(script, root, hosts, zk, wa
     assert "panicked" not in process.stderr
 
 
-def test_a_cancel_that_was_given_to_a_lost_wait_still_works(script, root, hosts, zk):
+def test_a_cancel_that_was_given_to_a_lost_wait_still_works(script, root, zk):
     zk.create(f"{root}/somebody", makepath=True)
     process = script(
         """
         cancel = zkcoord.Cancel()
-        waiter = threading.Thread(target=said, args=(zkcoord.lock, root, hosts), kwargs={"cancel": cancel})
+        waiter = threading.Thread(target=said, args=(zkcoord.lock, root), kwargs={"cancel": cancel, **at})
         waiter.start()
         time.sleep(1)
         close_all()
-        said(zkcoord.lock_holders, root, hosts)
+        said(zkcoord.lock_holders, root, **at)
         cancel.cancel()
-        said(zkcoord.lock, root, hosts, cancel=cancel)
+        said(zkcoord.lock, root, **at, cancel=cancel)
         waiter.join(20)
         """
     )
@@ -173,34 +173,34 @@ def test_a_cancel_that_was_given_to_a_lost_wait_still_works(script, root, hosts,
     assert "panicked" not in process.stderr
 
 
-def test_a_child_that_closes_all_leaves_its_parent_alone(script, root, hosts):
+def test_a_child_that_closes_all_leaves_its_parent_alone(script, root):
     process = script(
         """
-        zkcoord.lock(root, hosts, identifier="me", ephemeral_lease=True, timeout=5)
+        zkcoord.lock(root, **at, identifier="me", ephemeral_lease=True, timeout=5)
         if not (child := os.fork()):
             close_all()
-            said(zkcoord.lock_holders, root, hosts, timeout=5)
+            said(zkcoord.lock_holders, root, **at, timeout=5)
             sys.stdout.flush()
             os._exit(0)
         os.waitpid(child, 0)
-        said(zkcoord.unlock, root, hosts, identifier="me", ephemeral_lease=True)
+        said(zkcoord.unlock, root, **at, identifier="me", ephemeral_lease=True)
         """
     )
     assert process.result() == "['me']\nTrue"
     assert process.stderr == ""
 
 
-def test_a_parent_that_has_closed_all_forks(script, root, hosts):
+def test_a_parent_that_has_closed_all_forks(script, root):
     process = script(
         """
-        zkcoord.lock(root, hosts, identifier="me", ephemeral_lease=True, timeout=5)
+        zkcoord.lock(root, **at, identifier="me", ephemeral_lease=True, timeout=5)
         close_all()
         if not (child := os.fork()):
-            said(zkcoord.lock_holders, root, hosts, timeout=5)
+            said(zkcoord.lock_holders, root, **at, timeout=5)
             sys.stdout.flush()
             os._exit(0)
         os.waitpid(child, 0)
-        said(zkcoord.lock_holders, root, hosts, timeout=5)
+        said(zkcoord.lock_holders, root, **at, timeout=5)
         """
     )
     assert process.line() == "['me']", "what its parent has lost is not the child's"

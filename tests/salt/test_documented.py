@@ -197,7 +197,7 @@ class TestRunner:
 
     def test_the_code_is_the_same_and_all_that_it_uses_is_there(self, both):
         assert {function.__name__ for function, _ in both} == {
-            *("lock", "unlock", "lock_holders", "party_members", "status", "set_max")
+            *("lock", "unlock", "lock_holders", "party_members", "status", "set_max", "pools", "remove_pool")
         }
         for function, ours in both:
             assert ours.__code__ is function.__code__

@@ -12,7 +12,7 @@ from zkcoord import znode
 from tests.support.calls import Waiting
 from tests.support.salt import closed_port
 
-SHARED = ("lock", "unlock", "lock_holders", "party_members", "status", "set_max")
+SHARED = ("lock", "unlock", "lock_holders", "party_members", "status", "set_max", "pools", "remove_pool")
 LOOK = ["zk_hosts", "profile", "scheme", "username", "password", "default_acl", "timeout"]
 MASTER = "master_master"
 
@@ -93,7 +93,12 @@ class TestFunctions:
 
     @pytest.mark.parametrize(
         ("function", "arguments"),
-        [*((name, {}) for name in SHARED if name != "set_max"), ("set_max", {"max_concurrency": 2}), ("doctor", {})],
+        [
+            *((name, {}) for name in SHARED if name != "set_max"),
+            ("set_max", {"max_concurrency": 2}),
+            ("doctor", {}),
+            ("doctor", {"below": True}),
+        ],
     )
     def test_every_error_is_one_line_and_not_a_traceback(self, runner, root, function, arguments):
         from salt.exceptions import CommandExecutionError, NotImplemented
@@ -289,6 +294,20 @@ class TestOutput:
         expected = "/a: 2 findings\n   1. It is odd.\n      Look.\n   2. So is this.\n      Wait."
         assert show({"path": "/a", "findings": findings}) == expected
         assert show({"path": "/a", "findings": []}) == "/a: nothing to complain about"
+
+    def test_pools_are_a_table(self, show):
+        pools = [
+            {"path": "/restart/web", "max_concurrency": 2, "held": 1, "waiting": 0},
+            {"path": "/x\x1b", "max_concurrency": None, "held": None, "waiting": None},
+        ]
+        expected = """\
+    | Pool         | Held | Slots    | Waiting |
+    --------------------------------------------
+    | /restart/web | 1    | 2        | 0       |
+    | /x\\x1b       | ?    | no limit | ?       |"""
+        assert show(pools) == show({"/": {"path": "/", "pools": pools}}) == expected
+        assert show({"web1": pools}) == f"web1:\n{expected}"
+        assert show([]) == show({"/": {"path": "/", "pools": []}}) == "no pools"
 
     def test_anything_else_is_shown_as_ever(self, show):
         assert show("no ZooKeeper server answered") == "no ZooKeeper server answered"

@@ -41,6 +41,8 @@ CONNECTION = ["zk_hosts", "profile", "scheme", "username", "password", "default_
 OURS = {
     "status": ["path", *CONNECTION, "timeout", "security"],
     "set_max": ["path", "max_concurrency", *CONNECTION, "timeout", "security"],
+    "pools": ["root", *CONNECTION, "timeout", "security"],
+    "remove_pool": ["path", *CONNECTION, "timeout", "security"],
     "run": [
         "path",
         "fun",
@@ -143,7 +145,7 @@ def test_an_argument_specification_survives_pickling(function, shim):
 
 def test_salt_finds_the_four_functions_and_those_that_we_add(shim):
     own = inspect.getmembers(shim, lambda it: inspect.isfunction(it) and it.__module__ == shim.__name__)
-    assert [name for name, _ in own if not name.startswith("_")] == sorted([*FUNCTIONS, "run", "set_max", "status"])
+    assert [name for name, _ in own if not name.startswith("_")] == sorted({*FUNCTIONS, *OURS})
 
 
 def test_the_file_and_the_module_have_the_name_of_the_stock_module(shim):

@@ -47,6 +47,11 @@ class Peer:
     def send(self, datagram: bytes, to: tuple[str, int]) -> None:
         self.socket.sendto(datagram, to)
 
+    def waits_for(self, reply: socket.socket) -> bool:
+        """Wait until there is a reply on a socket; False: this peer is closed first, or there is none."""
+        ready, _, _ = select.select([reply, self._stopped], [], [], 10)
+        return reply in ready
+
     def close(self) -> None:
         self._stop.close()
         self._thread.join(10)
@@ -84,10 +89,9 @@ class Peers:
             if next(seen) < losing:
                 return
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
-                way.settimeout(10)
                 way.sendto(request, (server.address, server.port))
                 # Of a server that says nothing there is nothing to hand back.
-                with contextlib.suppress(TimeoutError):
+                if peer.waits_for(way):
                     peer.send(way.recvfrom(65535)[0], sender)
 
         return self.add(hand_on)

@@ -59,8 +59,7 @@ class Op(enum.IntEnum):
 
 
 _MOST_FILLERS = 20
-_ANSWER_LIMIT = 0.3
-"""Seconds within which the kernel of this machine answers a connection."""
+_ANSWER_LIMIT = 0.3  # seconds within which the kernel of this machine answers a connection
 
 
 class Proxy:
@@ -79,6 +78,7 @@ class Proxy:
         """How many requests of each opcode went to the server."""
         self.dropped: Counter[int] = Counter()
         """How many requests of each opcode were lost to `drop_request` or held, or their replies lost."""
+        self.carried = 0  # bytes, of clients and server together
         self._doomed_requests: Counter[int] = Counter()
         self._to_hold: Counter[int] = Counter()
         self._held: list[bytes] = []
@@ -366,6 +366,7 @@ class _Connection:
         try:
             while (length := int.from_bytes(data := await reader.readexactly(4), "big")) <= _MAX_LENGTH:
                 data += await reader.readexactly(length)
+                self._proxy.carried += len(data)
                 line.put(partial(forward, data, first))
                 first = False
             raw = self._tell if writer is self._client else writer.write

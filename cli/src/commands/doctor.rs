@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use futures::future::{join, try_join3};
+use futures::future::{join, try_join3, try_join_all};
 use zkcoord::client::Client;
 use zkcoord::recipe::semaphore;
 use zkcoord::wait::Budget;
@@ -25,6 +25,9 @@ use crate::status::Status;
 pub(crate) struct Doctor {
     /// The pool
     path: String,
+    /// Look at all pools below PATH, and at PATH where it is one
+    #[arg(short, long)]
+    all: bool,
     /// For how long a slot may be held without a session, or waited for
     #[arg(long, default_value = "1day", value_name = "TIME", value_parser = arguments::time)]
     older_than: Duration,
@@ -40,28 +43,41 @@ impl Doctor {
         connection: &ConnectionOptions,
         output: OutputOptions,
     ) -> Answer<Status> {
-        let path = calls.settings().path(&self.path)?;
-        let options = connection.words();
-        let commands = Commands { path: calls.settings().shown(&path), options: options.clone() };
-        let port = self.admin_port;
+        let path = if self.all { calls.settings().any_path(&self.path) } else { calls.settings().path(&self.path) }?;
+        let (options, shown) = (connection.words(), calls.settings().shown(&path));
+        let (port, all) = (self.admin_port, self.all);
         let asking = calls.ask(|client, budget| async move {
             let servers = ensemble::status::status(&client, port, true, &budget);
-            Ok(join(servers, read(&client, &path, &budget)).await)
+            let pools = async {
+                let pools = if all { semaphore::pools(&client, &path, &budget).await? } else { Vec::new() };
+                let paths = if all { pools.into_iter().map(|pool| pool.path).collect() } else { vec![path.clone()] };
+                try_join_all(paths.iter().map(|path| read(&client, path, &budget))).await
+            };
+            Ok(join(servers, pools).await)
         });
-        let (servers, pool) = asking.await?;
+        let (servers, pools) = asking.await?;
         let mut found = match &servers {
             Ok(servers) => examination::servers(servers, &options),
             Err(_) => Vec::new(),
         };
-        if let Ok(pool) = &pool {
-            found.extend(pool.findings(&commands, self.older_than, SystemTime::now()));
+        for pool in pools.iter().flatten() {
+            let commands = Commands { path: calls.settings().shown(&pool.status.path), options: options.clone() };
+            let odd = pool.findings(&commands, self.older_than, SystemTime::now()).into_iter();
+            // Of one pool everybody knows which it is.
+            found.extend(odd.map(|finding| if all { finding.of(&commands.path) } else { finding }));
         }
-        tell(&commands.path, &found, pool.is_ok(), output);
-        // What is known of the servers has been printed, and says why the pool cannot be read.
-        pool?;
+        let looked_at =
+            pools.as_ref().ok().map(|pools| if all { numbered(pools.len(), &shown) } else { print::shown(&shown) });
+        tell(looked_at.as_deref(), &found, output);
+        // What is known of the servers has been printed, and says why the pools cannot be read.
+        pools?;
         servers?;
         Ok(if found.is_empty() { Status::DONE } else { Status::NO })
     }
+}
+
+fn numbered(pools: usize, root: &str) -> String {
+    format!("{}: {pools} pool{}", shown(root), if pools == 1 { "" } else { "s" })
 }
 
 async fn read(client: &Client, path: &str, budget: &Budget) -> Result<Pool> {
@@ -80,12 +96,13 @@ fn or_missing<T>(read: Result<T>) -> Result<Option<T>> {
     }
 }
 
-fn tell(path: &str, found: &[Finding], is_whole: bool, output: OutputOptions) {
+/// Prints what is odd. `looked_at`: what was looked at, where all of it could be.
+fn tell(looked_at: Option<&str>, found: &[Finding], output: OutputOptions) {
     match output.form() {
         Form::Json => print::json(&found),
         Form::Text if found.is_empty() => {
-            if is_whole && !output.quiet {
-                print::answer(&format!("{}: nothing odd", shown(path)));
+            if let Some(what) = looked_at.filter(|_| !output.quiet) {
+                print::answer(&format!("{what}: nothing odd"));
             }
         }
         Form::Text => {

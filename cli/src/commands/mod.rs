@@ -10,6 +10,7 @@ mod lease;
 mod live;
 mod party;
 mod pool;
+mod pools;
 mod run;
 mod shell;
 mod znode;
@@ -46,6 +47,8 @@ enum Command {
     Holders(pool::Holders),
     Status(pool::StatusOf),
     SetMax(pool::SetMax),
+    Pools(pools::Pools),
+    RemovePool(pool::RemovePool),
     Party(party::Party),
     Events(events::Events),
     Doctor(doctor::Doctor),
@@ -73,6 +76,8 @@ pub(crate) fn run(matches: &ArgMatches) -> Status {
         Command::Holders(holders) => with_calls(&connection, output, async |calls| holders.run(calls, output).await),
         Command::Status(status) => with_calls(&connection, output, async |calls| status.run(calls, output).await),
         Command::SetMax(set_max) => with_calls(&connection, output, async |calls| set_max.run(calls, output).await),
+        Command::Pools(pools) => with_calls(&connection, output, async |calls| pools.run(calls, output).await),
+        Command::RemovePool(remove) => with_calls(&connection, output, async |calls| remove.run(calls, output).await),
         Command::Party(party) => with_calls(&connection, output, async |calls| party.run(calls, output).await),
         Command::Events(events) => with_calls(&connection, output, async |calls| events.run(calls, output).await),
         Command::Doctor(doctor) => {

@@ -1,4 +1,4 @@
-//! `lock`, `unlock`, `holders`, `status`, `set-max`: slots by identifier, and who has them.
+//! `lock`, `unlock`, `holders`, `status`, `set-max`, `remove-pool`: slots by identifier, and who has them.
 
 use std::num::NonZeroU32;
 
@@ -224,5 +224,23 @@ impl SetMax {
             }
         }
         Ok(Status::DONE)
+    }
+}
+
+/// Remove a pool that nobody uses, with its limit
+///
+/// While somebody holds a slot or waits for one nothing is removed, and the answer is 1. Whoever locks after that makes the
+/// pool anew.
+#[derive(Args, Debug)]
+pub(crate) struct RemovePool {
+    /// The pool
+    path: String,
+}
+
+impl RemovePool {
+    pub(crate) async fn run(self, calls: &mut Calls, output: OutputOptions) -> Answer<Status> {
+        let pool = calls.settings().path(&self.path)?;
+        let change = |client, budget| async move { semaphore::remove_pool(&client, &pool, &budget).await };
+        Ok(yes_or_no(calls.change(change).await?, output))
     }
 }

@@ -49,6 +49,7 @@
 //! | is it held: read the lease | read again | an ephemeral lease is lost | nothing was changed | the answer is as old as the reply |
 //! | wait for the loss: watch the lease | the protocol client renews the watch | an ephemeral lease is lost; so it counts already when the servers have heard nothing for a session timeout | nothing was changed | the loss is told as soon as the process goes on |
 //! | unlock: delete the leases of an identifier | delete the same leases again; those that are gone count as given back | the same in a new session | the error says that the slot may have been given back | leases that were not deleted stay |
+//! | remove the pool: delete reason tree, queue and pool in one transaction, while all are empty | look: a pool that is gone was removed | the same in a new session | the error says that the pool may have been removed | nothing was changed, or the pool is gone |
 //! | change the limit: write the pool if it is the version that was read | read: the next version with that number is this write | the same in a new session | the error says that the limit may have been changed | nothing was changed, or the limit was |
 //!
 //! # Source
@@ -73,6 +74,7 @@
 //! | `unlock` | giving the slot of an identifier back |
 //! | [`events`] | what has happened between two readings of a pool (pure) |
 //! | `status`, `follow`, `set_max` | who holds and who waits, now and at every change; changing the limit |
+//! | `pools`, `remove` | which pools there are; removing one that nobody uses |
 
 mod acquire;
 pub mod claim;
@@ -85,8 +87,10 @@ pub mod limit;
 mod lost;
 pub mod names;
 mod pool;
+mod pools;
 pub mod reason;
 mod release;
+mod remove;
 mod set_max;
 mod status;
 mod take;
@@ -98,8 +102,10 @@ pub use claim::Claim;
 pub use follow::follow;
 pub use hold::{counts_as_lost, is_held, Hold};
 pub use lost::{lost, lost_early};
+pub use pools::{pools, Listed};
 pub use reason::Reason;
 pub use release::release;
+pub use remove::remove_pool;
 pub use set_max::{set_max, Change};
 pub use status::{holders, obstacles, status, Holder, Obstacles, Status, Waiter};
 pub use unlock::unlock;

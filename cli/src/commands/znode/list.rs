@@ -1,7 +1,7 @@
 //! `znode ls`, `tree`, `stat`: what there is.
 
 use clap::Args;
-use zkcoord::ensemble::tree::{self, Branch};
+use zkcoord::tree::{self, Branch};
 use zkcoord::znode::{self, stat};
 
 use super::lines;

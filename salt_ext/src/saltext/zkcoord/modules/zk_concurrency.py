@@ -404,3 +404,67 @@ def _with_retcode(answer):
     if not answer and "fileclient" not in __context__:
         __context__["retcode"] = 1
     return answer
+
+
+@documented("timeout", "connection", errors="read")
+def pools(
+    root="/",
+    zk_hosts=None,
+    profile=None,
+    scheme=None,
+    username=None,
+    password=None,
+    default_acl=None,
+    timeout=None,
+    **security,
+):
+    """
+    List the pools below a znode, and the znode itself where it is one. Creates nothing.
+
+    root
+        Below which znode.
+
+    Returns a list of dicts, in the order of their paths: ``path``; ``max_concurrency``, which the pool stores, or
+    ``None``; ``held`` and ``waiting``, how many, or ``None`` where this user may not see it. A pool is a znode beside
+    which there is a queue: somebody has asked for a slot of it. A root that does not exist is an error.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt minion zk_concurrency.pools /lock/path profile=prod
+    """
+    client = _client(zk_hosts, profile, scheme, username, password, default_acl, **security)
+    return client.pools(root, timeout)
+
+
+@documented("timeout", "connection", errors="write")
+def remove_pool(
+    path,
+    zk_hosts=None,
+    profile=None,
+    scheme=None,
+    username=None,
+    password=None,
+    default_acl=None,
+    timeout=None,
+    **security,
+):
+    """
+    Remove a pool with its queue and its number of slots, while nobody holds a slot or waits for one.
+
+    path
+        The pool's znode.
+
+    Returns ``True`` when it was removed, ``False`` when there was no such pool. While somebody holds a slot, or
+    waits, it is an error, and nothing is changed. Whoever locks after that makes the pool anew.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt minion zk_concurrency.remove_pool /lock/path
+        salt minion zk_concurrency.remove_pool /lock/path profile=prod
+    """
+    client = _client(zk_hosts, profile, scheme, username, password, default_acl, **security)
+    return client.call("remove_pool", path, timeout=timeout)

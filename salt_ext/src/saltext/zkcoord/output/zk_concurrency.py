@@ -2,7 +2,7 @@
 Who holds a slot, and who waits
 ===============================
 
-Shows what ``zk_concurrency.status`` and ``zk_concurrency.doctor`` answer to somebody who reads it at a terminal. The
+Shows what ``zk_concurrency.status``, ``pools`` and ``doctor`` answer to somebody who reads it at a terminal. The
 runner's answers look like that unless ``--out`` says otherwise. For minions:
 
 .. code-block:: bash
@@ -30,9 +30,14 @@ def output(data, **kwargs):
     .. code-block:: bash
 
         salt-run zk_concurrency.status /lock/path
+        salt-run zk_concurrency.pools /lock
     """
+    if _are_pools(data):
+        return _pools(data)
     if not isinstance(data, dict):
         return shown_by(__opts__, "nested", data)
+    if "pools" in data:
+        return _pools(data["pools"])
     if {"holders", "waiters"} <= data.keys():
         return _status(data)
     if "findings" in data:
@@ -43,11 +48,32 @@ def output(data, **kwargs):
 def _named(name, value):
     if not _is_known(value):
         return shown_by(__opts__, "nested", {name: value})
-    return output(value) if name == value["path"] else f"{name}:\n{output(value)}"
+    is_its_own = isinstance(value, dict) and name == value["path"]
+    return output(value) if is_its_own else f"{name}:\n{output(value)}"
 
 
 def _is_known(value):
-    return isinstance(value, dict) and ("findings" in value or {"holders", "waiters"} <= value.keys())
+    known = ("findings", "pools", "holders")
+    return _are_pools(value) or (isinstance(value, dict) and any(key in value for key in known))
+
+
+def _are_pools(data):
+    return isinstance(data, list) and all(isinstance(it, dict) and {"held", "waiting"} <= it.keys() for it in data)
+
+
+def _pools(pools):
+    if not pools:
+        return "no pools"
+    labels = ["Pool", "Held", "Slots", "Waiting"]
+    rows = [
+        [pool["path"], _known(pool["held"]), _known(pool["max_concurrency"], "no limit"), _known(pool["waiting"])]
+        for pool in pools
+    ]
+    return table(__opts__, labels, rows)
+
+
+def _known(number, otherwise="?"):
+    return otherwise if number is None else number
 
 
 def _status(pool):

@@ -33,6 +33,7 @@ try:
     from saltext.zkcoord.utils.doctor import Examination
     from saltext.zkcoord.utils.errors import runner_errors
     from saltext.zkcoord.utils.master import MasterClient, shown
+    from saltext.zkcoord.utils.terminal import shown as printable
 except ImportError as err:
     _missing = f"zkcoord, its native core, cannot be imported ({err}); Salt's own Python needs the package"
 else:
@@ -65,6 +66,10 @@ status = _exposed(
     module.status, remark="``salt-run`` shows a table. With ``--out``, and for all other callers, it is the dict."
 )
 set_max = _exposed(module.set_max)
+pools = _exposed(
+    module.pools, remark="``salt-run`` shows a table. With ``--out``, and for all other callers, it is the list."
+)
+remove_pool = _exposed(module.remove_pool)
 
 
 @documented("connection", errors="runner")
@@ -80,6 +85,7 @@ def doctor(
     max_wait=3600,
     max_concurrency=None,
     ping_timeout=5,
+    below=False,
     **security,
 ):
     """
@@ -87,6 +93,9 @@ def doctor(
 
     path
         The pool's znode.
+
+    below
+        Look at all pools below ``path``, and at ``path`` where it is one.
 
     max_wait
         Seconds after which a waiter is odd.
@@ -113,24 +122,35 @@ def doctor(
 
         salt-run zk_concurrency.doctor /lock/path
         salt-run zk_concurrency.doctor /lock/path max_wait=600 max_concurrency=2 --out=json
+        salt-run zk_concurrency.doctor /restart below=True
     """
     with runner_errors():
         client = _client(zk_hosts, profile, scheme, username, password, default_acl, **security)
         limit, patience = _number(int, "max_concurrency", max_concurrency), _number(float, "max_wait", max_wait)
-        pool = client.call("status", path, timeout=timeout)
-        data = client.data(path, timeout) if pool["max_concurrency"] is None else b""
+        paths = [pool["path"] for pool in client.call("pools", path, timeout=timeout)] if below else [path]
+        pools = [client.call("status", one, timeout=timeout) for one in paths]
+        unlimited = [pool["max_concurrency"] is None for pool in pools]
+        data = [client.data(one, timeout) if it else b"" for one, it in zip(paths, unlimited, strict=True)]
     who = {"profile": profile, "scheme": scheme, "username": username, "password": password}
-    examination = Examination(pool, path, {"zk_hosts": zk_hosts, **who, **clean_kwargs(**security)})
+    connection = {"zk_hosts": zk_hosts, **who, **clean_kwargs(**security)}
+    examinations = [Examination(pool, one, connection) for pool, one in zip(pools, paths, strict=True)]
     accepted = set(salt.key.get_key(__opts__).list_keys()["minions"])
-    here, findings = _present(accepted.intersection(examination.holders), ping_timeout)
+    holders = {who for it in examinations for who in it.holders}
+    here, findings = _present(accepted & holders, ping_timeout)
     known = accepted | {__opts__["id"]}
-    findings += examination.holders_without_a_minion(known, lambda who: who not in accepted or who in here)
-    findings += examination.slots_held_twice()
-    findings += examination.foreign_children()
-    findings += examination.queue_nodes_of_nobody()
-    findings += examination.patient_waiters(patience)
-    findings += examination.limit(data, limit)
-    return shown(__opts__, "doctor", {"path": pool["path"], "findings": findings})
+    for examination, one, held in zip(examinations, paths, data, strict=True):
+        odd = [
+            *examination.holders_without_a_minion(known, lambda who: who not in accepted or who in here),
+            *examination.slots_held_twice(),
+            *examination.foreign_children(),
+            *examination.queue_nodes_of_nobody(),
+            *examination.patient_waiters(patience),
+            *examination.limit(held, limit),
+        ]
+        # Of one pool everybody knows which it is.
+        findings += [{**it, "what": f"{printable(one)}: {it['what']}"} for it in odd] if below else odd
+    about = path if below else pools[0]["path"]
+    return shown(__opts__, "doctor", {"path": about, "findings": findings})
 
 
 def _client(*connection, **security):

@@ -159,6 +159,10 @@ class Client:
         """Tell who holds and who waits."""
         return self.call("status", path, timeout=timeout)
 
+    def pools(self, root: str, timeout: object) -> Any:
+        """List the pools below a znode."""
+        return self.call("pools", root, timeout=timeout)
+
     def call(self, function: str, *args: object, **kwargs: object) -> Any:
         """Call a function of the core."""
         with self.errors():

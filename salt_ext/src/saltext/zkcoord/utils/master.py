@@ -29,6 +29,12 @@ class MasterClient(Client):
         """Tell who holds and who waits, as a table where somebody reads it."""
         return shown(self._opts, "status", super().status(path, timeout))
 
+    def pools(self, root: str, timeout: object) -> Any:
+        """List the pools below a znode, as a table where somebody reads it."""
+        found = super().pools(root, timeout)
+        answer = shown(self._opts, "pools", {"path": root, "pools": found})
+        return answer if "outputter" in answer else found
+
     def _own(self, identifier: object) -> object:
         return self._opts["id"] if identifier in (None, "") else identifier
 

@@ -81,7 +81,7 @@ pub async fn branches(client: &Client, root: &str, depth: Option<usize>, budget:
 }
 
 /// A znode and those below it, and how many children each has, level by level.
-async fn walk(session: &Session, root: &str, depth: Option<usize>) -> Attempt<Vec<(String, Reply<usize>)>> {
+pub(crate) async fn walk(session: &Session, root: &str, depth: Option<usize>) -> Attempt<Vec<(String, Reply<usize>)>> {
     let (synced, there) = join(session.sync(root), session.check_stat(root)).await;
     let refused = |error| session.failure(&error, "read", root);
     synced.map_err(refused)?;
