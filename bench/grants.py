@@ -1,4 +1,4 @@
-"""A coordinator: a lock that is free, and from a release to the unit that is next, with few and many queued.
+"""A coordinator: a lock that is free; and from a release to the beacon of the next unit, with few and many queued.
 
 Requests are counted at the servers. Bytes are those of one release, both ways, on a connection through a proxy.
 """
@@ -6,7 +6,6 @@ Requests are counted at the servers. Bytes are those of one release, both ways, 
 from __future__ import annotations
 
 import json
-import threading
 import time
 import uuid
 from contextlib import ExitStack
@@ -14,6 +13,10 @@ from itertools import pairwise
 
 import zkcoord
 from kazoo.client import KazooClient
+from saltext.zkcoord.utils import watched_grants
+from saltext.zkcoord.utils.client import Client
+from saltext.zkcoord.utils.config import Configuration
+from saltext.zkcoord.utils.coordinator import Coordinator
 from zkcoord import grants
 from zkcoord.testing import Ensemble
 
@@ -56,24 +59,26 @@ class Line:
         self.ask()
 
     def hand_over(self) -> float:
-        """Milliseconds from the beginning of a release until the next unit, which watches, knows of its grant."""
-        known: list[float] = []
-
-        def watch(unit: str) -> None:
-            grants.granted(unit, timeout=60, **self.home)
-            known.append(time.perf_counter())
-
-        path = f"{self._home}/{self.units[1]}"
-        watching = threading.Thread(target=watch, args=(self.units[1],))
-        watching.start()
-        time.sleep(0.05)  # it sets its watches
-        if self._client.exists(path) is None:
-            raise BenchError(f"{path} is not there")
-        began = time.perf_counter()
-        self.release()
-        watching.join(60)
-        until(lambda: known, "the next unit knows of its grant", 1)
-        return (known[0] - began) * 1000
+        """Milliseconds from the beginning of a release until the beacon of the next unit fires its event."""
+        fired: list[float] = []
+        opts = {"id": self.units[1], "zookeeper": {"hosts": self.home["zk_hosts"]}}
+        client = Client({}, opts, Configuration(opts))
+        beacon = watched_grants.Watch(
+            lambda: Coordinator(client, self.home["key"], "/coordinator"),
+            self.units[1],
+            tell=lambda _: fired.append(time.perf_counter()),
+            again=0,
+            is_busy=lambda: False,
+            reported={},
+        )
+        try:
+            time.sleep(0.1)  # it sets its watches
+            began = time.perf_counter()
+            self.release()
+            until(lambda: fired, "the beacon fires")
+        finally:
+            beacon.stop()
+        return (fired[0] - began) * 1000
 
 
 def carried(server: str, client: KazooClient, queued: int, releases: int) -> float:
@@ -125,7 +130,7 @@ def run(ensemble: Ensemble, quick: bool) -> Report:
             asked[queued] = counter.a_call(line.release, 5 if quick else 20) - 1
             seen[queued] = taken.median
             report.tables[0].rows.append(
-                ("from a release to the next unit's watch", queued, taken.median, taken.p99, asked[queued], None)
+                ("from a release to the next unit's beacon", queued, taken.median, taken.p99, asked[queued], None)
             )
         lengths = [min(length, 10 * (number + 1)) for number, length in enumerate(LENGTHS)] if quick else LENGTHS
         sizes = [carried(hosts, client, length, 3 if quick else 10) for length in lengths]

@@ -82,6 +82,7 @@ __all__ = [
     "lease_timeout",
     "lease_update",
     "lock_holders",
+    "neighbours",
     "obstacles",
     "party_members",
     "pools",
@@ -259,6 +260,7 @@ def ensemble_tree(path: str, connection: Settings, wait: _Wait) -> list[str]: ..
 def ensemble_wait(
     ids: Iterable[int] | None, admin_port: int | None, connection: Settings, wait: _Wait
 ) -> tuple[list[str], int]: ...
+def neighbours(path: str, connection: Settings, wait: _Wait) -> list[str] | None: ...
 def obstacles(path: str, connection: Settings, wait: _Wait) -> tuple[list[str], str | None]: ...
 def party_members(
     path: str, min_nodes: int | None, blocking: bool | None, connection: Settings, wait: _Wait

@@ -92,6 +92,7 @@ class ListedPool(TypedDict):
     max_concurrency: int | None
     held: int | None
     waiting: int | None
+    changes: int | None
 
 
 class LimitChange(TypedDict):

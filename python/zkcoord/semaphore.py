@@ -291,8 +291,9 @@ def pools(
         timeout: Seconds for the whole call. At most, and by default, ``connect_timeout``.
 
     Returns:
-        A list of dicts: ``path`` (below the chroot), ``max_concurrency`` (None where the pool stores no number, or must
-        not be read), ``held`` and ``waiting`` (how many; None where the ACL does not let this user see it).
+        A list of dicts: ``path`` (below the chroot), ``max_concurrency`` (None where the pool stores no number),
+        ``held`` and ``waiting`` (how many), and ``changes`` (how often a slot was taken or given back since the pool
+        was made). Each is None where the ACL does not let this user see it.
 
     Raises:
         NoNode: There is no such znode.
@@ -427,6 +428,21 @@ def obstacles(
     It takes two round trips, and changes nothing.
     """
     return _obstacles(path, settings_for(zk_hosts, None, keywords), raise_on_signal)
+
+
+def neighbours(
+    path: str, zk_hosts: Hosts | None = None, *, raise_on_signal: bool = False, **keywords: Unpack[ConnectionKeywords]
+) -> list[str] | None:
+    """Tell, within two seconds, which pools have the same parent as a path at which there is no znode.
+
+    Returns:
+        Their paths, in order: what the caller may have meant. None: there is such a znode.
+
+    Raises:
+        The errors of `status`.
+    """
+    settings = settings_for(zk_hosts, None, keywords)
+    return call(lambda wait: _core.neighbours(path, settings, wait), _A_MOMENT, None, raise_on_signal)
 
 
 def _obstacles(path: str, settings: _core.Settings, raise_on_signal: bool) -> tuple[list[str], str | None]:

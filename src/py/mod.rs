@@ -58,7 +58,7 @@ mod _core {
     #[pymodule_export]
     use super::semaphore::{acquire, lock_holders, unlock};
     #[pymodule_export]
-    use super::status::{obstacles, pool_status, pools, remove_pool, set_max};
+    use super::status::{neighbours, obstacles, pool_status, pools, remove_pool, set_max};
     #[pymodule_export]
     use super::timed_lease::{
         lease_acquire, lease_check, lease_news, lease_scalar, lease_seconds, lease_timeout, TimedLease,

@@ -79,6 +79,25 @@ pub(super) fn pools<'py>(
     })
 }
 
+/// The pools at the side of a path at which there is none, by their paths below the chroot; `None`: there is one.
+#[pyfunction]
+pub(super) fn neighbours<'py>(
+    py: Python<'py>,
+    path: &Bound<'py, PyAny>,
+    connection: &Bound<'py, PyAny>,
+    wait: &Bound<'py, PyAny>,
+) -> PyResult<Py<PyAny>> {
+    let call = Call::new(connection, wait)?;
+    let settings = call.settings.clone();
+    let pool = settings.path(&text("path", path)?)?;
+    let about = pool.clone();
+    let work = |client, budget| async move { semaphore::neighbours(&client, &pool, &budget).await };
+    call.run(py, &about, Purpose::Asks, work, |py, found: Option<Vec<String>>| {
+        let shown = found.map(|found| found.iter().map(|path| settings.shown(path)).collect::<Vec<_>>());
+        plain(py, shown)
+    })
+}
+
 /// Removes a pool that nobody uses.
 #[pyfunction]
 pub(super) fn remove_pool<'py>(

@@ -18,7 +18,7 @@ def test_pools_are_a_table_and_with_json_a_list(shell, root, zk):
         [f"{root}/x\\u{{202e}}", "?", "no", "limit", "0"],
     ]
     listed = json.loads(shell("--json", "pools", root).stdout)
-    assert listed[0] == {"path": f"{root}/web", "max_concurrency": 2, "held": 1, "waiting": 0}
+    assert listed[0] == {"path": f"{root}/web", "max_concurrency": 2, "held": 1, "waiting": 0, "changes": 1}
     assert shell("pools", f"{root}/web/1").returncode == 1
     zk.create(f"{root}/empty")
     assert (shell("pools", f"{root}/empty").stdout, shell("pools", f"{root}/empty").returncode) == (b"", 0)
@@ -49,3 +49,14 @@ def test_the_doctor_looks_at_all_pools_below_a_znode(shell, root, zk):
     assert {what.partition(": ")[0] for what in whats} == {f"{root}/db", f"{root}/eu/web"}
     assert not any("\u202e" in what for what in whats)
     assert shell("doctor", "--all", f"{root}/none").returncode == 1
+
+
+def test_a_path_without_a_pool_is_told_as_that_with_the_pools_beside_it(shell, root):
+    assert shell("status", f"{root}/webb").stdout.decode() == f"no pool at {root}/webb\n"
+    for name in ("web", "db"):
+        assert shell("lock", f"{root}/{name}", "--id", "a").returncode == 0
+    done = shell("status", f"{root}/webb")
+    assert done.returncode == 0
+    assert done.stdout.decode() == f"no pool at {root}/webb; pools beside it: {root}/db, {root}/web\n"
+    assert json.loads(shell("--json", "status", f"{root}/webb").stdout)["holders"] == []
+    assert shell("status", f"{root}/web").stdout.startswith(f"{root}/web: 1 of 1 slots held".encode())

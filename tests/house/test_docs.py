@@ -123,9 +123,17 @@ def pages(tmp_path_factory, ensemble):
             if {"zookeeper", "ganeti_confd"} & yaml.safe_load(block).keys():
                 continue
             root = f"/docs-{uuid.uuid4().hex[:8]}"
+            if "schedule" in block:
+                yield from ((block, ended) for ended in schedule_run(block, directory))
+                continue
             name = f"{page.stem}-{number}".replace(".", "-")
             (directory / f"states/{name}.sls").write_text(re.sub(r"(name: )/(?=\w)", rf"\1{root}/", block))
             yield block, run(directory, "salt-call", ["--retcode-passthrough", "state.apply", name])
+
+    def schedule_run(block, directory):
+        for job in yaml.safe_load(block)["schedule"].values():
+            arguments = {**job["kwargs"], "textfile": directory / "zkcoord.prom"}
+            yield run(directory, "salt-run", [job["function"], *(f"{name}={it}" for name, it in arguments.items())])
 
     def tried(page):
         directory = salt_directory(tmp_path_factory, ensemble, confd)

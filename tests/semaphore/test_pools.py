@@ -36,7 +36,9 @@ def test_each_pool_is_listed_with_its_numbers_and_nothing_else_is(hosts, root, z
 
 def test_the_root_itself_may_be_one_and_the_default_is_all(hosts, root):
     assert lock(root, hosts, "a")
-    assert pools(root, hosts) == [{"path": root, "max_concurrency": 1, "held": 1, "waiting": 0}]
+    assert pools(root, hosts) == [{"path": root, "max_concurrency": 1, "held": 1, "waiting": 0, "changes": 1}]
+    assert unlock(root, hosts, "a")
+    assert pools(root, hosts) == [{"path": root, "max_concurrency": 1, "held": 0, "waiting": 0, "changes": 2}]
     assert root in [pool["path"] for pool in pools(zk_hosts=hosts)]
     assert pools(f"{root}-__lock__", hosts) == []
     with pytest.raises(errors.NoNode):
@@ -52,6 +54,19 @@ def test_paths_are_below_the_chroot(hosts, root):
     assert status("/restart/web", below)["holders"]
 
 
+def test_neighbours_are_the_pools_with_the_same_parent(hosts, root, zk):
+    from zkcoord.semaphore import neighbours
+
+    assert neighbours(f"{root}/webb", hosts) == []
+    for name in ("web", "db"):
+        assert lock(f"{root}/{name}", hosts, "a")
+    zk.create(f"{root}/notes")
+    assert neighbours(f"{root}/webb", hosts) == [f"{root}/db", f"{root}/web"]
+    assert neighbours("/webb", f"{hosts}{root}") == ["/db", "/web"]
+    assert neighbours(f"{root}/web", hosts) is None
+    assert neighbours(f"{root}/notes", hosts) is None
+
+
 def test_what_must_not_be_read_is_passed_over(hosts, root, zk):
     mine = [make_digest_acl("owner", "secret", all=True)]
     assert lock(f"{root}/open", hosts, "a")
@@ -59,11 +74,11 @@ def test_what_must_not_be_read_is_passed_over(hosts, root, zk):
     zk.create(f"{root}/closed-__lock__", acl=mine)
     zk.create(f"{root}/half", b"2", acl=[make_acl("world", "anyone", read=True), *mine])
     zk.create(f"{root}/half-__lock__", acl=mine)
-    nothing = {"max_concurrency": None, "held": None, "waiting": None}
+    nothing = {"max_concurrency": None, "held": None, "waiting": None, "changes": None}
     assert pools(root, hosts) == [
         {"path": f"{root}/closed", **nothing},
-        {"path": f"{root}/half", **nothing, "max_concurrency": 2, "held": 0},
-        {"path": f"{root}/open", "max_concurrency": 1, "held": 1, "waiting": 0},
+        {"path": f"{root}/half", **nothing, "max_concurrency": 2, "held": 0, "changes": 0},
+        {"path": f"{root}/open", "max_concurrency": 1, "held": 1, "waiting": 0, "changes": 1},
     ]
 
 

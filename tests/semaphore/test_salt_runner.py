@@ -61,7 +61,7 @@ class TestFunctions:
 
     def test_salt_finds_them_and_nothing_else(self, runner):
         own = inspect.getmembers(runner, lambda it: inspect.isfunction(it) and it.__module__ == runner.__name__)
-        assert [name for name, _ in own if not name.startswith("_")] == sorted([*SHARED, "doctor"])
+        assert [name for name, _ in own if not name.startswith("_")] == sorted([*SHARED, "doctor", "metrics"])
         assert runner.__virtual__() == "zk_concurrency"
 
     def test_a_slot_is_taken_for_the_master_shown_and_given_back(self, runner, root, pool):
@@ -116,7 +116,8 @@ class TestFunctions:
         runner.__opts__["fun"] = "state.orchestrate"
         assert runner.status(root) == answer
         runner.__opts__["fun"] = "zk_concurrency.status"
-        assert runner.status(root) == {"outputter": "zk_concurrency", "data": {root: answer}}
+        shown = {"outputter": "zk_concurrency", "data": {root: {**answer, "neighbours": []}}}
+        assert runner.status(root) == shown
         assert "outputter" not in runner.doctor(root)
         runner.__opts__["output"] = "json"
         assert runner.status(root) == answer
@@ -288,6 +289,13 @@ class TestOutput:
     def test_an_empty_pool_is_a_line(self, show, limit, free, line):
         pool = {"path": "/a", "max_concurrency": limit, "free": free, "holders": [], "waiters": []}
         assert show(pool) == f"/a: {line}, 0 held, 0 waiting"
+
+    def test_a_path_without_a_pool_is_a_line_with_the_pools_beside_it(self, show):
+        pool = {"path": "/a", "max_concurrency": None, "free": None, "holders": [], "waiters": []}
+        assert show({**pool, "neighbours": []}) == "no pool at /a"
+        assert show({**pool, "neighbours": ["/b", "/c\x1b"]}) == "no pool at /a; pools beside it: /b, /c\\x1b"
+        many = [f"/{number}" for number in range(11)]
+        assert show({**pool, "neighbours": many}).endswith(", /9, ...")
 
     def test_findings_are_numbered_and_none_is_said_so(self, show):
         findings = [{"what": "It is odd.", "do": "Look."}, {"what": "So is this.", "do": "Wait."}]

@@ -14,6 +14,9 @@ use crate::print::{self, age, shown, Form};
 use crate::progress;
 use crate::status::Status;
 
+/// Pools that are named in the place of one that is not there.
+const MOST_NEIGHBOURS: usize = 10;
+
 /// Which pool, and how long to wait for a slot of it.
 #[derive(Args, Debug)]
 pub(crate) struct Wanted {
@@ -147,14 +150,30 @@ impl StatusOf {
         if self.watch {
             return live::view(calls, pool, output).await;
         }
-        let status =
-            calls.ask(|client, budget| async move { semaphore::status(&client, &pool, &budget).await }).await?;
-        match output.form() {
-            Form::Json => print::json(&status),
-            Form::Text => print::answer(&text(&status)),
+        let (status, neighbours) = calls
+            .ask(|client, budget| async move {
+                let status = semaphore::status(&client, &pool, &budget).await?;
+                let is_there = status.exists || !status.waiters.is_empty();
+                let neighbours = if is_there { None } else { semaphore::neighbours(&client, &pool, &budget).await? };
+                Ok((status, neighbours))
+            })
+            .await?;
+        match (output.form(), neighbours) {
+            (Form::Json, _) => print::json(&status),
+            (Form::Text, None) => print::answer(&text(&status)),
+            (Form::Text, Some(pools)) => print::answer(&missing(calls, &status.path, &pools)),
         }
         Ok(Status::DONE)
     }
+}
+
+/// That there is no pool, and which there are at its side.
+fn missing(calls: &Calls, path: &str, pools: &[String]) -> String {
+    let named = |path: &str| shown(&calls.settings().shown(path));
+    let there: Vec<_> = pools.iter().take(MOST_NEIGHBOURS).map(|pool| named(pool)).collect();
+    let more = if pools.len() > there.len() { ", ..." } else { "" };
+    let there = if there.is_empty() { String::new() } else { format!("; pools beside it: {}{more}", there.join(", ")) };
+    format!("no pool at {}{there}", named(path))
 }
 
 /// A pool, for people.

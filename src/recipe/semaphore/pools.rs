@@ -26,6 +26,8 @@ pub struct Listed {
     pub held: Option<usize>,
     /// How many wait; `None` where the caller may not read that.
     pub waiting: Option<usize>,
+    /// How often a slot was taken or given back since the pool was made; `None` where the caller may not read that.
+    pub changes: Option<i32>,
 }
 
 /// The pools below a znode, and the znode itself where it is one, in the order of their paths. A pool is a znode beside
@@ -80,7 +82,8 @@ async fn read(session: &Session, root: &str) -> Attempt<Vec<Listed>> {
     });
     for (path, read) in try_join_all(reads).await?.into_iter().flatten() {
         match (read, pools.get_mut(&path)) {
-            (Ok((data, _)), Some(pool)) => {
+            (Ok((data, stat)), Some(pool)) => {
+                pool.changes = Some(stat.cversion);
                 if let Limit::Number(limit) = Limit::decode(&data) {
                     pool.max_concurrency = Some(limit);
                 }
@@ -91,6 +94,31 @@ async fn read(session: &Session, root: &str) -> Attempt<Vec<Listed>> {
         }
     }
     Ok(pools.into_values().collect())
+}
+
+/// The pools that have the same parent as a path at which there is no znode: what its caller may have meant. `None`: there
+/// is one.
+///
+/// # Errors
+/// As [`pools`], but for [`crate::Error::NoNode`]; [`crate::Error::NoAuth`] where the parent must not be read.
+///
+/// # Cancellation
+/// Nothing was changed.
+///
+/// # Lost connection
+/// It is read again while the time in `budget` lasts.
+pub async fn neighbours(client: &Client, pool: &str, budget: &Budget) -> Result<Option<Vec<String>>> {
+    let attempt = |session: Session| async move {
+        let (parent, own) = pool.rsplit_once('/').unwrap_or_default();
+        let mut siblings = children::list(&session, if parent.is_empty() { "/" } else { parent }).await?;
+        if siblings.iter().any(|name| name == own) {
+            return Ok(None);
+        }
+        siblings.sort_unstable();
+        let has_queue = |name: &&String| siblings.binary_search(&names::queue(name)).is_ok();
+        Ok(Some(siblings.iter().filter(has_queue).map(|name| format!("{parent}/{name}")).collect()))
+    };
+    client.answer(budget, pool, attempt).await
 }
 
 /// The pools among znodes, of each of which is known how many children it has. `None`: that must not be read.
@@ -105,7 +133,7 @@ fn among(counted: &HashMap<String, Option<usize>>) -> BTreeMap<String, Listed> {
         let queue = names::queue(path);
         let readable = counted.get(&queue)?;
         let waiting = readable.map(|_| waiting.get(queue.as_str()).copied().unwrap_or(0));
-        Some((path.clone(), Listed { path: path.clone(), max_concurrency: None, held: *held, waiting }))
+        Some((path.clone(), Listed { path: path.clone(), max_concurrency: None, held: *held, waiting, changes: None }))
     };
     counted.iter().filter_map(pool).collect()
 }
@@ -124,8 +152,13 @@ mod tests {
         let mut counted: HashMap<_, _> = paths.map(|path| (path.to_owned(), Some(1))).into();
         counted.insert("/c-__lock__".to_owned(), None);
         let pools: Vec<_> = among(&counted).into_values().collect();
-        let pool =
-            |path: &str, waiting| Listed { path: path.to_owned(), max_concurrency: None, held: Some(1), waiting };
+        let pool = |path: &str, waiting| Listed {
+            path: path.to_owned(),
+            max_concurrency: None,
+            held: Some(1),
+            waiting,
+            changes: None,
+        };
         assert_eq!(pools, [pool("/a/web", Some(2)), pool("/c", None)]);
     }
 }

@@ -425,8 +425,9 @@ def pools(
         Below which znode.
 
     Returns a list of dicts, in the order of their paths: ``path``; ``max_concurrency``, which the pool stores, or
-    ``None``; ``held`` and ``waiting``, how many, or ``None`` where this user may not see it. A pool is a znode beside
-    which there is a queue: somebody has asked for a slot of it. A root that does not exist is an error.
+    ``None``; ``held`` and ``waiting``, how many; and ``changes``, how often a slot was taken or given back since the
+    pool was made; each ``None`` where this user may not see it. A pool is a znode beside which there is a queue:
+    somebody has asked for a slot of it. A root that does not exist is an error.
 
     CLI Example:
 

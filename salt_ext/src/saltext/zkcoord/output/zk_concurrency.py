@@ -16,6 +16,9 @@ from saltext.zkcoord.utils.terminal import shown
 
 __virtualname__ = "zk_concurrency"
 
+# Pools that are named in the place of one that is not there.
+_MOST = 10
+
 
 def __virtual__():
     return __virtualname__
@@ -77,6 +80,10 @@ def _known(number, otherwise="?"):
 
 
 def _status(pool):
+    neighbours = pool.get("neighbours")
+    if neighbours is not None:
+        there = f"; pools beside it: {', '.join(map(shown, neighbours[:_MOST]))}" if neighbours else ""
+        return f"no pool at {shown(pool['path'])}{there}{', ...' if len(neighbours) > _MOST else ''}"
     limit = pool["max_concurrency"]
     slots = "no limit is stored" if limit is None else f"{limit} slot{'' if limit == 1 else 's'}, {pool['free']} free"
     lines = [f"{shown(pool['path'])}: {slots}, {len(pool['holders'])} held, {len(pool['waiters'])} waiting"]

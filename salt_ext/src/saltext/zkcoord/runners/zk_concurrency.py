@@ -153,6 +153,53 @@ def doctor(
     return shown(__opts__, "doctor", {"path": about, "findings": findings})
 
 
+@documented("timeout", "admin", "connection", errors="runner")
+def metrics(
+    root="/",
+    zk_hosts=None,
+    profile=None,
+    scheme=None,
+    username=None,
+    password=None,
+    default_acl=None,
+    timeout=None,
+    leases=None,
+    keys=None,
+    textfile=None,
+    admin_port=None,
+    **security,
+):
+    """
+    Tell of slots, timed leases, grants and servers in the format of OpenMetrics. Creates nothing.
+
+    root
+        Below which znode the pools are.
+
+    leases
+        Paths right below which there are timed leases: a list, or text with commas.
+
+    keys
+        The coordinators whose locks are told of: their keys, as a list, or text with commas.
+
+    textfile
+        Write it into this file instead, for the textfile collector of node_exporter, and return its name. The file is
+        replaced in one step. node_exporter wants a name that ends in ``.prom``.
+
+    Returns the text. What the servers do not answer is left out, and ``zkcoord_unanswered`` is 1 for that part. It
+    needs ``prometheus_client`` in Salt's own Python.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run zk_concurrency.metrics /lock/path --out=newline_values_only
+        salt-run zk_concurrency.metrics / leases=/leases/prod textfile=/var/lib/node_exporter/zkcoord.prom
+    """
+    with runner_errors():
+        client = _client(zk_hosts, profile, scheme, username, password, default_acl, **security)
+    return client.metrics(textfile, root, leases, keys, timeout, admin_port)
+
+
 def _client(*connection, **security):
     return MasterClient(__salt__, __opts__, config.Configuration(__opts__), *connection, **security)
 

@@ -159,6 +159,14 @@ class Client:
         """Tell who holds and who waits."""
         return self.call("status", path, timeout=timeout)
 
+    def neighbours(self, path: str) -> list[str] | None:
+        """Which pools have the same parent as a path without a pool; None: there is one, or it cannot be told."""
+        try:
+            with self.errors():
+                return semaphore.neighbours(path, **self._keywords)
+        except SaltException:
+            return None
+
     def pools(self, root: str, timeout: object) -> Any:
         """List the pools below a znode."""
         return self.call("pools", root, timeout=timeout)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from salt.exceptions import CommandExecutionError
 from saltext.zkcoord.utils.client import Client
 from saltext.zkcoord.utils.errors import runner_errors
 
@@ -27,7 +28,12 @@ class MasterClient(Client):
 
     def status(self, path: str, timeout: object) -> dict[str, Any]:
         """Tell who holds and who waits, as a table where somebody reads it."""
-        return shown(self._opts, "status", super().status(path, timeout))
+        status = super().status(path, timeout)
+        answer = shown(self._opts, "status", status)
+        is_empty = status["max_concurrency"] is None and not status["holders"] and not status["waiters"]
+        if "outputter" in answer and is_empty:
+            status["neighbours"] = self.neighbours(path)
+        return answer
 
     def pools(self, root: str, timeout: object) -> Any:
         """List the pools below a znode, as a table where somebody reads it."""
@@ -35,8 +41,33 @@ class MasterClient(Client):
         answer = shown(self._opts, "pools", {"path": root, "pools": found})
         return answer if "outputter" in answer else found
 
+    def metrics(
+        self, textfile: object, root: object, leases: object, keys: object, timeout: object, admin_port: object
+    ) -> Any:
+        """Return the metrics as text, or write them into a file, and return its name."""
+        try:
+            from zkcoord import metrics  # noqa: PLC0415 - it needs what not everybody has
+        except ImportError as err:
+            with runner_errors():
+                raise CommandExecutionError(str(err)) from err
+        connection = {name: value for name, value in self.keywords.items() if name != "raise_on_signal"}
+        about = {"leases": _listed(leases), "keys": _listed(keys), "timeout": timeout, "admin_port": admin_port}
+        with self.errors():
+            if not textfile:
+                return metrics.text(root, **about, **connection)
+            try:
+                metrics.write(textfile, root, **about, **connection)
+            except OSError as err:
+                raise CommandExecutionError(f"{textfile} cannot be written: {err}") from err
+        return textfile
+
     def _own(self, identifier: object) -> object:
         return self._opts["id"] if identifier in (None, "") else identifier
+
+
+def _listed(value: object) -> list[str]:
+    many = value if isinstance(value, list | tuple) else str(value or "").split(",")
+    return [str(it).strip() for it in many if str(it).strip()]
 
 
 def shown(

@@ -1,0 +1,132 @@
+"""
+Fire when a slot is held for too long, or a queue is too long
+=============================================================
+
+Looks at pools each ``interval`` seconds, and fires ``salt/beacon/MINION/zk_concurrency/POOL``. Configured with one
+minion, or a few: each that has it asks the servers. They are taken from ``zookeeper`` in the minion's configuration,
+grains or pillar:
+
+.. code-block:: yaml
+
+    beacons:
+      zk_concurrency:
+        - below: /restart
+        - older_than: 3600
+        - longer_than: 20
+        - interval: 60
+
+``pools`` is a list of paths, and ``below`` stands for all pools that are below a path when it is looked. A slot that is
+held for more than ``older_than`` seconds, and a queue of more than ``longer_than`` waiters, are fired once, and once
+more when that is over. Where one of the two is missing it is not looked for. ``profile`` names a part of the
+configuration.
+
+An event has ``path`` and ``what``: ``held`` (for too long) and ``released`` (after that), each with ``identifier``,
+``since``, ``age`` (seconds), ``lease``, ``ephemeral``, and ``reason``, ``host`` and ``job`` where they were given;
+``queued`` (too many) and ``moved`` (after that), each with ``waiting`` and ``oldest`` (seconds). What others have
+written into znodes is without what a terminal would obey.
+"""
+
+import logging
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+from saltext.zkcoord.utils import config as configuration
+from saltext.zkcoord.utils.terminal import shown
+
+try:
+    from saltext.zkcoord.utils.client import Client
+except ImportError as err:
+    _missing = f"zkcoord, its native core, cannot be imported ({err}); Salt's own Python needs the package"
+else:
+    _missing = None
+
+log = logging.getLogger(__name__)
+
+__virtualname__ = "zk_concurrency"
+
+# Seconds for each question: a beacon must not hold up its minion.
+_LIMIT = 2
+_NUMBERS = ("older_than", "longer_than")
+_FACTS = ("identifier", "since", "age", "lease", "ephemeral", "reason", "host", "job")
+
+
+def __virtual__():
+    return __virtualname__ if _missing is None else (False, _missing)
+
+
+def validate(config):
+    """
+    Tell whether the configuration of the beacon is one.
+    """
+    settings = _settings(config)
+    if settings is None:
+        return False, "Configuration for zk_concurrency beacon must be a list of dictionaries."
+    pools, below = settings.get("pools", []), settings.get("below")
+    if not isinstance(pools, list) or not all(isinstance(path, str) for path in pools):
+        return False, "zk_concurrency beacon: pools must be a list of paths."
+    if not (below is None or isinstance(below, str)) or not (pools or below):
+        return False, "zk_concurrency beacon needs pools, a list of paths, or below, a path."
+    given = [settings[name] for name in _NUMBERS if settings.get(name) is not None]
+    if not given or any(isinstance(it, bool) or not isinstance(it, int | float) or it < 0 for it in given):
+        return False, "zk_concurrency beacon needs older_than (seconds), longer_than (waiters), or both: numbers."
+    return True, "Valid beacon configuration"
+
+
+def beacon(config):
+    """
+    Look at the pools, and return what has become odd since the last look, and what is odd no more.
+    """
+    settings = _settings(config) or {}
+    known = __context__.setdefault("zk_concurrency.beacon", {})
+    opts = __opts__
+    sources = configuration.of_minion(opts, opts.get("grains") or {}, opts.get("pillar") or {})
+    client = Client({}, opts, sources, profile=settings.get("profile"))
+    found = []
+    try:
+        paths = list(settings.get("pools") or [])
+        if settings.get("below"):
+            paths += [pool["path"] for pool in client.pools(settings["below"], _LIMIT)]
+        for path in dict.fromkeys(paths):
+            found += _news(client.status(path, _LIMIT), known.setdefault(path, {}), path, settings)
+    except (CommandExecutionError, SaltInvocationError) as err:
+        log.warning("zk_concurrency beacon: %s", err)
+    return found
+
+
+def _news(status, known, path, settings):
+    """
+    What is fired of a pool. `known` has what was fired before and is not over, by what it is about.
+    """
+    odd = _odd(status, settings)
+    event = {"tag": path.strip("/"), "path": status["path"]}
+    news = [{**event, **facts} for about, facts in odd.items() if about not in known]
+    for about in known.keys() - odd.keys():
+        before = known[about]
+        over = {"what": "released"} if before["what"] == "held" else {"what": "moved", **_queue(status)}
+        news.append({**event, **before, **over})
+    known.clear()
+    known.update(odd)
+    return news
+
+
+def _odd(status, settings):
+    odd = {}
+    oldest, longest = settings.get("older_than"), settings.get("longer_than")
+    for holder in status["holders"]:
+        if oldest is not None and holder["age"] > oldest:
+            facts = {name: holder[name] for name in _FACTS if holder.get(name) is not None}
+            printable = {name: shown(value) if isinstance(value, str) else value for name, value in facts.items()}
+            odd[holder["lease"]] = {"what": "held", **printable}
+    if longest is not None and len(status["waiters"]) > longest:
+        odd["queue"] = {"what": "queued", **_queue(status)}
+    return odd
+
+
+def _queue(status):
+    ages = [waiter["age"] for waiter in status["waiters"]]
+    return {"waiting": len(ages), "oldest": max(ages, default=0)}
+
+
+def _settings(config):
+    if not isinstance(config, list) or not all(isinstance(part, dict) for part in config):
+        return None
+    return {name: value for part in config for name, value in part.items()}
