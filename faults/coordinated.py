@@ -42,6 +42,7 @@ POLICIES: dict[str, Any] = {
     OWN: {"max": 2, "per": {"rack": 1}},
 }
 MOST_MEMBERS = 9
+OUTAGE = (zkcoord.errors.Unreachable, zkcoord.errors.ConnectionLost)
 # Seconds between two of an operator's changes, at most, and for how long a window opens or is closed.
 UNCHANGED = 2.0
 WINDOW = (1, 2, 4)
@@ -143,7 +144,7 @@ class CoordinatedRun(Run):
 
     def _set_policy(self, policy: Any) -> bool:
         """Set it, where there is such a lock; whether somebody has answered."""
-        with contextlib.suppress(zkcoord.errors.Error):  # an outage; the logs have what was done
+        with contextlib.suppress(*OUTAGE):  # the logs have what was done
             grants.set_policy(CHANGING, policy, **self._home)
             grants.handle(CHANGING, **self._home)
             return True
@@ -153,12 +154,12 @@ class CoordinatedRun(Run):
         if len(self._members) < MOST_MEMBERS and self._random.random() < 0.6:
             self._add_member()
         elif self._members:
-            with contextlib.suppress(zkcoord.errors.Error):
+            with contextlib.suppress(*OUTAGE):
                 znode.delete(self._members.pop(0), self.ensemble.hosts)
 
     def _add_member(self) -> bool:
         path = f"{PARTY}/{uuid.UUID(int=self._random.getrandbits(128)).hex}-member"
-        with contextlib.suppress(zkcoord.errors.Error):
+        with contextlib.suppress(*OUTAGE):
             znode.create(path, "", self.ensemble.hosts, makepath=True)
             self._members.append(path)
             return True

@@ -97,6 +97,8 @@ class World:
     """How often a stored policy was changed."""
     members: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     """Of each party, at this moment."""
+    windowed: int = 0
+    """Decisions that granted something while a window was open."""
     passed: int = 0
     """How often somebody was rightly passed over, because the policy held him up and not those behind."""
 
@@ -175,6 +177,7 @@ def _judge(world: World, lock: Lock, name: str, before: dict[str, int], policy: 
     by_policy = [request for request in new if request.czxid not in lock.by_hand]
     if not by_policy:
         return
+    world.windowed += "window" in policy
     if not is_open(policy, lock.written, step.time):
         what = f"granted while no window was open, under {policy}"
         world.violations.append(Violation(POLICY, by_policy[0].unit, name, zxid, what))
@@ -227,6 +230,9 @@ def check(
             Violation(TURN, unit, line["no_turn"], 0, "no turn at the end") for line in lines if "no_turn" in line
         ]
     found += _survived(world, notes)
+    given = {line["reason"] for lines in notes.values() for line in lines if "reason" in line}
+    for reason in world.reasons - given:
+        found.append(Violation(POLICY, "", "", 0, f"granted by hand for {reason!r}, which nobody has given"))
     found += [Violation(TURN, it.unit, "", it.czxid, "a request is left at the end") for it in world.left]
     wanted = len(list(policies))
     for unit in finished:

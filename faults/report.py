@@ -156,6 +156,8 @@ def of_grants(runs: Sequence[Coordinated]) -> str:
         ("seconds", *(round(run.ran) for run in runs)),
         ("requests", *(len(run.world.filed) for run in runs)),
         ("grants", *(len(run.world.granted) for run in runs)),
+        ("policies changed", *(run.world.changes for run in runs)),
+        ("grants while a window was open", *(run.world.windowed for run in runs)),
         ("passed over, because the policy held them up", *(run.world.passed for run in runs)),
         ("processes killed", *(run.deaths["-9"] for run in runs)),
         ("faults", *(len(run.faults) for run in runs)),

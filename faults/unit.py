@@ -172,6 +172,7 @@ class Unit:
         if not queue or not queue["waiters"]:
             return
         chosen, reason = self.random.choice(queue["waiters"])["unit"], f"{self.spec.name}-{self.random.random()}"
+        self.history.note(reason=reason, lock=lock)
 
         def grant() -> bool:
             try:

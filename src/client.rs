@@ -299,7 +299,7 @@ impl Client {
                     Err(Failure::Final(error)) => return Err(error),
                     Err(Failure::Gone) => {}
                     Err(Failure::Lost) => {
-                        self.lost_over(own.longest_sent(), budget, path).await?;
+                        Box::pin(self.lost_over(own.longest_sent(), budget, path)).await?;
                         tokio::time::sleep(PAUSE).await;
                     }
                 }

@@ -8,6 +8,7 @@ use zkcoord::acl;
 use zkcoord::ensemble::status::Status as Servers;
 use zkcoord::recipe::semaphore::limit::Limit;
 use zkcoord::recipe::semaphore::{Holder, Status};
+use zkcoord::Error;
 
 use crate::print::{age, quoted, shown, why};
 
@@ -31,6 +32,12 @@ impl Finding {
     pub(crate) fn of(self, pool: &str) -> Self {
         Self { what: format!("{}: {}", shown(pool), self.what), ..self }
     }
+}
+
+/// A pool that this user may not read.
+pub(crate) fn unreadable(pool: &str, error: &Error) -> Finding {
+    let advice = "Look at it with other credentials: zkcoord config shows which are used.".to_owned();
+    finding(format!("The pool {} cannot be examined: {}.", shown(pool), shown(&error.to_string())), advice)
 }
 
 fn finding(what: String, advice: String) -> Finding {

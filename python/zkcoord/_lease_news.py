@@ -143,8 +143,11 @@ def _tell(own: _Listeners, hold: str, kind: str, why: str, by: str | None) -> No
     # A listener that takes its time holds up neither the release of a lease nor, for long, what others have to hear.
     has_turn = heard.turn.acquire(timeout=_LISTENER_TIME)
     try:
-        if not heard.is_lost:
-            heard.is_lost = kind == "lost"
+        with own.guard:
+            # Another thread may have reported the loss meanwhile, or have dropped the listener.
+            is_due = own.by_hold.get(hold) is heard and not heard.is_lost
+            heard.is_lost |= is_due and kind == "lost"
+        if is_due:
             heard.listener(kind, why, by)
     finally:
         if has_turn:

@@ -5,7 +5,8 @@
     REGISTRY.register(zkcoord.metrics.Collector("/restart", hosts))           # in a program that serves metrics
 
 It needs prometheus_client: ``pip install 'zkcoord[metrics]'``. All of it is read from the servers, by whoever asks, and
-nothing is created: two round trips, and two more for each pool. One host of a fleet is enough.
+nothing is created: all znodes below the root are listed, a level of the tree in one flight, and each pool is read in
+two round trips. One host of a fleet is enough.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from zkcoord import ensemble, grants, lease, semaphore
 from zkcoord.connection import Connection
-from zkcoord.errors import ArgumentError, Error, NoNode
+from zkcoord.errors import ArgumentError, Error, NoAuth, NoNode
 
 try:
     from prometheus_client import CollectorRegistry, write_to_textfile
@@ -75,7 +76,7 @@ class Collector:
             connection = Connection(zk_hosts, **keywords)
         elif zk_hosts is not None or keywords:
             raise ArgumentError("connection: is given, and so is a setting which it stands for")
-        self._root, self._leases, self._keys = root, [*leases], [*keys]
+        self._root, self._leases, self._keys = root, [*dict.fromkeys(leases)], [*dict.fromkeys(map(str, keys))]
         self._servers, self._admin_port = servers, admin_port
         self._at: dict[str, Any] = {"connection": connection, "timeout": timeout}
 
@@ -97,6 +98,8 @@ class Collector:
                 continue
             try:
                 families = part()
+            except ArgumentError:
+                raise
             except Error as err:
                 _log.warning("no metrics of %s: %s", name, err)
                 unanswered.add_metric([name], 1)
@@ -120,14 +123,14 @@ class Collector:
             name = [pool["path"]]
             if pool["changes"] is not None:
                 changes.add_metric(name, pool["changes"])
-            if pool["held"] is None or pool["waiting"] is None:
+            for metric, number in ((limit, pool["max_concurrency"]), (held, pool["held"]), (waiting, pool["waiting"])):
+                if number is not None:
+                    metric.add_metric(name, number)
+            try:
+                status = semaphore.status(pool["path"], **self._at)
+            except NoAuth:  # what was listed is all that this user may see
                 continue
-            status = semaphore.status(pool["path"], **self._at)
             ages = [it["age"] for it in status["waiters"]]
-            if status["max_concurrency"] is not None:
-                limit.add_metric(name, status["max_concurrency"])
-            held.add_metric(name, len(status["holders"]))
-            waiting.add_metric(name, len(ages))
             held_for.add_metric(name, max((it["age"] for it in status["holders"]), default=0))
             waits_for.add_metric(name, max(ages, default=0))
             orphans.add_metric(name, sum(it["orphan"] for it in status["waiters"]))

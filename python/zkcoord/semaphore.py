@@ -316,7 +316,8 @@ def remove_pool(
     """Remove a pool with its queue and its limit, while nobody holds a slot or waits for one.
 
     It is one transaction, which the servers refuse while any of it has children. So nobody loses a slot or his turn.
-    Whoever locks after that makes the pool anew, with the limit that is asked for.
+    Whoever locks after that makes the pool anew, with the limit that is asked for; but an object of kazoo's that has
+    used the pool before fails until somebody has.
 
     Args:
         path: The pool's znode.
@@ -327,7 +328,10 @@ def remove_pool(
 
     Raises:
         InUse: Somebody holds a slot, or waits. Nothing was changed.
-        ConnectionLost: At the end of the time nobody could say whether it was removed.
+        ArgumentError: Also where the znode is no pool: it is ephemeral, holds data that is no number, or has no queue
+            beside it.
+        ConnectionLost: Nobody could say whether it was removed: at the end of the time, or because somebody uses the
+            path by then.
 
     After a lost reply, a pool that is gone counts as removed. Cancelled, it may be removed or not, as the error says.
     """

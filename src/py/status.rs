@@ -75,6 +75,8 @@ pub(super) fn pools<'py>(
     let work = |client, budget| async move { semaphore::pools(&client, &root, &budget).await };
     call.run(py, &about, Purpose::Asks, work, |py, mut found: Vec<semaphore::Listed>| {
         found.iter_mut().for_each(|pool| pool.path = settings.shown(&pool.path));
+        // The chroot itself has no name below the chroot.
+        found.retain(|pool| pool.path != "/");
         to_python(py, found)
     })
 }

@@ -29,7 +29,7 @@ def test_a_pool_is_removed_when_nobody_uses_it(shell, root, zk):
     assert shell("lock", root, "--id", "web1").returncode == 0
     refused = shell("remove-pool", root)
     assert (refused.returncode, refused.stdout) == (1, b"")
-    assert refused.stderr.decode() == f"zkcoord: {root} is in use: 1 slot is held, 0 wait; nothing was removed\n"
+    assert refused.stderr.decode() == f"zkcoord: {root} is in use: 1 slot is held; nothing was removed\n"
     assert json.loads(shell("--json", "remove-pool", root).stderr)["error"] == "InUse"
     assert shell("unlock", root, "--id", "web1").returncode == 0
     assert shell("remove-pool", root).returncode == 0
@@ -48,6 +48,10 @@ def test_the_doctor_looks_at_all_pools_below_a_znode(shell, root, zk):
     assert done.returncode == 1
     assert {what.partition(": ")[0] for what in whats} == {f"{root}/db", f"{root}/eu/web"}
     assert not any("\u202e" in what for what in whats)
+    zk.create(f"{root}/db/closed", b"x", acl=[make_digest_acl("owner", "secret", all=True)])
+    whats = [finding["what"] for finding in json.loads(shell("--json", "doctor", "--all", root).stdout)]
+    assert any(what.startswith(f"The pool {root}/db cannot be examined: not permitted to read") for what in whats)
+    assert any(what.startswith(f"{root}/eu/web: ") for what in whats), "the others are, all the same"
     assert shell("doctor", "--all", f"{root}/none").returncode == 1
 
 

@@ -116,8 +116,10 @@ def test_what_an_operator_grants_is_beside_the_policy_and_counts():
     log.grants(a=a)
     document = {"a": {"request": a}, "c": {"request": c, "reason": "on fire"}}
     log.step(Change("set", f"{HOME}/grants/lock", json.dumps(document).encode()))
-    assert log.broken("serial", ("x", [{"lock": "lock", "by_hand": "on fire"}]))[0] == set()
-    assert log.broken("serial", ("x", [{"lock": "lock", "by_hand": "cold"}]))[0] == {ANSWER}
+    gave, told = {"lock": "lock", "reason": "on fire"}, {"lock": "lock", "by_hand": "on fire"}
+    assert log.broken("serial", ("x", [gave, told]))[0] == set()
+    assert log.broken("serial", ("x", [gave, {"lock": "lock", "by_hand": "cold"}]))[0] == {ANSWER}
+    assert log.broken("serial", ("x", [told]))[0] == {POLICY}, "nobody has given that reason"
     log.step(Change("set", f"{HOME}/grants/lock", json.dumps({**document, "b": {"request": b}}).encode()))
     assert log.broken("serial")[0] == {POLICY}
 

@@ -104,6 +104,31 @@ def test_what_is_not_answered_is_said_and_the_rest_is_there(read, hosts, root, z
     assert "no metrics of leases: not permitted to read" in caplog.text
 
 
+def test_a_pool_that_must_not_be_read_whole_hides_no_other(read, hosts, root, zk):
+    from kazoo.security import make_digest_acl
+
+    for name in ("db", "web"):
+        assert lock(f"{root}/{name}", hosts, "a", 3)
+    zk.create(f"{root}/db/closed", b"x", acl=[make_digest_acl("owner", "secret", all=True)])
+    found = read()
+    numbers = [found["zkcoord_slots_held", ("pool", f"{root}/{name}")] for name in ("db", "web")]
+    assert numbers == [2, 1]
+    assert ("zkcoord_slots_oldest_holder_seconds", ("pool", f"{root}/db")) not in found
+    assert found["zkcoord_unanswered", ("part", "slots")] == 0
+
+
+@pytest.mark.parametrize("wrong", [{"root": "/a/../b"}, {"leases": ["/a/../b"]}, {"admin_port": -1, "servers": True}])
+def test_a_wrong_argument_is_an_error_and_no_silence(read, wrong):
+    with pytest.raises(errors.ArgumentError):
+        read(**wrong)
+
+
+def test_what_is_named_twice_is_there_once(read, hosts, root):
+    path = f"{root.lower()}/leases/migration"
+    lease.take(path, "web1", hosts, lease_duration=60)
+    assert read(leases=[f"{root.lower()}/leases"] * 2)["zkcoord_lease_held", ("lease", path)] == 1
+
+
 def test_servers_that_do_not_answer_are_no_error(proxies, root):
     for proxy in proxies:
         proxy.refuse()

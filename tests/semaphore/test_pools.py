@@ -7,7 +7,7 @@ import time
 import pytest
 import zkcoord
 from kazoo.security import make_acl, make_digest_acl
-from zkcoord import Connection, aio, errors, hold, lock, pools, remove_pool, set_max, status, unlock
+from zkcoord import Connection, aio, errors, hold, lease, lock, pools, remove_pool, status, unlock
 
 from tests.support.calls import Waiting, children, queue
 from tests.support.proxy import Op
@@ -92,18 +92,66 @@ def test_a_pool_that_nobody_uses_is_removed_whole(hosts, root, zk):
     assert lock(root, hosts, "a", 7), "it is made anew, with another limit"
 
 
-def test_what_is_there_of_a_pool_is_enough_to_remove_it(hosts, root, zk):
+def test_a_queue_without_its_pool_is_removed(hosts, root, zk):
     zk.create(f"{root}-__lock__")
     assert remove_pool(root, hosts) is True
-    set_max(root, 3, hosts)
-    assert remove_pool(root, hosts) is True
+    assert zk.exists(f"{root}-__lock__") is None
+
+
+def test_what_is_no_pool_is_left_alone(hosts, root, zk, wait_until):
+    pool, record = f"{root}/web", f"{root.lower()}/lease"
+    assert lock(pool, hosts, "7")
+    [held] = children(zk, pool)
+    waiting = Waiting(lock, pool, hosts, "8")
+    wait_until(lambda: queue(zk, pool) == ["8"], "8 waits")
+    [node] = zk.get_children(f"{pool}-__lock__")
+    lease.take(record, "a", hosts, lease_duration=60)
+    zk.create(f"{root}/config", b"3")
+    zk.create(f"{root}/foreign", b"ask ops")
+    zk.create(f"{root}/foreign-__lock__")
+    paths = {
+        f"{pool}/{held}": "has no queue beside it",
+        f"{pool}-__lock__/{node}": "is ephemeral",
+        record: "holds data that is no number",
+        f"{root}/config": "has no queue beside it",
+        f"{root}/foreign": "holds data that is no number",
+    }
+    for path, what in paths.items():
+        with pytest.raises(errors.ArgumentError) as caught:
+            remove_pool(path, hosts)
+        assert str(caught.value).startswith(f"path: {path} {what}")
+        assert zk.exists(path)
+    assert unlock(pool, hosts, "7")
+    assert waiting.result()
+
+
+def test_a_kept_hold_is_no_waiter(hosts, root):
+    with hold(root, hosts, "a", ephemeral_lease=False), pytest.raises(errors.InUse) as caught:
+        remove_pool(root, hosts)
+    assert "in use: 1 slot is held, 1 other znode is in its queue; nothing" in str(caught.value)
+
+
+def test_a_reason_that_must_not_be_deleted_is_the_error(hosts, root, zk):
+    assert lock(root, hosts, "a", reason="a kernel")
+    assert unlock(root, hosts, "a")
+    zk.create(f"{root}-__reason__/{'0' * 32}", b"{}")
+    zk.set_acls(f"{root}-__reason__", [make_acl("world", "anyone", read=True)])
+    with pytest.raises(errors.NoAuth, match="delete"):
+        remove_pool(root, hosts, timeout=5)
+    assert zk.exists(root)
+
+
+def test_a_chroot_that_is_a_pool_has_no_name_below_it(hosts, root):
+    assert lock(root, hosts, "a", 2)
+    assert lock(f"{root}/web", hosts, "a")
+    assert [pool["path"] for pool in pools("/", f"{hosts}{root}")] == ["/web"]
 
 
 def test_a_pool_in_use_stays_as_it_is(hosts, root, zk, wait_until):
     assert lock(root, hosts, "a")
     with pytest.raises(errors.InUse) as caught:
         remove_pool(root, hosts)
-    assert str(caught.value) == f"{root} is in use: 1 slot is held, 0 wait; nothing was removed"
+    assert str(caught.value) == f"{root} is in use: 1 slot is held; nothing was removed"
     assert (caught.value.kind, caught.value.path) == ("in_use", root)
     waiting = Waiting(lock, root, hosts, "b")
     wait_until(lambda: queue(zk, root) == ["b"], "b waits")
@@ -125,6 +173,7 @@ def test_a_contender_that_comes_meanwhile_loses_nothing(hosts, root):
             with guard:
                 within[0] += 1
                 most[0] = max(most[0], within[0])
+            time.sleep(0.005)
             with guard:
                 within[0] -= 1
             assert unlock(root, hosts, who)
@@ -160,7 +209,8 @@ def test_a_lost_reply_is_not_a_second_removal(proxies, hosts, root, zk, lose):
 
 
 def test_who_may_not_is_told_so(hosts, root, zk):
-    zk.create(root, acl=[make_digest_acl("owner", "secret", all=True)])
+    for path in (root, f"{root}-__lock__"):
+        zk.create(path, acl=[make_digest_acl("owner", "secret", all=True)])
     with pytest.raises(errors.NoAuth, match="read"):
         remove_pool(root, hosts)
     owner = Connection(hosts, scheme="digest", username="owner", password="secret")

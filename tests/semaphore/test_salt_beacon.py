@@ -54,6 +54,27 @@ def test_a_queue_that_is_too_long_is_fired_until_it_has_moved(beacon, hosts, roo
     assert waiting[1].result()
 
 
+def test_a_pool_that_is_removed_is_odd_no_more(beacon, hosts, root):
+    config = [{"below": root}, {"older_than": 0}]
+    assert beacon.beacon(config) == [], "nobody has asked for a slot there yet"
+    assert lock(f"{root}/web", hosts, "web1")
+    assert [it["what"] for it in beacon.beacon(config)] == ["held"]
+    assert unlock(f"{root}/web", hosts, "web1")
+    assert zkcoord.remove_pool(f"{root}/web", hosts)
+    assert [it["what"] for it in beacon.beacon(config)] == ["released"]
+    assert beacon.__context__["zk_concurrency.beacon"] == {}
+
+
+def test_a_pool_that_must_not_be_read_hides_no_other(beacon, hosts, root, zk, caplog):
+    from kazoo.security import make_digest_acl
+
+    for name in ("db", "web"):
+        assert lock(f"{root}/{name}", hosts, "a", 3)
+    zk.create(f"{root}/db/closed", b"x", acl=[make_digest_acl("owner", "secret", all=True)])
+    assert [it["path"] for it in beacon.beacon([{"below": root}, {"older_than": 0}])] == [f"{root}/web"]
+    assert f"not permitted to read {root}/db/closed" in caplog.text
+
+
 def test_nothing_that_a_terminal_obeys_is_fired(beacon, hosts, root):
     assert lock(root, hosts, "web\x1b[2J", reason="\x1b]0;x")
     [event] = beacon.beacon([{"pools": [root, root]}, {"older_than": 0}])

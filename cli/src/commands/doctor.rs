@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use futures::future::{join, try_join3, try_join_all};
+use futures::future::{join, join_all, try_join3};
 use zkcoord::client::Client;
 use zkcoord::recipe::semaphore;
 use zkcoord::wait::Budget;
@@ -51,7 +51,8 @@ impl Doctor {
             let pools = async {
                 let pools = if all { semaphore::pools(&client, &path, &budget).await? } else { Vec::new() };
                 let paths = if all { pools.into_iter().map(|pool| pool.path).collect() } else { vec![path.clone()] };
-                try_join_all(paths.iter().map(|path| read(&client, path, &budget))).await
+                let looks = paths.into_iter().map(async |path| (read(&client, &path, &budget).await, path));
+                Ok::<_, Error>(join_all(looks).await)
             };
             Ok(join(servers, pools).await)
         });
@@ -60,17 +61,27 @@ impl Doctor {
             Ok(servers) => examination::servers(servers, &options),
             Err(_) => Vec::new(),
         };
-        for pool in pools.iter().flatten() {
-            let commands = Commands { path: calls.settings().shown(&pool.status.path), options: options.clone() };
-            let odd = pool.findings(&commands, self.older_than, SystemTime::now()).into_iter();
-            // Of one pool everybody knows which it is.
-            found.extend(odd.map(|finding| if all { finding.of(&commands.path) } else { finding }));
+        let mut refused = None;
+        for (pool, path) in pools.iter().flatten() {
+            let path = calls.settings().shown(path);
+            match pool {
+                Ok(pool) => {
+                    let commands = Commands { path: path.clone(), options: options.clone() };
+                    let odd = pool.findings(&commands, self.older_than, SystemTime::now()).into_iter();
+                    // Of one pool everybody knows which it is.
+                    found.extend(odd.map(|finding| if all { finding.of(&path) } else { finding }));
+                }
+                // Of many pools one that this user may not read hides no other.
+                Err(error @ Error::NoAuth { .. }) if all => found.push(examination::unreadable(&path, error)),
+                Err(error) => refused = Some(error.clone()),
+            }
         }
-        let looked_at =
-            pools.as_ref().ok().map(|pools| if all { numbered(pools.len(), &shown) } else { print::shown(&shown) });
+        let whole = pools.as_ref().ok().filter(|_| refused.is_none());
+        let looked_at = whole.map(|pools| if all { numbered(pools.len(), &shown) } else { print::shown(&shown) });
         tell(looked_at.as_deref(), &found, output);
         // What is known of the servers has been printed, and says why the pools cannot be read.
         pools?;
+        refused.map_or(Ok(()), Err)?;
         servers?;
         Ok(if found.is_empty() { Status::DONE } else { Status::NO })
     }

@@ -154,7 +154,11 @@ impl StatusOf {
             .ask(|client, budget| async move {
                 let status = semaphore::status(&client, &pool, &budget).await?;
                 let is_there = status.exists || !status.waiters.is_empty();
-                let neighbours = if is_there { None } else { semaphore::neighbours(&client, &pool, &budget).await? };
+                // Who may not list the parent has his answer all the same.
+                let neighbours = match output.form() {
+                    Form::Text if !is_there => semaphore::neighbours(&client, &pool, &budget).await.ok().flatten(),
+                    _ => None,
+                };
                 Ok((status, neighbours))
             })
             .await?;

@@ -26,6 +26,8 @@ impl Pools {
         for pool in &mut found {
             pool.path = calls.settings().shown(&pool.path);
         }
+        // The chroot itself has no name below the chroot.
+        found.retain(|pool| pool.path != "/");
         match output.form() {
             Form::Json => print::json(&found),
             Form::Text if found.is_empty() => {}

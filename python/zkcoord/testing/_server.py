@@ -107,7 +107,8 @@ class Server:
 
     def kill(self) -> None:
         """Kill the process (SIGKILL), paused or not, and wait until it is gone."""
-        self.resume()
+        # One that is paused is not resumed before: it would do what it was sent meanwhile.
+        self._paused = False
         self._signal(signal.SIGKILL)
         if self._process:
             self._process.wait()

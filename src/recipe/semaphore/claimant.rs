@@ -26,6 +26,9 @@ use crate::recipe::queue::order::Standing;
 use crate::session::{Attempt, Failure, Session, Unacknowledged, PAUSE};
 use crate::wait::deadline::Timeout;
 
+/// Beyond so many removals of the pool just when it was made, its parent cannot be created.
+const MOST_REMOVALS: u32 = 20;
+
 /// How contending ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -85,6 +88,8 @@ pub(super) struct Claimant {
     progress: Progress,
     /// The lease is there, and the caller is told so.
     is_taken: bool,
+    /// How often somebody has removed the pool just when it was made.
+    removals: u32,
     /// Whether to take a slot whether one is free or not.
     force: bool,
     /// The writes that no server has answered. What became of them is read from the pool, by the name of the lease.
@@ -121,6 +126,7 @@ impl Claimant {
             reason,
             progress,
             is_taken: false,
+            removals: 0,
             force,
             unacknowledged: Unacknowledged::new(""),
             unfired: None,
@@ -252,7 +258,11 @@ impl Claimant {
         let before = missing_pool(&self.session, &self.claim, &self.unacknowledged);
         match self.contender.enter(Some(before), read).await? {
             Some(_) => Ok(None),
-            // The queue was created in that very flight: somebody removes it as fast.
+            // The queue was created in that very flight: somebody removes the pool at this moment.
+            None if self.removals < MOST_REMOVALS => {
+                self.removals += 1;
+                Ok(None)
+            }
             None => Err(self.session.failure(&zk::Error::NoNode, "create", &self.queue)),
         }
     }

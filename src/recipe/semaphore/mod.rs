@@ -49,7 +49,7 @@
 //! | is it held: read the lease | read again | an ephemeral lease is lost | nothing was changed | the answer is as old as the reply |
 //! | wait for the loss: watch the lease | the protocol client renews the watch | an ephemeral lease is lost; so it counts already when the servers have heard nothing for a session timeout | nothing was changed | the loss is told as soon as the process goes on |
 //! | unlock: delete the leases of an identifier | delete the same leases again; those that are gone count as given back | the same in a new session | the error says that the slot may have been given back | leases that were not deleted stay |
-//! | remove the pool: delete reason tree, queue and pool in one transaction, while all are empty | look: a pool that is gone was removed | the same in a new session | the error says that the pool may have been removed | nothing was changed, or the pool is gone |
+//! | remove the pool: delete reason tree, queue and pool in one transaction, while all are empty | look: a pool that is gone was removed; of one that is in use it is not known | the same in a new session | the error says that the pool may have been removed | nothing was changed, or the pool is gone |
 //! | change the limit: write the pool if it is the version that was read | read: the next version with that number is this write | the same in a new session | the error says that the limit may have been changed | nothing was changed, or the limit was |
 //!
 //! # Source

@@ -60,14 +60,14 @@ async fn read(session: &Session, root: &str) -> Attempt<Vec<Listed>> {
     }
     if let Some((parent, name)) = root.rsplit_once('/').filter(|_| root != "/") {
         // Whether the znode itself is a pool shows beside it.
-        let siblings = session.list_children(if parent.is_empty() { "/" } else { parent }).await.unwrap_or_default();
+        let siblings = readable(session, if parent.is_empty() { "/" } else { parent }).await?.unwrap_or_default();
         let queue = names::queue(name);
         if siblings.contains(&queue) {
-            let nodes = session.list_children(&names::queue(root)).await;
+            let nodes = readable(session, &names::queue(root)).await?;
             for node in nodes.iter().flatten() {
                 counted.insert(format!("{parent}/{queue}/{node}"), Some(0));
             }
-            counted.insert(format!("{parent}/{queue}"), nodes.ok().map(|nodes| nodes.len()));
+            counted.insert(format!("{parent}/{queue}"), nodes.map(|nodes| nodes.len()));
         }
     }
     let mut pools = among(&counted);
@@ -94,6 +94,15 @@ async fn read(session: &Session, root: &str) -> Attempt<Vec<Listed>> {
         }
     }
     Ok(pools.into_values().collect())
+}
+
+/// The names of the children of a znode; `None` where it is gone, or the caller may not read it.
+async fn readable(session: &Session, path: &str) -> Attempt<Option<Vec<String>>> {
+    match session.list_children(path).await {
+        Ok(names) => Ok(Some(names)),
+        Err(zk::Error::NoAuth | zk::Error::NoNode) => Ok(None),
+        Err(error) => Err(session.failure(&error, "read", path)),
+    }
 }
 
 /// The pools that have the same parent as a path at which there is no znode: what its caller may have meant. `None`: there

@@ -34,6 +34,7 @@ from saltext.zkcoord.utils.terminal import shown
 
 try:
     from saltext.zkcoord.utils.client import Client
+    from zkcoord.errors import NoAuth, NoNode
 except ImportError as err:
     _missing = f"zkcoord, its native core, cannot be imported ({err}); Salt's own Python needs the package"
 else:
@@ -84,12 +85,31 @@ def beacon(config):
     try:
         paths = list(settings.get("pools") or [])
         if settings.get("below"):
-            paths += [pool["path"] for pool in client.pools(settings["below"], _LIMIT)]
-        for path in dict.fromkeys(paths):
-            found += _news(client.status(path, _LIMIT), known.setdefault(path, {}), path, settings)
+            paths += _below(client, settings["below"])
+        # Of a pool that is there no more it is fired that it is odd no more.
+        for path in dict.fromkeys([*paths, *known]):
+            try:
+                status = client.status(path, _LIMIT)
+            except CommandExecutionError as err:
+                if not isinstance(err.__cause__, NoAuth):
+                    raise
+                log.warning("zk_concurrency beacon: %s", err)
+                continue
+            found += _news(status, known.setdefault(path, {}), path, settings)
+            if not known[path]:
+                del known[path]
     except (CommandExecutionError, SaltInvocationError) as err:
         log.warning("zk_concurrency beacon: %s", err)
     return found
+
+
+def _below(client, root):
+    try:
+        return [pool["path"] for pool in client.pools(root, _LIMIT)]
+    except CommandExecutionError as err:
+        if not isinstance(err.__cause__, NoNode):  # nobody has asked for a slot there yet
+            raise
+        return []
 
 
 def _news(status, known, path, settings):
@@ -97,7 +117,7 @@ def _news(status, known, path, settings):
     What is fired of a pool. `known` has what was fired before and is not over, by what it is about.
     """
     odd = _odd(status, settings)
-    event = {"tag": path.strip("/"), "path": status["path"]}
+    event = {"tag": shown(path.strip("/")), "path": shown(status["path"])}
     news = [{**event, **facts} for about, facts in odd.items() if about not in known]
     for about in known.keys() - odd.keys():
         before = known[about]
@@ -115,9 +135,9 @@ def _odd(status, settings):
         if oldest is not None and holder["age"] > oldest:
             facts = {name: holder[name] for name in _FACTS if holder.get(name) is not None}
             printable = {name: shown(value) if isinstance(value, str) else value for name, value in facts.items()}
-            odd[holder["lease"]] = {"what": "held", **printable}
+            odd["lease", holder["lease"]] = {"what": "held", **printable}
     if longest is not None and len(status["waiters"]) > longest:
-        odd["queue"] = {"what": "queued", **_queue(status)}
+        odd["queue", ""] = {"what": "queued", **_queue(status)}
     return odd
 
 

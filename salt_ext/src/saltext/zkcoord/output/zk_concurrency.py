@@ -39,7 +39,7 @@ def output(data, **kwargs):
         return _pools(data)
     if not isinstance(data, dict):
         return shown_by(__opts__, "nested", data)
-    if "pools" in data:
+    if {"path", "pools"} <= data.keys():
         return _pools(data["pools"])
     if {"holders", "waiters"} <= data.keys():
         return _status(data)
@@ -57,11 +57,16 @@ def _named(name, value):
 
 def _is_known(value):
     known = ("findings", "pools", "holders")
-    return _are_pools(value) or (isinstance(value, dict) and any(key in value for key in known))
+    is_known = isinstance(value, dict) and "path" in value and any(key in value for key in known)
+    return is_known or _are_pools(value)
 
 
 def _are_pools(data):
-    return isinstance(data, list) and all(isinstance(it, dict) and {"held", "waiting"} <= it.keys() for it in data)
+    return (
+        isinstance(data, list)
+        and bool(data)
+        and all(isinstance(it, dict) and {"held", "waiting"} <= it.keys() for it in data)
+    )
 
 
 def _pools(pools):

@@ -34,6 +34,7 @@ try:
     from saltext.zkcoord.utils.errors import runner_errors
     from saltext.zkcoord.utils.master import MasterClient, shown
     from saltext.zkcoord.utils.terminal import shown as printable
+    from zkcoord.errors import NoAuth
 except ImportError as err:
     _missing = f"zkcoord, its native core, cannot be imported ({err}); Salt's own Python needs the package"
 else:
@@ -128,28 +129,27 @@ def doctor(
         client = _client(zk_hosts, profile, scheme, username, password, default_acl, **security)
         limit, patience = _number(int, "max_concurrency", max_concurrency), _number(float, "max_wait", max_wait)
         paths = [pool["path"] for pool in client.call("pools", path, timeout=timeout)] if below else [path]
-        pools = [client.call("status", one, timeout=timeout) for one in paths]
-        unlimited = [pool["max_concurrency"] is None for pool in pools]
-        data = [client.data(one, timeout) if it else b"" for one, it in zip(paths, unlimited, strict=True)]
+        pools, findings = _readable(client, paths, timeout, below)
     who = {"profile": profile, "scheme": scheme, "username": username, "password": password}
     connection = {"zk_hosts": zk_hosts, **who, **clean_kwargs(**security)}
-    examinations = [Examination(pool, one, connection) for pool, one in zip(pools, paths, strict=True)]
+    examinations = {one: Examination(pool, one, connection) for one, (pool, _) in pools.items()}
     accepted = set(salt.key.get_key(__opts__).list_keys()["minions"])
-    holders = {who for it in examinations for who in it.holders}
-    here, findings = _present(accepted & holders, ping_timeout)
+    holders = {who for it in examinations.values() for who in it.holders}
+    here, unasked = _present(accepted & holders, ping_timeout)
+    findings += unasked
     known = accepted | {__opts__["id"]}
-    for examination, one, held in zip(examinations, paths, data, strict=True):
+    for one, examination in examinations.items():
         odd = [
             *examination.holders_without_a_minion(known, lambda who: who not in accepted or who in here),
             *examination.slots_held_twice(),
             *examination.foreign_children(),
             *examination.queue_nodes_of_nobody(),
             *examination.patient_waiters(patience),
-            *examination.limit(held, limit),
+            *examination.limit(pools[one][1], limit),
         ]
         # Of one pool everybody knows which it is.
         findings += [{**it, "what": f"{printable(one)}: {it['what']}"} for it in odd] if below else odd
-    about = path if below else pools[0]["path"]
+    about = path if below else pools[path][0]["path"]
     return shown(__opts__, "doctor", {"path": about, "findings": findings})
 
 
@@ -198,6 +198,24 @@ def metrics(
     with runner_errors():
         client = _client(zk_hosts, profile, scheme, username, password, default_acl, **security)
     return client.metrics(textfile, root, leases, keys, timeout, admin_port)
+
+
+def _readable(client, paths, timeout, many):
+    """
+    The status of pools, and what each holds where that is no number; and of `many`, a finding for each that this user
+    may not read.
+    """
+    pools, findings = {}, []
+    for path in paths:
+        try:
+            pool = client.call("status", path, timeout=timeout)
+            pools[path] = pool, client.data(path, timeout) if pool["max_concurrency"] is None else b""
+        except CommandExecutionError as err:
+            if not (many and isinstance(err.__cause__, NoAuth)):
+                raise
+            what = f"The pool {printable(path)} cannot be examined: {err}."
+            findings.append({"what": what, "do": "Give credentials that may read it."})
+    return pools, findings
 
 
 def _client(*connection, **security):

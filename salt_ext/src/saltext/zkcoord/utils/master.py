@@ -32,7 +32,8 @@ class MasterClient(Client):
         answer = shown(self._opts, "status", status)
         is_empty = status["max_concurrency"] is None and not status["holders"] and not status["waiters"]
         if "outputter" in answer and is_empty:
-            status["neighbours"] = self.neighbours(path)
+            # All of them as the caller names them: below the chroot.
+            status |= {"path": path, "neighbours": self.neighbours(path)}
         return answer
 
     def pools(self, root: str, timeout: object) -> Any:
