@@ -3,8 +3,10 @@
 import json
 import signal
 import subprocess
+import time
 
 import pytest
+import zkcoord
 from kazoo.recipe.lock import Semaphore
 from kazoo.security import make_digest_acl
 
@@ -64,6 +66,24 @@ def test_each_change_has_its_line(shell, following, root, wait_until):
     process.terminate()
     assert process.wait(10) == 128 + signal.SIGTERM
     assert process.stderr.read() == b""
+
+
+def test_who_takes_a_slot_while_the_pool_is_read_has_not_left_the_queue(following, hosts, root, wait_until):
+    process, seen = following()
+
+    def contend(who):
+        for _ in range(5):
+            assert zkcoord.lock(root, hosts, who, timeout=60)
+            time.sleep(0.2)  # what comes and goes between two readings is not seen
+            assert zkcoord.unlock(root, hosts, who)
+
+    for one in [Waiting(contend, f"web{number}") for number in range(4)]:
+        one.result()
+    assert zkcoord.set_max(root, 7, hosts)
+    wait_until(lambda: any("limit 1 -> 7" in text for text in texts(seen())), "all of it is seen")
+    assert [text for text in texts(seen()) if text.startswith("left")] == []
+    process.terminate()
+    assert process.wait(10) == 128 + signal.SIGTERM
 
 
 def test_json_is_one_object_a_line_with_the_fencing_token(shell, following, root, zk, wait_until):

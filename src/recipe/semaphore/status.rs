@@ -18,6 +18,9 @@ use crate::recipe::queue::names;
 use crate::session::{Attempt, Owner, Session};
 use crate::wait::Budget;
 
+/// How often a pool is read anew whose queue moves all the time.
+const MOST_READINGS: usize = 5;
+
 /// A pool and its queue at one moment.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
@@ -92,7 +95,19 @@ pub async fn status(client: &Client, pool: &str, budget: &Budget) -> Result<Stat
     client.answer(budget, pool, |session| async move { read(&session, pool).await }).await
 }
 
+/// Reads a pool until no queue node has gone while it was read, or often enough: its contender may have a lease by then,
+/// which was not listed yet, so that it would be missing from both.
 pub(super) async fn read(session: &Session, pool: &str) -> Attempt<Status> {
+    for _ in 1..MOST_READINGS {
+        if let (status, true) = read_once(session, pool).await? {
+            return Ok(status);
+        }
+    }
+    Ok(read_once(session, pool).await?.0)
+}
+
+/// The state of a pool, and whether all queue nodes that were listed were there to be read.
+async fn read_once(session: &Session, pool: &str) -> Attempt<(Status, bool)> {
     let queue = names::queue(pool);
     let refused = |error| session.failure(&error, "read", pool);
     // The queue is read first. A contender that exchanges its queue node for a lease meanwhile is seen twice, where it
@@ -114,6 +129,7 @@ pub(super) async fn read(session: &Session, pool: &str) -> Attempt<Status> {
     let nodes = or_missing(nodes).map_err(refused)?.unwrap_or_default();
     let mut nodes: Vec<_> = nodes.into_iter().filter(|name| names::sequence(name).is_some()).collect();
     nodes.sort_by_key(|name| names::sequence(name));
+    let listed = nodes.len();
     let max_concurrency = match Limit::decode(&data) {
         Limit::Number(number) => Some(number),
         Limit::Unset | Limit::Foreign => None,
@@ -149,7 +165,8 @@ pub(super) async fn read(session: &Session, pool: &str) -> Attempt<Status> {
         waiters.push(Waiter { identifier, position, since, age, session, orphan, queue_node: name });
     }
     let free = max_concurrency.map(|limit| limit.saturating_sub(taken).max(0));
-    Ok(Status { path: pool.to_owned(), exists, max_concurrency, free, holders, waiters })
+    let is_whole = waiters.len() == listed;
+    Ok((Status { path: pool.to_owned(), exists, max_concurrency, free, holders, waiters }, is_whole))
 }
 
 /// Those znodes that are still there. One that the caller may not read is an error.
