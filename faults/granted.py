@@ -172,7 +172,7 @@ def _judge(world: World, lock: Lock, name: str, before: dict[str, int], policy: 
     policy = lock.stored if policy is STORED else policy
     held = [lock.requests[unit] for unit in now if before.get(unit) == now[unit]]
     new = sorted((lock.requests[unit] for unit in now if before.get(unit) != now[unit]), key=lambda it: it.czxid)
-    _judge_each(world, lock, name, before, new, zxid)
+    _judge_each(world, lock, name, before, now, new, zxid)
     chosen, held_ids = {request.czxid for request in new}, {request.czxid for request in held}
     by_policy = [request for request in new if request.czxid not in lock.by_hand]
     if not by_policy:
@@ -200,9 +200,10 @@ def _judge(world: World, lock: Lock, name: str, before: dict[str, int], policy: 
             world.passed += 1
 
 
-def _judge_each(world: World, lock: Lock, name: str, before: dict[str, int], new: Iterable[Request], zxid: int) -> None:
+def _judge_each(
+    world: World, lock: Lock, name: str, before: dict[str, int], now: dict[str, int], new: Iterable[Request], zxid: int
+) -> None:
     """No grant is lost, and no request is granted twice."""
-    now = lock.valid()
     for unit, czxid in before.items():
         if unit in lock.requests and lock.requests[unit].czxid == czxid and now.get(unit) != czxid:
             world.violations.append(Violation(ONCE, unit, name, zxid, f"the grant of {czxid:#x} is lost"))

@@ -180,6 +180,15 @@ class Connection:
         return f"Connection({self.hosts!r}, user={self.user!r}, {times}, idle_timeout={self.idle_timeout:g})"
 
 
+def connection_for(zk_hosts: Hosts | None, connection: Connection | None, keywords: Mapping[str, Any]) -> Connection:
+    """Return the connection that the arguments of an object stand for, which it has for all of its calls."""
+    if connection is None:
+        return Connection(zk_hosts, **keywords)
+    if zk_hosts is not None or keywords:
+        raise ArgumentError("connection: is given, and so is a setting which it stands for")
+    return connection
+
+
 def settings_for(zk_hosts: Hosts | None, connection: Connection | None, keywords: Mapping[str, Any]) -> Settings:
     """Return the settings that the arguments of one call stand for."""
     if connection is not None:

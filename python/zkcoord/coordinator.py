@@ -28,7 +28,7 @@ import os
 from zkcoord import grants as calls
 from zkcoord._hook_end import end
 from zkcoord._overlap import Overlap
-from zkcoord.connection import Connection
+from zkcoord.connection import Connection, connection_for
 from zkcoord.errors import ArgumentError, ServerError
 
 TYPE_CHECKING = False
@@ -131,10 +131,7 @@ class BaseCoordinator(metaclass=Singleton):
         Raises:
             ArgumentError: A setting of the connection is wrong, or two contradict each other.
         """
-        if connection is None:
-            connection = Connection(zk_hosts, **keywords)
-        elif zk_hosts is not None or keywords:
-            raise ArgumentError("connection: is given, and so is a setting which it stands for")
+        connection = connection_for(zk_hosts, connection, keywords)
         self.unit = calls.host() if unit in (None, "") else str(unit)
         self.policy = policy
         self.relid = f"{root.rstrip('/')}/{relation_key}"

@@ -15,7 +15,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from zkcoord import ensemble, grants, lease, semaphore
-from zkcoord.connection import Connection
+from zkcoord.connection import Connection, connection_for
 from zkcoord.errors import ArgumentError, Error, NoAuth, NoNode
 
 try:
@@ -72,10 +72,7 @@ class Collector:
         Raises:
             ArgumentError: A setting of the connection is wrong, or two contradict each other.
         """
-        if connection is None:
-            connection = Connection(zk_hosts, **keywords)
-        elif zk_hosts is not None or keywords:
-            raise ArgumentError("connection: is given, and so is a setting which it stands for")
+        connection = connection_for(zk_hosts, connection, keywords)
         self._root, self._leases, self._keys = root, [*dict.fromkeys(leases)], [*dict.fromkeys(map(str, keys))]
         self._servers, self._admin_port = servers, admin_port
         self._at: dict[str, Any] = {"connection": connection, "timeout": timeout}

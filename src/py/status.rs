@@ -74,9 +74,7 @@ pub(super) fn pools<'py>(
     let about = root.clone();
     let work = |client, budget| async move { semaphore::pools(&client, &root, &budget).await };
     call.run(py, &about, Purpose::Asks, work, |py, mut found: Vec<semaphore::Listed>| {
-        found.iter_mut().for_each(|pool| pool.path = settings.shown(&pool.path));
-        // The chroot itself has no name below the chroot.
-        found.retain(|pool| pool.path != "/");
+        semaphore::below_chroot(&mut found, &settings);
         to_python(py, found)
     })
 }

@@ -23,11 +23,7 @@ impl Pools {
         let root = calls.settings().any_path(&self.root)?;
         let mut found =
             calls.ask(|client, budget| async move { semaphore::pools(&client, &root, &budget).await }).await?;
-        for pool in &mut found {
-            pool.path = calls.settings().shown(&pool.path);
-        }
-        // The chroot itself has no name below the chroot.
-        found.retain(|pool| pool.path != "/");
+        semaphore::below_chroot(&mut found, calls.settings());
         match output.form() {
             Form::Json => print::json(&found),
             Form::Text if found.is_empty() => {}

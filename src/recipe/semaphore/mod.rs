@@ -102,7 +102,7 @@ pub use claim::Claim;
 pub use follow::follow;
 pub use hold::{counts_as_lost, is_held, Hold};
 pub use lost::{lost, lost_early};
-pub use pools::{neighbours, pools, Listed};
+pub use pools::{below_chroot, neighbours, pools, Listed};
 pub use reason::Reason;
 pub use release::release;
 pub use remove::remove_pool;

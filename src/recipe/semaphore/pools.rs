@@ -9,6 +9,7 @@ use zookeeper_client as zk;
 use super::limit::Limit;
 use crate::children;
 use crate::client::Client;
+use crate::connect::settings::Settings;
 use crate::error::Result;
 use crate::recipe::queue::names;
 use crate::session::{Attempt, Session};
@@ -47,6 +48,12 @@ pub struct Listed {
 /// All is read again while the time in `budget` lasts.
 pub async fn pools(client: &Client, root: &str, budget: &Budget) -> Result<Vec<Listed>> {
     client.answer(budget, root, |session| async move { read(&session, root).await }).await
+}
+
+/// Names pools as a caller below the chroot knows them. The chroot itself, where it is one, has no such name.
+pub fn below_chroot(pools: &mut Vec<Listed>, settings: &Settings) {
+    pools.iter_mut().for_each(|pool| pool.path = settings.shown(&pool.path));
+    pools.retain(|pool| pool.path != "/");
 }
 
 async fn read(session: &Session, root: &str) -> Attempt<Vec<Listed>> {

@@ -58,7 +58,7 @@ def validate(config):
     """
     Tell whether the configuration of the beacon is one.
     """
-    settings = _settings(config)
+    settings = configuration.of_beacon(config)
     if settings is None:
         return False, "Configuration for zk_concurrency beacon must be a list of dictionaries."
     pools, below = settings.get("pools", []), settings.get("below")
@@ -76,7 +76,7 @@ def beacon(config):
     """
     Look at the pools, and return what has become odd since the last look, and what is odd no more.
     """
-    settings = _settings(config) or {}
+    settings = configuration.of_beacon(config) or {}
     known = __context__.setdefault("zk_concurrency.beacon", {})
     opts = __opts__
     sources = configuration.of_minion(opts, opts.get("grains") or {}, opts.get("pillar") or {})
@@ -144,9 +144,3 @@ def _odd(status, settings):
 def _queue(status):
     ages = [waiter["age"] for waiter in status["waiters"]]
     return {"waiting": len(ages), "oldest": max(ages, default=0)}
-
-
-def _settings(config):
-    if not isinstance(config, list) or not all(isinstance(part, dict) for part in config):
-        return None
-    return {name: value for part in config for name, value in part.items()}

@@ -51,7 +51,7 @@ def validate(config):
     """
     Tell whether the configuration of the beacon is one.
     """
-    settings = _settings(config)
+    settings = configuration.of_beacon(config)
     if settings is None:
         return False, "Configuration for zk_lease beacon must be a list of dictionaries."
     leases = settings.get("leases")
@@ -67,7 +67,7 @@ def beacon(config):
     """
     Look at the leases, and return what has happened since the last look.
     """
-    settings = _settings(config) or {}
+    settings = configuration.of_beacon(config) or {}
     known = __context__.setdefault("zk_lease.beacon", {})
     opts = __opts__
     sources = configuration.of_minion(opts, opts.get("grains") or {}, opts.get("pillar") or {})
@@ -106,9 +106,3 @@ def _news(status, known, path, ending):
     if is_ending and not (before or {}).get("ending"):
         news.append({**event, "what": "ending"})
     return news
-
-
-def _settings(config):
-    if not isinstance(config, list) or not all(isinstance(part, dict) for part in config):
-        return None
-    return {name: value for part in config for name, value in part.items()}

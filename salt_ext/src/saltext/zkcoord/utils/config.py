@@ -73,6 +73,13 @@ class Configuration:
         return salt.utils.sdb.sdb_get(value, self._opts) if is_elsewhere else value
 
 
+def of_beacon(config: object) -> dict[str, object] | None:
+    """Return the settings of a beacon, which Salt has as a list of mappings; None where they are something else."""
+    if not isinstance(config, list) or not all(isinstance(part, dict) for part in config):
+        return None
+    return {name: value for part in config for name, value in part.items()}
+
+
 def of_minion(
     opts: Mapping[str, object], grains: object, pillar: Mapping[str, object], root: str = "zookeeper"
 ) -> Configuration:
