@@ -116,6 +116,12 @@ impl Client {
         self.sessions.renewing(work);
     }
 
+    /// The session, where it has a connection and there is nothing to wait for.
+    fn connected_session(&self) -> Option<Session> {
+        let held = self.reservation.shared.session.try_lock().ok()?;
+        held.as_ref().filter(|session| session.is_connected() && session.is_checked()).cloned()
+    }
+
     /// A session with a connection. `in_vain`: it is given up where it is certain that no server can be used now.
     async fn session_within(&self, limit: Deadline, budget: &Budget, path: &str, in_vain: bool) -> Result<Session> {
         let started = Instant::now();
@@ -135,7 +141,6 @@ impl Client {
                     Some(session) => session.clone(),
                     None => {
                         let _opening = self.reservation.shared.opening();
-                        // Boxed, because opening is rare and its future is large: every call would carry room for it.
                         let opened = Box::pin(Session::open(&self.identity, path, findings, in_vain)).await?;
                         if let Some(earlier) = held.as_ref() {
                             opened.clear_after(earlier).await;
@@ -279,7 +284,11 @@ impl Client {
             loop {
                 let limit = if outlasts { Deadline::NEVER } else { Deadline::after(Instant::now(), budget.reach()) };
                 let in_vain = !outlasts && !budget.is_patient();
-                let session = self.session_within(limit, budget, path, in_vain).await?;
+                let session = match self.connected_session() {
+                    Some(session) => session,
+                    // In a box, because this is rare and its future is large: every call would carry room for it.
+                    None => Box::pin(self.session_within(limit, budget, path, in_vain)).await?,
+                };
                 // Closing a session does not wait for the attempts in it.
                 let closing = session.closing();
                 let session = session.for_attempt();

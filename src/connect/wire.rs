@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{sleep_until, Sleep};
 
@@ -29,7 +29,11 @@ pub(crate) trait Watch {
 
 /// A connection that is watched for silence until it is the session's, and for replies that do not get on.
 pub(crate) struct Wire<W> {
-    stream: TcpStream,
+    /// The protocol client writes each request of a flight for itself. Sent like that, each would be a packet of its own,
+    /// and wake the server.
+    stream: BufWriter<TcpStream>,
+    /// The protocol client has flushed, and has written nothing since.
+    is_flushing: bool,
     attempt: W,
     /// Ends when the server is silent and another one serves. `None`, once the connection is the session's.
     silence: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
@@ -48,7 +52,8 @@ impl<W: Watch> Wire<W> {
         silence: impl Future<Output = ()> + Send + 'static,
         limit: Option<Duration>,
     ) -> Self {
-        Self { stream, attempt, silence: Some(Box::pin(silence)), received: 0, reply: limit.map(Reply::new), due: None }
+        let (stream, silence) = (BufWriter::new(stream), Some(Box::pin(silence) as Pin<Box<_>>));
+        Self { stream, is_flushing: false, attempt, silence, received: 0, reply: limit.map(Reply::new), due: None }
     }
 
     /// Whether the reply that is being received has not got on for too long.
@@ -128,6 +133,7 @@ impl<W: Watch + Unpin> AsyncRead for Wire<W> {
 
 impl<W: Watch + Unpin> AsyncWrite for Wire<W> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.is_flushing = false;
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -136,6 +142,7 @@ impl<W: Watch + Unpin> AsyncWrite for Wire<W> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.is_flushing = false;
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
@@ -143,7 +150,15 @@ impl<W: Watch + Unpin> AsyncWrite for Wire<W> {
         self.stream.is_write_vectored()
     }
 
+    /// The protocol client flushes before it takes the next request of a flight. So what it has written is sent in its
+    /// next turn, if it has written nothing more by then. In TLS it is sent at once: `futures-rustls` 0.26 forgets a flush
+    /// that is pending, and a handshake would stop there.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.reply.is_some() && !self.is_flushing && !self.stream.buffer().is_empty() {
+            self.is_flushing = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
@@ -205,9 +220,55 @@ impl Reply {
 
 #[cfg(test)]
 mod tests {
+    use std::future::{pending, poll_fn};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(4);
+
+    struct Established;
+
+    impl Watch for Established {
+        fn is_established(&self) -> bool {
+            true
+        }
+        fn established(&mut self) {}
+        fn saw(&mut self, _: Seen) {}
+        fn ended(&mut self) {}
+    }
+
+    /// A connection, and what its server has received once the client has written twice and flushed after each.
+    async fn flight(limit: Option<Duration>) -> io::Result<Vec<u8>> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let stream = TcpStream::connect(listener.local_addr()?).await?;
+        let (mut server, _) = listener.accept().await?;
+        let mut wire = Wire::new(stream, Established, pending(), limit);
+        wire.write_all(b"one").await?;
+        let flushed = poll_fn(|cx| Poll::Ready(Pin::new(&mut wire).poll_flush(cx))).await;
+        assert_eq!(flushed.is_pending(), limit.is_some());
+        wire.write_all(b"two").await?;
+        wire.flush().await?;
+        let mut received = vec![0; 16];
+        let count = server.read(&mut received).await?;
+        received.truncate(count);
+        Ok(received)
+    }
+
+    #[tokio::test]
+    async fn a_flight_is_sent_in_one_piece() -> io::Result<()> {
+        assert_eq!(flight(Some(LIMIT)).await?, b"onetwo");
+        Ok(())
+    }
+
+    /// Its own library sends what it has to, one record after the other.
+    #[tokio::test]
+    async fn nothing_is_put_off_in_tls() -> io::Result<()> {
+        assert!(flight(None).await?.starts_with(b"one"));
+        Ok(())
+    }
 
     fn framed(length: u32) -> Vec<u8> {
         let mut frame = length.to_be_bytes().to_vec();

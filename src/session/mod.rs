@@ -156,19 +156,22 @@ impl Session {
     /// The session, if the servers know its user. A server that does not do SASL lets everybody in, as anonymous; each is
     /// asked once for each connection.
     pub(crate) async fn checked(self) -> Reply<Option<Self>> {
-        if !self.identity.credentials.as_ref().is_some_and(Credentials::is_sasl) {
+        if self.is_checked() {
             return Ok(Some(self));
         }
         let connection = self.dialer.connections.load(Ordering::Acquire);
-        if self.checked_for.load(Ordering::Acquire) == connection {
-            return Ok(Some(self));
-        }
         let users = self.client.list_auth_users().await?;
         let is_known = users.iter().any(|user| user.scheme() == "sasl");
         if is_known {
             self.checked_for.store(connection, Ordering::Release);
         }
         Ok(is_known.then_some(self))
+    }
+
+    /// Whether there is nothing to ask the server about its user.
+    pub(crate) fn is_checked(&self) -> bool {
+        !self.identity.credentials.as_ref().is_some_and(Credentials::is_sasl)
+            || self.checked_for.load(Ordering::Acquire) == self.dialer.connections.load(Ordering::Acquire)
     }
 
     fn new(client: zk::Client, identity: Arc<Identity>, dialer: Arc<Dialer>) -> Self {

@@ -7,9 +7,13 @@ mod cancel;
 pub mod deadline;
 
 use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use deadline::{Deadline, Timeout};
+use pin_project_lite::pin_project;
+use tokio::time::Sleep;
 
 pub use cancel::Cancel;
 
@@ -115,22 +119,53 @@ impl Budget {
     ///
     /// # Cancellation
     /// `work` is dropped where it stood.
-    pub async fn race<T>(&self, limit: Deadline, work: impl Future<Output = T>) -> Result<T, Cut> {
-        if self.cancel.is_cancelled() {
-            return Err(Cut::Cancelled);
-        }
+    pub fn race<'a, T, W>(&'a self, limit: Deadline, work: W) -> impl Future<Output = Result<T, Cut>> + use<'a, T, W>
+    where
+        W: Future<Output = T>,
+    {
         let end = self.deadline.or(limit).instant();
-        let time_up = async {
-            match end {
-                Some(end) => tokio::time::sleep_until(end.into()).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            done = work => Ok(done),
-            () = self.cancel.cancelled() => Err(Cut::Cancelled),
-            () = time_up => Err(Cut::TimedOut),
+        Race { work, cancel: &self.cancel, cancelled: self.cancel.cancelled(), time_up: None, end, is_begun: false }
+    }
+}
+
+pin_project! {
+    /// [`Budget::race`]. It has the work in it once: the future of an `async fn` keeps what it was given beside what it
+    /// waits for, and each of the races in a call would double the size of all that is in it.
+    struct Race<'a, W, C> {
+        #[pin]
+        work: W,
+        cancel: &'a Cancel,
+        #[pin]
+        cancelled: C,
+        #[pin]
+        time_up: Option<Sleep>,
+        end: Option<Instant>,
+        is_begun: bool,
+    }
+}
+
+impl<W: Future, C: Future<Output = ()>> Future for Race<'_, W, C> {
+    type Output = Result<W::Output, Cut>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if !*this.is_begun && this.cancel.is_cancelled() {
+            return Poll::Ready(Err(Cut::Cancelled));
+        }
+        *this.is_begun = true;
+        if let Poll::Ready(done) = this.work.poll(cx) {
+            return Poll::Ready(Ok(done));
+        }
+        if this.cancelled.poll(cx).is_ready() {
+            return Poll::Ready(Err(Cut::Cancelled));
+        }
+        let Some(end) = *this.end else { return Poll::Pending };
+        if this.time_up.is_none() {
+            this.time_up.set(Some(tokio::time::sleep_until(end.into())));
+        }
+        match this.time_up.as_pin_mut().map(|time_up| time_up.poll(cx)) {
+            Some(Poll::Ready(())) => Poll::Ready(Err(Cut::TimedOut)),
+            _ => Poll::Pending,
         }
     }
 }

@@ -28,7 +28,8 @@ impl Contender {
     /// watch with it.
     pub(crate) async fn while_queued(&self, waiting: impl Future<Output = Attempt<()>>) -> Attempt<()> {
         let Some(node) = self.node() else { return Ok(()) };
-        match select(pin!(waiting), pin!(self.own_node_gone(node))).await {
+        // In a box: who does not wait, as most do, is not to carry room for it.
+        match select(Box::pin(waiting), pin!(self.own_node_gone(node))).await {
             Either::Left((ended, _)) | Either::Right((ended, _)) => ended,
         }
     }

@@ -128,7 +128,7 @@ async fn contend(
         let _ = withdraw(client, claimant).await;
         return Ok(Acquired::Taken(taken));
     }
-    settle(client, claimant, budget, &claim.pool, end).await
+    Box::pin(settle(client, claimant, budget, &claim.pool, end)).await
 }
 
 /// Bytes of what a claimant watches at one time: its own queue node, and the one before it or, as the first, the pool and

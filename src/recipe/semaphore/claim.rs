@@ -1,6 +1,7 @@
 //! Who wants a slot of which pool, and on what terms. Pure.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use zookeeper_client as zk;
 
@@ -44,7 +45,8 @@ pub struct Claim {
     /// Why the slot is to be held, which is kept beside the lease.
     pub reason: Option<Reason>,
     persistent_owner: String,
-    kept_owner: String,
+    /// Only asked for where the pool has leases.
+    kept_owner: OnceLock<String>,
 }
 
 impl Claim {
@@ -57,7 +59,7 @@ impl Claim {
         if identifier.len() > IDENTIFIER_LIMIT {
             return Err(Error::argument("identifier", format!("must not be longer than {IDENTIFIER_LIMIT} bytes")));
         }
-        let (persistent_owner, kept_owner) = (names::persistent_owner(&identifier), names::kept_owner(&identifier));
+        let (persistent_owner, kept_owner) = (names::persistent_owner(&identifier), OnceLock::new());
         let (terms, acl) = (Terms::Shared, settings.acl.clone());
         Ok(Self { pool, identifier, limit, ephemeral, terms, acl, reason: None, persistent_owner, kept_owner })
     }
@@ -120,6 +122,6 @@ impl Claim {
 
     /// How the names of the identifier's persistent leases begin that a hold has taken.
     pub(super) fn kept_owner(&self) -> &str {
-        &self.kept_owner
+        self.kept_owner.get_or_init(|| names::kept_owner(&self.identifier))
     }
 }

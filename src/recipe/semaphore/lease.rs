@@ -54,6 +54,9 @@ pub(super) fn czxid<'a>(
 
 /// What the `leases` of the claim's pool, and its `queue`, say about the claim's identifier.
 pub(super) async fn own(session: &Session, claim: &Claim, leases: &[String], queue: &[String]) -> Attempt<OwnLeases> {
+    if leases.is_empty() {
+        return Ok(OwnLeases::None);
+    }
     let of = |owner: &str| leases.iter().filter(|name| names::is_of(name, owner)).cloned().collect::<Vec<_>>();
     let (locked, kept) = (of(claim.persistent_owner()), of(claim.kept_owner()));
     let here = claim.ephemeral_owner(session.id());
