@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use tokio::sync::watch;
+use tokio::sync::{watch, MutexGuard};
 
 use super::Session;
 use crate::connect::findings::Findings;
@@ -108,14 +108,20 @@ impl SharedSession {
         Opening(self)
     }
 
-    /// The session with this id, if it is not over. A caller who opens a session may do so for as long as an outage
-    /// lasts, and is not waited for.
-    async fn with_id(&self, id: i64) -> Option<Session> {
+    /// The session, if there is one, for as long as it is needed; `None` while somebody opens one. That may last as long
+    /// as an outage does, and is not waited for.
+    async fn unless_opening(&self) -> Option<MutexGuard<'_, Option<Session>>> {
         let mut opening = self.opening.subscribe();
-        let held = tokio::select! {
-            held = self.session.lock() => held,
-            _ = opening.wait_for(|opening| *opening) => return None,
-        };
+        tokio::select! {
+            biased;
+            held = self.session.lock() => Some(held),
+            _ = opening.wait_for(|opening| *opening) => None,
+        }
+    }
+
+    /// The session with this id, if it is not over.
+    async fn with_id(&self, id: i64) -> Option<Session> {
+        let held = self.unless_opening().await?;
         held.as_ref().filter(|session| session.id() == id && !session.is_over()).cloned()
     }
 
@@ -135,7 +141,7 @@ impl SharedSession {
     /// Ends the session if nobody has used it for `limit`, and if nobody relies on an ephemeral znode that the servers
     /// would remove with it. `false`: the session is in use.
     async fn close_if_idle(&self, limit: Duration) -> bool {
-        let mut held = self.session.lock().await;
+        let Some(mut held) = self.unless_opening().await else { return false };
         // A caller counts as a user before it asks for the session, and so is seen here.
         if self.users.load(Ordering::Acquire) > 0
             || self.idle_for() < limit
@@ -328,7 +334,8 @@ fn counted(running: &watch::Sender<usize>, work: impl Future<Output = ()> + Send
 
 async fn close_all(shared: Vec<Arc<SharedSession>>, limit: Duration) {
     let closing = shared.into_iter().map(|shared| async move {
-        if let Some(session) = shared.session.lock().await.take() {
+        let open = shared.unless_opening().await.and_then(|mut held| held.take());
+        if let Some(session) = open {
             session.close().await;
         }
     });

@@ -3,10 +3,12 @@
 import json
 import logging
 import threading
+import time
 from collections import Counter
 
 import pytest
-from zkcoord import errors, lease
+import zkcoord
+from zkcoord import Cancel, errors, lease
 from zkcoord.lease import LeaseLock, LeaseLocker, LockRecord
 
 from tests.support.calls import Waiting, wait_until
@@ -103,8 +105,6 @@ def test_a_release_whose_reply_is_lost_is_one_though_the_next_has_it_already(pro
 
 def test_who_gives_up_does_not_renew_the_lease_of_the_dead(proxies, path, hosts, zk, record):
     """Its takeover may still come, and so it takes the version away: with a free lease, for which nobody waits anew."""
-    from zkcoord import Cancel
-
     lease.take(path, "dead", hosts, lease_duration=0.5)
     version = zk.get(path)[1].version
     (proxy, *_) = proxies
@@ -121,6 +121,31 @@ def test_who_gives_up_does_not_renew_the_lease_of_the_dead(proxies, path, hosts,
     wait_until(lambda: zk.get(path)[1].version > version, "the version that it needs is taken away")
     assert record()["holderIdentity"] == ""
     assert record()["leaseTransitions"] == 0
+
+
+def test_nobody_waits_for_what_looks_for_a_server_in_the_background(proxies, path, hosts, zk):
+    """A close has no session to end while another is being opened, however long that takes."""
+    lease.take(path, "dead", hosts, lease_duration=0.5)
+    version = zk.get(path)[1].version
+    (proxy, *_) = proxies
+    cancel = Cancel()
+    locker = LeaseLocker(path, "a", proxy.address, cancel=cancel, max_clock_skew=0)
+    lease.status(path, proxy.address)
+    proxy.hold_request(Op.MULTI, 1000)
+    waiting = Waiting(locker.lock)
+    wait_until(lambda: proxy.dropped[Op.MULTI] > 0, "the takeover is on its way")
+    cancel.cancel()
+    with pytest.raises(errors.Error):
+        waiting.result()
+    proxy.heal()
+    wait_until(lambda: zk.get(path)[1].version > version, "the version that it needs is taken away")
+    proxy.refuse()
+    zkcoord.close()  # before the reply: what goes on in the background needs another session now
+    before = time.monotonic()
+    for _ in range(10):
+        zkcoord.close()
+        time.sleep(0.1)
+    assert time.monotonic() - before < 6, "each close has waited a second"
 
 
 class TestLosses:
