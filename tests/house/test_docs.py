@@ -15,7 +15,7 @@ import yaml
 from zkcoord.testing import ConfdServers
 
 from tests.support.calls import together
-from tests.support.salt import bin_dir
+from tests.support.forked_salt import run_all
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("zk_concurrency", "zookeeper", "zk_coordinator", "zk_lease", "zk_ensemble", "ganeti_confd")
@@ -92,52 +92,47 @@ def salt_directory(tmp_path_factory, ensemble, confd):
     return directory
 
 
-def run(directory, program, arguments):
+def command(directory, program, arguments):
+    """What is run in place of one of Salt's commands: without a master, and on the page's own configuration."""
     programs = {"salt-run": ["salt-run"], "salt-call": ["salt-call", "--local"], "salt": ["salt-call", "--local"]}
-    command, *options = programs[program]
-    done = subprocess.run(
-        [str(bin_dir("3008") / command), *options, "-c", str(directory), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
+    return [*programs[program], "-c", str(directory), *map(str, arguments)]
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory, ensemble):
     """Every page tried, two at once: of each, what its command lines and its states have come to."""
 
-    def commands_run(page, directory):
+    def calls_of(page, directory):
         root = f"/docs-{uuid.uuid4().hex[:8]}"
         for program, (function, *arguments) in function_calls(page):
             if function in NEED_A_FLEET:
                 continue
             own = [re.sub(r"^/(?=\w)", f"{root}/", argument) for argument in arguments]
             own = [re.sub(r"^\S*host1:\S+$", ensemble.hosts, argument) for argument in own]
-            yield (function, own), run(directory, program, [function, *own])
+            yield (function, own), command(directory, program, [function, *own])
 
-    def states_run(page, directory):
+    def states_of(page, directory):
         for number, block in enumerate(yaml_blocks(page)):
             if {"zookeeper", "ganeti_confd"} & yaml.safe_load(block).keys():
                 continue
             root = f"/docs-{uuid.uuid4().hex[:8]}"
             if "schedule" in block:
-                yield from ((block, ended) for ended in schedule_run(block, directory))
+                yield from ((block, scheduled) for scheduled in schedule_of(block, directory))
                 continue
             name = f"{page.stem}-{number}".replace(".", "-")
             (directory / f"states/{name}.sls").write_text(re.sub(r"(name: )/(?=\w)", rf"\1{root}/", block))
-            yield block, run(directory, "salt-call", ["--retcode-passthrough", "state.apply", name])
+            yield block, command(directory, "salt-call", ["--retcode-passthrough", "state.apply", name])
 
-    def schedule_run(block, directory):
+    def schedule_of(block, directory):
         for job in yaml.safe_load(block)["schedule"].values():
             arguments = {**job["kwargs"], "textfile": directory / "zkcoord.prom"}
-            yield run(directory, "salt-run", [job["function"], *(f"{name}={it}" for name, it in arguments.items())])
+            yield command(directory, "salt-run", [job["function"], *(f"{name}={it}" for name, it in arguments.items())])
 
     def tried(page):
         directory = salt_directory(tmp_path_factory, ensemble, confd)
-        return list(commands_run(page, directory)), list(states_run(page, directory))
+        calls, states = list(calls_of(page, directory)), list(states_of(page, directory))
+        ended = iter(run_all([run for _, run in calls + states]))
+        return tuple([(it, next(ended)) for it, _ in shown] for shown in (calls, states))
 
     tmp_path_factory.getbasetemp()  # made by two at once, it would be there already for one of them
     with ConfdServers(3) as confd:
