@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::connect::findings::Findings;
 #[cfg(feature = "gssapi")]
 use crate::connect::kerberos::note_missing_tickets;
-use crate::connect::settings::{Identity, Settings, DEFAULT_BUFFER};
+use crate::connect::settings::{Settings, DEFAULT_BUFFER};
 use crate::error::{Error, Result};
 use crate::session::shared::{Reservation, Sessions};
 use crate::session::{auth_failed, Attempt, Failure, Session, Unacknowledged, PAUSE, UNCHANGED, UNKNOWN};
@@ -23,7 +23,6 @@ use crate::wait::{Budget, Cancel, Cut};
 pub struct Client {
     sessions: Arc<Sessions>,
     settings: Arc<Settings>,
-    identity: Arc<Identity>,
     reservation: Arc<Reservation>,
 }
 
@@ -47,14 +46,13 @@ impl Client {
     /// A handle. No session is opened before a call needs one.
     #[must_use]
     pub fn new(sessions: Arc<Sessions>, settings: Arc<Settings>) -> Self {
-        let identity = Arc::new(settings.identity.clone());
-        let reservation = Arc::new(sessions.reserve(&identity, 0));
-        Self { sessions, settings, identity, reservation }
+        let reservation = Arc::new(sessions.reserve(&settings.identity, 0));
+        Self { sessions, settings, reservation }
     }
 
     /// The same client for a caller that watches paths of so many bytes at one time. It may use another session.
     pub(crate) fn watching(&self, bytes: usize) -> Self {
-        Self { reservation: Arc::new(self.sessions.reserve(&self.identity, bytes)), ..self.clone() }
+        Self { reservation: Arc::new(self.sessions.reserve(&self.settings.identity, bytes)), ..self.clone() }
     }
 
     /// The caller's settings.
@@ -64,7 +62,7 @@ impl Client {
     }
 
     pub(crate) fn unreachable(&self, waited: Duration) -> Error {
-        let found = self.reservation.shared.findings.text(&self.identity);
+        let found = self.reservation.shared.findings.text(&self.settings.identity);
         let advice = format!("{}; {found}", self.settings.origin);
         Error::Unreachable { hosts: self.settings.hosts(), waited, advice }
     }
@@ -74,7 +72,7 @@ impl Client {
     pub fn outage(&self) -> Option<String> {
         let shared = &self.reservation.shared;
         let is_connected = shared.session.try_lock().is_ok_and(|held| held.as_ref().is_some_and(Session::is_connected));
-        (!is_connected).then(|| shared.findings.text(&self.identity))
+        (!is_connected).then(|| shared.findings.text(&self.settings.identity))
     }
 
     pub(crate) fn connection_lost(&self, path: &str, consequence: &'static str) -> Error {
@@ -87,7 +85,7 @@ impl Client {
 
     /// The session with this id, if it is not over. None is opened.
     pub(crate) async fn existing(&self, id: i64) -> Option<Session> {
-        self.sessions.existing(&self.identity, id).await
+        self.sessions.existing(&self.settings.identity, id).await
     }
 
     /// Notes that this process is about to remove a znode because its owner wants that.
@@ -140,13 +138,15 @@ impl Client {
                 let session = match held.as_ref().filter(|session| !session.is_over()) {
                     Some(session) => session.clone(),
                     None => {
-                        let _opening = self.reservation.shared.opening();
-                        let opened = Box::pin(Session::open(&self.identity, path, findings, in_vain)).await?;
+                        let opening = self.reservation.shared.opening();
+                        let opened = Box::pin(Session::open(&self.settings.identity, path, findings, in_vain)).await?;
+                        // Whoever closes the sessions waits for what follows, which takes a second at most.
+                        drop(opening);
                         if let Some(earlier) = held.as_ref() {
                             opened.clear_after(earlier).await;
                         }
                         findings.opened();
-                        self.sessions.tend(&self.reservation.shared, opened.id(), self.identity.idle_timeout);
+                        self.sessions.tend(&self.reservation.shared, opened.id(), self.settings.identity.idle_timeout);
                         held.insert(opened).clone()
                     }
                 };
@@ -171,7 +171,7 @@ impl Client {
                 // The session may have moved since to a server that does not do SASL.
                 match session.checked().await {
                     Ok(Some(session)) => return Ok(session),
-                    Ok(None) => return Err(auth_failed(&self.identity, path, UNKNOWN)),
+                    Ok(None) => return Err(auth_failed(&self.settings.identity, path, UNKNOWN)),
                     Err(_) => tokio::time::sleep(PAUSE).await,
                 }
             }
@@ -188,10 +188,10 @@ impl Client {
     /// on.
     async fn connected(&self, session: &Session, findings: &Findings) -> bool {
         #[cfg(feature = "gssapi")]
-        if self.identity.has_ticket() {
+        if self.settings.identity.has_ticket() {
             return tokio::select! {
                 connected = session.connected() => connected,
-                never = note_missing_tickets(&self.identity, findings) => match never {},
+                never = note_missing_tickets(&self.settings.identity, findings) => match never {},
             };
         }
         let _ = findings;
@@ -205,13 +205,13 @@ impl Client {
     /// # Errors
     /// [`Error::Argument`]; [`Error::Cancelled`].
     pub(crate) async fn check_length(&self, bytes: usize, data: usize, budget: &Budget, path: &str) -> Result<()> {
-        let limit = self.identity.longest_request();
+        let limit = self.settings.identity.longest_request();
         let refused = |why: &str| {
-            let bound = if self.identity.max_buffer.is_some() { "max_buffer is" } else { "servers take" };
+            let bound = if self.settings.identity.max_buffer.is_some() { "max_buffer is" } else { "servers take" };
             let reason = format!("is too long with {data} bytes; {bound} {limit}, path and ACL included{why}");
             Err(Error::argument("value", reason))
         };
-        if bytes > limit && self.identity.max_buffer.is_some() {
+        if bytes > limit && self.settings.identity.max_buffer.is_some() {
             return refused("");
         }
         if bytes <= (DEFAULT_BUFFER as usize) {
@@ -220,7 +220,7 @@ impl Client {
         match self.takes(bytes, budget, path).await? {
             Some(true) => Ok(()),
             Some(false) => refused(&format!(", and these hang up on {bytes} (their jute.maxbuffer is less)")),
-            None if self.identity.max_buffer.is_some() => Ok(()),
+            None if self.settings.identity.max_buffer.is_some() => Ok(()),
             None => refused(", unless their jute.maxbuffer is greater, as max_buffer can say; none could be asked"),
         }
     }
@@ -232,7 +232,8 @@ impl Client {
             return Ok(Some(known));
         }
         let asking = async {
-            let session = Box::pin(Session::open(&self.identity, path, &Findings::default(), true)).await.ok()?;
+            let session =
+                Box::pin(Session::open(&self.settings.identity, path, &Findings::default(), true)).await.ok()?;
             let takes = session.takes(bytes).await;
             session.close().await;
             takes
@@ -285,9 +286,9 @@ impl Client {
                 let limit = if outlasts { Deadline::NEVER } else { Deadline::after(Instant::now(), budget.reach()) };
                 let in_vain = !outlasts && !budget.is_patient();
                 let session = match self.connected_session() {
-                    Some(session) => session,
+                    Some(session) if !budget.is_cancelled() => session,
                     // In a box, because this is rare and its future is large: every call would carry room for it.
-                    None => Box::pin(self.session_within(limit, budget, path, in_vain)).await?,
+                    _ => Box::pin(self.session_within(limit, budget, path, in_vain)).await?,
                 };
                 // Closing a session does not wait for the attempts in it.
                 let closing = session.closing();

@@ -201,7 +201,7 @@ def settings_for(zk_hosts: Hosts | None, connection: Connection | None, keywords
     if not _KNOWN.issuperset(keywords):
         unknown = sorted(keywords.keys() - _KNOWN)[0]
         raise ArgumentError(f"keyword: {ascii(unknown)[1:-1]} is not known here")
-    if type(zk_hosts) is str and [*keywords.values()].count(None) == len(keywords):
+    if type(zk_hosts) is str and not [value for value in keywords.values() if value is not None]:
         return _only_hosts(zk_hosts)
     return _resolve(zk_hosts, keywords, keywords.get("profile"), keywords.get("config"), keywords.get("config_get"))
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::connect::credentials::Credentials;
@@ -95,8 +96,8 @@ impl fmt::Debug for Identity {
 /// Everything a call needs to know about its ensemble.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The settings that decide who shares a session.
-    pub identity: Identity,
+    /// The settings that decide who shares a session. Every call hands them on, and none makes a copy of the password.
+    pub identity: Arc<Identity>,
     /// The prefix of every path; empty for none.
     pub(crate) chroot: String,
     /// The ACL of every znode that is created; empty for everything to everybody, as in kazoo.
@@ -152,7 +153,7 @@ impl Settings {
         if max_buffer.is_some_and(|bytes| bytes < LEAST_BUFFER) {
             return Err(Error::argument("max_buffer", format!("must be at least {LEAST_BUFFER} bytes")));
         }
-        let identity = Identity { servers, credentials, tls, session_timeout, idle_timeout, max_buffer };
+        let identity = Arc::new(Identity { servers, credentials, tls, session_timeout, idle_timeout, max_buffer });
         let settings = Self { identity, chroot, acl, connect_timeout, origin };
         settings.check_creator("default_acl", &settings.acl)?;
         Ok(settings)

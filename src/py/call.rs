@@ -150,9 +150,8 @@ impl Call {
             cancel = cancel.with_handle(handle);
         }
         let client = Client::new(process.sessions.clone(), self.settings.clone());
-        // In a box: some are ten kilobytes long, and they are handed on three times.
-        let work = Box::pin(work(client.clone(), self.budget(purpose, cancel.clone())));
-        let mut task = process.spawn(work);
+        // In a box from the start: some are eight kilobytes long, and the stack of a thread may be small.
+        let mut task = process.call(Box::pin(work(client.clone(), self.budget(purpose, cancel.clone()))));
         let mut raised = None;
         let mut outage = matches!(purpose, Purpose::Waits).then(Outage::default);
         // Off the main thread, and with nobody to tell, there is little to wake up for, or nothing.

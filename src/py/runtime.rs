@@ -7,11 +7,12 @@
 //!
 //! A runtime whose descriptors were closed by somebody in the process is passed over in the same way.
 
-use std::future::Future;
+use std::future::{pending, Future};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use futures::FutureExt;
 use once_cell::race::OnceBox;
 use pyo3::prelude::*;
@@ -220,20 +221,19 @@ impl Process {
         cancel
     }
 
-    /// Runs a call as a task, and counts it while it runs.
-    pub(super) fn spawn<T, F>(&'static self, work: F) -> Answer<T>
+    /// The answer of a call, which begins as a task when somebody waits for it; it counts from here until it ends.
+    pub(super) fn call<T, F>(&'static self, work: F) -> Answer<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
         self.calls.send_modify(|calls| *calls += 1);
         let call = Call(self);
-        // Boxed, because it is large and would be copied from hand to hand, on threads whose stacks may be small.
-        let task = self.driver.spawn(Box::pin(work).map(|result| {
+        let work = work.map(|result| {
             drop(call);
             result
-        }));
-        Answer { process: self, task }
+        });
+        Answer { process: self, work: Some(work.boxed()), task: None }
     }
 
     /// Ends all calls of now, not those of later, and waits for them.
@@ -257,23 +257,29 @@ impl Process {
     }
 }
 
-/// The answer of a call that is under way.
+/// The answer of a call that is under way, or about to begin.
 pub(super) struct Answer<T> {
     process: &'static Process,
-    task: std::result::Result<JoinHandle<Result<T>>, Dead>,
+    work: Option<BoxFuture<'static, Result<T>>>,
+    task: Option<JoinHandle<Result<T>>>,
 }
 
-impl<T> Answer<T> {
+impl<T: Send + 'static> Answer<T> {
     /// Waits until it is there, within `limit` if there is one. It comes once.
     pub(super) fn wait(&mut self, limit: Option<Duration>) -> Option<Result<T>> {
-        let driver = &self.process.driver;
-        let ended = self.task.as_mut().map_err(|dead| *dead).and_then(|task| match limit {
-            Some(limit) => driver.block_on_for(limit, task),
-            None => driver.block_on(task).map(Some),
-        });
+        let Self { process, work, task } = self;
+        // The task is made by the thread that is about to run it: nobody else is woken for it.
+        let ended = async {
+            let begin = || tokio::spawn(work.take().unwrap_or_else(|| Box::pin(pending())));
+            task.get_or_insert_with(begin).await
+        };
+        let ended = match limit {
+            Some(limit) => process.driver.block_on_for(limit, ended),
+            None => process.driver.block_on(ended).map(Some),
+        };
         match ended {
             Ok(ended) => Some(ended?.unwrap_or_else(|panic| Err(Error::Internal(panic.to_string())))),
-            Err(dead) => Some(Err(self.process.abandoned(dead))),
+            Err(dead) => Some(Err(process.abandoned(dead))),
         }
     }
 }

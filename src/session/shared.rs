@@ -119,6 +119,11 @@ impl SharedSession {
         }
     }
 
+    /// The session, if there is one; where somebody opens one, once that is done.
+    async fn opened(&self) -> Option<MutexGuard<'_, Option<Session>>> {
+        Some(self.session.lock().await)
+    }
+
     /// The session with this id, if it is not over.
     async fn with_id(&self, id: i64) -> Option<Session> {
         let held = self.unless_opening().await?;
@@ -278,7 +283,8 @@ impl Sessions {
     pub async fn close(&self, limit: Duration) {
         let started = Instant::now();
         self.end_renewals(limit, "the end of the sessions").await;
-        close_all(self.forget_unused(), limit.saturating_sub(started.elapsed())).await;
+        let left = limit.saturating_sub(started.elapsed());
+        close_all(self.forget_unused(), left, SharedSession::unless_opening).await;
     }
 
     /// As [`Sessions::close`], at the end of the process: tasks in the background are waited for first, within the
@@ -290,12 +296,14 @@ impl Sessions {
         let left = limit.saturating_sub(started.elapsed());
         let _ = tokio::time::timeout(left, running.wait_for(|running| *running == 0)).await;
         self.ending.cancel(PROCESS_ENDS);
-        self.close(limit.saturating_sub(started.elapsed())).await;
+        // A call that has begun at the last moment may take an ephemeral lease in the session that it opens.
+        let left = limit.saturating_sub(started.elapsed());
+        close_all(self.forget_unused(), left, SharedSession::opened).await;
     }
 
     /// As [`Sessions::close`], for the sessions of one identity.
     pub async fn close_one(&self, identity: &Identity, limit: Duration) {
-        close_all(self.of(identity), limit).await;
+        close_all(self.of(identity), limit, SharedSession::unless_opening).await;
         drop(self.forget_unused());
     }
 
@@ -332,9 +340,15 @@ fn counted(running: &watch::Sender<usize>, work: impl Future<Output = ()> + Send
     });
 }
 
-async fn close_all(shared: Vec<Arc<SharedSession>>, limit: Duration) {
+/// Ends sessions, which `held` waits for.
+async fn close_all(
+    shared: Vec<Arc<SharedSession>>,
+    limit: Duration,
+    held: impl for<'a> AsyncFn(&'a SharedSession) -> Option<MutexGuard<'a, Option<Session>>>,
+) {
+    let held = &held;
     let closing = shared.into_iter().map(|shared| async move {
-        let open = shared.unless_opening().await.and_then(|mut held| held.take());
+        let open = held(&shared).await.and_then(|mut held| held.take());
         if let Some(session) = open {
             session.close().await;
         }

@@ -104,6 +104,11 @@ impl Budget {
         self.started.elapsed()
     }
 
+    /// Whether the caller has given up.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+
     /// Why the call was cancelled.
     #[must_use]
     pub fn cancelled_by(&self) -> &'static str {
