@@ -8,7 +8,8 @@ from zkcoord.connection import Connection
 from zkcoord.party import party_members
 from zkcoord.semaphore import hold, lock, lock_holders, pools, remove_pool, set_max, status, unlock
 
-assert _exit  # it must be there before anybody forks
+# Importing `_exit` registers a hook for forks. Without it a forked child would take over its parent's random numbers.
+assert _exit
 
 __all__ = [
     "Cancel",

@@ -1,9 +1,9 @@
-"""Who awaits a call in a worker thread: ``await asyncio.to_thread(zkcoord.lock, ...)``.
+"""The asyncio task that awaits a call in a worker thread: ``await asyncio.to_thread(zkcoord.lock, ...)``.
 
 Asyncio tells a worker thread nothing when the task that awaits it is cancelled: the thread would wait on, take the slot
-for nobody, and keep the program from ending (python/cpython#107505). `zkcoord.aio` is made for that; but who has not
-found it shall not lose a slot. How a worker thread finds its future is a detail of Python: where that is not as
-expected, the call goes on as any other.
+for nobody, and keep the program from ending (python/cpython#107505). `zkcoord.aio` is made for asyncio; here a program
+that does not use it is kept from losing a slot. How a worker thread finds its future is a detail of Python. Where that
+is not as expected, the call is not cancelled with its task.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 # The threads of asyncio's own executor, where `to_thread` and `run_in_executor(None, ...)` run.
 _NAME = "asyncio_"
-# Seconds in which the event loop, which has just started this thread, chains its future to that of the thread.
+# Seconds that the event loop, which has just started this thread, may take to chain its future to that of the thread.
 _LIMIT = 0.1
 _PAUSE = 0.0005
 
 
 def cancelled_with_its_future() -> Cancel | None:
-    """Return what is cancelled with the asyncio future that awaits this thread's call; None where there is none."""
+    """Return a `Cancel` that ends with the asyncio future which awaits this thread's call; None where there is none."""
     workers, threading = sys.modules.get("concurrent.futures.thread"), sys.modules.get("threading")
     if workers is None or threading is None or not threading.current_thread().name.startswith(_NAME):
         return None
@@ -49,7 +49,7 @@ def cancelled_with_its_future() -> Cancel | None:
 
     try:
         future.get_loop().call_soon_threadsafe(future.add_done_callback, end)
-    except RuntimeError:  # the loop is closed: nobody awaits it any more
+    except RuntimeError:  # the loop is closed: nobody awaits the call any more
         cancel.cancel()
     return cancel
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def call(work: Callable[[Wait], _T], timeout: float | None, cancel: _core.Cancel | None, raise_on_signal: bool) -> _T:
     """Call the core, and wait for its answer. `work` is called with ``(timeout, cancel, raise_on_signal)``.
 
-    In a program on gevent the greenlet waits that calls, and all others run on.
+    In a program on gevent only the greenlet that calls waits, and all others run on.
     """
     return _called(lambda wait, _: work(wait), timeout, cancel, raise_on_signal, None)
 
@@ -32,18 +32,20 @@ def wait_for(
     raise_on_signal: bool,
     on_position: Listener | None = None,
 ) -> _T:
-    """As `call`, for a call that waits for others: it ends with the task of asyncio that awaits it.
+    """As `call`, for a call that waits for others: it ends with the asyncio task that awaits it.
 
-    `work` is called with `on_position` as well, or with what stands for that.
+    `work` is called with `on_position` as well; in a greenlet of gevent, with what passes the position on to that.
     """
     cancel = cancelled_with_its_future() if cancel is None else cancel
     return _called(work, timeout, cancel, raise_on_signal, on_position)
 
 
 def close() -> None:
-    """End the sessions of this process now, and with them its ephemeral leases. Later calls open new ones.
+    """End the sessions of this process now, and with them its ephemeral leases. Later calls open new sessions.
 
-    Calls under way in other threads are cancelled: what they would get would be gone.
+    Calls under way in other threads are cancelled: what they would get would be gone. A timed lease that a
+    `zkcoord.lease.LeaseLocker` holds is not renewed any more, and counts as lost; with ``release_on_cancel`` it is
+    given back.
     """
     call(lambda _: _core.close(), None, None, False)
 

@@ -33,14 +33,14 @@ _ANY_HOST = "send_credentials_to_any_host"
 _LOOKED_UP = ("hosts", *NAMES)
 # `events` is for the Salt extension, which shares the section with us.
 _KNOWN = frozenset((*_LOOKED_UP, _ANY_HOST, "events"))
-# Whoever has one of these in his configuration has a secret to keep.
+# A configuration that has one of these has a secret to keep.
 _SECRETS = ("password", "mechanism", "default_acl", "certfile", "keyfile", "keyfile_password")
-# What counts as a slip of the pen: as alike as `hsots` and `hosts`, and about as long. Others have keys of their own in
-# a section, and those are left alone.
+# A key counts as a misspelt setting where it is as alike as `hsots` is to `hosts`, and about as long. Other keys of a
+# section may be those of other programs, and are left alone.
 _ALIKE = 0.8
 _LONGER = 3
-# What was meant by a key, as far as it was found out. Our arguments say `zk_hosts`, and who says `use_tls` wants no
-# plain text, however unlike the names are.
+# The setting that is meant by a key, as far as it was found out. The first two are less alike than that, and clear all
+# the same: our own arguments say `zk_hosts`, and a configuration with `use_tls` must not end in plain text.
 _seen: dict[str, str | None] = {"zk_hosts": "hosts", "use_tls": "use_ssl"}
 _SECTION = "the section zookeeper"
 _MOST_SHOWN = 20
@@ -58,7 +58,7 @@ def configured(
 ) -> tuple[dict[str, Any], str | None]:
     """Return the settings of a profile, or without one those of the section; and what the section is called.
 
-    With them is whether secrets may go to other hosts than theirs. Where a profile names no hosts, ``hosts_above`` are
+    The settings have ``send_credentials_to_any_host`` among them. Where a profile names no hosts, ``hosts_above`` are
     those of the section that it is in. A mapping may have an attribute ``where`` that tells where it was read.
 
     Raises:
@@ -85,7 +85,7 @@ def configured(
 
 
 def _read(explicit: Mapping[str, Any], profile: str | None, config: Mapping[Any, Any], section: str) -> dict[str, Any]:
-    """What a mapping says."""
+    """Return the settings that a mapping has."""
     named = _part(config, profile) if profile else config
     part: Mapping[Any, Any] = named if isinstance(named, Mapping) else {}
     _check_spelling(part, _origin(profile, section))
@@ -101,7 +101,9 @@ def _read(explicit: Mapping[str, Any], profile: str | None, config: Mapping[Any,
 
 
 def _asked(explicit: Mapping[str, Any], profile: str | None, config_get: Callable[[str, Any], Any]) -> dict[str, Any]:
-    """What a callable says. It is asked for what is open, and for more only where there is a secret to keep."""
+    """Return the settings that a callable has. It is asked for those that the arguments leave open, and for the others
+    only where there is a secret to keep, or where it has none of the former.
+    """
 
     def ask(names: Iterable[str], *part: str | None) -> dict[str, Any]:
         prefix = ":".join(("zookeeper", *filter(None, part)))
@@ -132,7 +134,7 @@ def _says_something(found: Mapping[str, Any]) -> bool:
 
 
 def _inherit(found: dict[str, Any], above: Iterable[Mapping[str, Any]]) -> None:
-    """Take from above a profile, the nearest first, what matters to its secrets: to whom they may go."""
+    """Take from the sections above a profile, the nearest first, to which hosts its secrets may go."""
     for source in above:
         if not is_given(found.get("hosts")) and is_given(source["hosts"]):
             found.setdefault("hosts_above", source["hosts"])
@@ -164,7 +166,7 @@ def _mappings(node: object) -> list[Mapping[Any, Any]]:
 
 
 def _profiles(config: Mapping[Any, Any], prefix: str = "", depth: int = _DEEPEST) -> list[str]:
-    """The names of the profiles in a configuration: what has a setting in it."""
+    """The names of the profiles in a configuration: of the parts that have a setting."""
     found = []
     for name, value in config.items() if depth else ():
         parts = [] if str(name) in _KNOWN else _mappings(value)
@@ -176,7 +178,7 @@ def _profiles(config: Mapping[Any, Any], prefix: str = "", depth: int = _DEEPEST
 
 
 def _nothing(profile: str, where: str, profiles: Iterable[str]) -> NoReturn:
-    """Refuse a profile."""
+    """Refuse a profile that configures nothing."""
     names = sorted(profiles)
     shown = ", ".join(_shown(name) for name in names[:_MOST_SHOWN]) + ", ..." * (len(names) > _MOST_SHOWN)
     has = f"profiles there: {shown}" if names else "there are no profiles"
@@ -184,7 +186,7 @@ def _nothing(profile: str, where: str, profiles: Iterable[str]) -> NoReturn:
 
 
 def _check_spelling(part: Mapping[Any, Any], origin: str) -> None:
-    """Refuse a key that is almost the name of a setting. Profiles may have any name, and so may what is not ours."""
+    """Refuse a key that is almost the name of a setting. Profiles may have any name, and so may others' keys."""
     for name in part:
         if not isinstance(name, str) or name in _KNOWN:
             continue

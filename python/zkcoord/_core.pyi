@@ -112,7 +112,7 @@ class Cancel:
     def cancel(self) -> None:
         """End the calls that this was given to, and those that it will be given to. Does not wait for them."""
     def child(self) -> Cancel:
-        """One that is cancelled with this, or alone."""
+        """Return a `Cancel` that is cancelled with this one, or alone."""
     @property
     def cancelled(self) -> bool:
         """Whether it was cancelled."""
@@ -380,7 +380,7 @@ def is_given(value: object) -> bool: ...
 def profile_name(profile: Scalar) -> str: ...
 def digest_acl(keywords: Acl) -> AclEntry: ...
 def close() -> None:
-    """End the sessions of this process now, and with them its ephemeral leases. Later calls open new ones.
+    """End the sessions of this process now, and with them its ephemeral leases. Later calls open new sessions.
 
     Calls under way in other threads are cancelled: what they would get would be gone.
     """
@@ -434,5 +434,6 @@ def confd_query(
     list[tuple[str, str]],
     bool,
 ]:
-    """Status, answer, serial, whether consistent, replies needed, whether timed out; of each peer its address, status,
-    answer, serial, seconds and trouble; who sent what was discarded, and why; whether the key lacks its newline."""
+    """Status, answer, serial, whether consistent, replies needed, replies that tell of the cluster, whether timed out;
+    of each peer its address, status, answer, serial, seconds and trouble; who sent what was discarded, and why; whether
+    the key lacks its newline."""

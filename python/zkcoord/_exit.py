@@ -1,13 +1,14 @@
 """End the sessions of a process with the process, so that ephemeral znodes do not linger.
 
-No single hook runs at the end of every process. A forked worker (multiprocessing, a Salt job) ends in
-``os._exit``, where ``atexit`` does not run and ``multiprocessing.util.Finalize`` does; a Salt job that is
-terminated runs only what was given to its process's ``register_finalize_method``; a plain interpreter runs
-``atexit``; and a thread that waits keeps an interpreter from ever coming that far, so that waits have to end
-when ``threading`` shuts down. Each hook remembers its process id: a fork inherits them.
+No single hook runs at the end of every process, so there are four. A plain interpreter runs ``atexit``. A thread that
+waits keeps an interpreter from ever coming that far, so that waits have to end when ``threading`` shuts down. A forked
+worker (multiprocessing, a Salt job) ends in ``os._exit``, where ``atexit`` does not run and
+``multiprocessing.util.Finalize`` does. A Salt job that is terminated runs only what was given to its process's
+``register_finalize_method``. Each hook remembers its process id, because a forked child inherits the hooks.
 
-Nothing that takes long to import is imported here, and nothing later: a fork in the middle of an import leaves
-the child a module that is locked for ever. What nobody has imported by then has nothing to be told.
+This module imports nothing that takes long, and nothing later than at its own import: a fork in the middle of an import
+leaves the child a module that is locked for ever. So it takes ``threading`` and the others from ``sys.modules``. Where
+nobody has imported one of them, there is no hook to register with it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-# How far a process is with its end: its threads, but for the main one, wait no more, or call no more.
+# How far the end of a process has come: threads other than the main one may not wait any more, or not call any more.
 _NO_WAITS, _NO_CALLS = 1, 2
 
 _pid = 0
@@ -38,15 +39,15 @@ class _Threads:
     """The threads of this process, once there can be any but the main one."""
 
     def __init__(self, threading: Any, bystanders: Iterable[threading.Thread]) -> None:
-        """Take the module, and the threads that were there before the first call of all."""
+        """Take the module `threading`, and the threads that were there before the first call of zkcoord."""
         self.threading = threading
-        new = sys.modules["_weakrefset"].WeakSet  # what `threading` itself is made with
+        new = sys.modules["_weakrefset"].WeakSet  # `threading` itself has imported it
         self.callers, self.bystanders = new(), new(bystanders)
         self.closer: threading.Thread | None = None
 
 
 def enter() -> bool:
-    """Note that this thread makes a call, and see to the end of its process.
+    """Note that this thread makes a call, and register the hooks for the end of its process.
 
     Return whether this is the main thread, on which Python runs signal handlers.
     """
@@ -63,7 +64,8 @@ def enter() -> bool:
         _threads = _Threads(threading, threading.enumerate() if is_first else ())
         _before_executors = _register_with_threading()
     elif not _before_executors and "concurrent.futures.thread" in sys.modules:
-        # The last to register is the first to run, and its hook waits for threads that may wait for us.
+        # `threading` runs the last registration first. The hook of `concurrent.futures` waits for its threads, which
+        # may wait in a call of ours: so our hook is registered again, to end these waits before that.
         _before_executors = _register_with_threading()
     thread = threading.current_thread()
     _threads.callers.add(thread)
@@ -71,11 +73,11 @@ def enter() -> bool:
 
 
 def _register_with_threading() -> bool:
-    """Have waits ended when threading shuts down; whether that will be before executors wait for threads."""
+    """Have waits ended when `threading` shuts down. Return whether that comes before executors wait for threads."""
     assert _threads is not None
     try:
         _threads.threading._register_atexit(_hook, _pid, _at_end)
-    except (AttributeError, RuntimeError):  # private, or shutting down already
+    except (AttributeError, RuntimeError):  # the function is private, or `threading` is shutting down already
         return True
     return "concurrent.futures.thread" in sys.modules
 
@@ -104,10 +106,10 @@ def _at_once() -> None:
 
 
 def _at_end() -> None:
-    """End all waits, and the sessions: after the threads that may work under a lease, if there are any.
+    """End all waits now, and the sessions when all threads have ended that may work under a lease.
 
-    Those are threads that have called us, or began after the first call of all. Others that were there before may be
-    there for ever: a Salt minion has one.
+    Those are threads that have called zkcoord, or that began after its first call. Other threads were there before, and
+    may be there for ever, as one of a Salt minion is: to wait for them would keep the process from ending.
     """
     assert _threads is not None
     threading = _threads.threading
@@ -122,7 +124,7 @@ def _at_end() -> None:
         _threads.closer = threading.Thread(target=_close_after, args=(workers,), name="zkcoord-close", daemon=False)
         try:
             _threads.closer.start()
-        except RuntimeError:  # too late for a new thread; atexit is still to come
+        except RuntimeError:  # it is too late for a new thread, and the hook of `atexit` ends the sessions later
             _threads.closer = None
 
 

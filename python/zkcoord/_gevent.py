@@ -1,14 +1,15 @@
-"""Who calls in a greenlet of gevent.
+"""Calls that a greenlet of gevent makes.
 
 All greenlets of a thread run in turns, in that thread. A call of the core would stop them all, also the one that is to
-give its slot back to the waiting one, and gevent would not see a signal meanwhile. So the call is made in a thread of
-its own, and only the greenlet waits that has asked. Whatever ends that greenlet's wait (``GreenletExit``,
-``gevent.Timeout``, a ``KeyboardInterrupt``) cancels the call, and comes through when nothing of it is left.
+give back the slot for which the call waits, and gevent would not see a signal meanwhile. So the call is made in a
+thread of its own, and only the greenlet that has made it waits. An exception that ends the greenlet's wait
+(``GreenletExit``, ``gevent.Timeout``, a ``KeyboardInterrupt``) cancels the call, and goes on when nothing of the call
+is left.
 
-The threads are not those of the hub's own pool. That has ten: as many waiting greenlets would fill it, and the call
-that is to free a slot for them, or the hub's resolver, would wait for ever.
+The threads are not those of the hub's own pool, which has ten. Ten greenlets that wait would fill it, and the call that
+is to free a slot for them, or the hub's resolver, would wait for ever.
 
-gevent is not imported here: without it the program has no greenlets.
+gevent is not imported here: a program that has not imported it has no greenlets.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     Work: TypeAlias = Callable[[Wait, Listener | None], _T]
 
 
-# Seconds for giving back what was taken for a greenlet that is gone by then.
+# Seconds for giving back a lease that was taken for a greenlet which does not wait for it any more.
 _A_MOMENT = 1.0
 
 # The calls under way of this process.
@@ -41,7 +42,7 @@ _under_way: set[Call] = set()
 def hub_of_this_greenlet() -> Any:
     """Return the hub that runs this thread's greenlets; None where there is none, or where it is the hub that calls."""
     gevent, local = sys.modules.get("gevent"), sys.modules.get("gevent._hub_local")
-    if gevent is None or local is None or not hasattr(gevent, "getcurrent"):  # it is being imported
+    if gevent is None or local is None or not hasattr(gevent, "getcurrent"):  # gevent is being imported
         return None
     hub = local.get_hub_if_exists()
     if hub is None:
@@ -67,7 +68,7 @@ class Call:
     ) -> None:
         """Begin the call."""
         self._hub = hub
-        # What the caller has may be cancelled by the caller alone: other calls may have it too.
+        # Only the caller may cancel its own `Cancel`, which other calls may have as well. This call has a child of it.
         self._cancel = cancel.child() if isinstance(cancel, _core.Cancel) else _core.Cancel()
         given = self._cancel if cancel is None or isinstance(cancel, _core.Cancel) else cancel
         self._work, self._wait = work, (timeout, given, raise_on_signal)
@@ -101,13 +102,13 @@ class Call:
             try:
                 raise self._error
             finally:
-                self._error = None  # its traceback has this frame
+                self._error = None  # its traceback has this frame, and so this object
         return self._answer
 
     def leave_to_parent(self) -> None:
-        """In a child that was forked off: let the greenlet sleep, as if it were a thread that the child does not have.
+        """Let the greenlet sleep in a forked child, as if it were a thread that the child does not have.
 
-        The thread of the call is the parent's, and no answer will come here. The hub waits for the greenlet no more.
+        The thread of the call is the parent's, and no answer will come here. So the hub waits for none any more.
         """
         self._watcher.stop()
 
@@ -142,15 +143,15 @@ class Call:
             taken = self._answer
             try:
                 Call(self._hub, lambda wait, _: taken.release(wait), _A_MOMENT, None, False, None)._wait_on()
-            except Error:  # it could not begin
+            except Error:  # the call could not begin
                 return
 
     def _wait_on(self) -> None:
-        """Wait until the call is over, whatever comes meanwhile: it takes about a second at most."""
+        """Wait until the call is over, whatever is raised meanwhile. A call that is cancelled takes about a second."""
         while not self._is_over:
             try:
                 self._event.wait()
-            except BaseException:  # the first one is what comes through
+            except BaseException:  # the greenlet raises the first exception, and not this one
                 continue
             self._event.clear()
         self._forget()

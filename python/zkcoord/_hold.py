@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Hold"]
 
-# Seconds in which what is known without a server is answered.
+# Seconds for a question that this process answers by itself, without a server.
 _A_MOMENT = 0.1
 
 
 class Hold:
     """A slot that is held, until it is released: what `zkcoord.hold` answers with.
 
-    It knows its own lease, releases that one and no other, and tells when it is lost. As a context manager it is
-    released at the end of the block, however that ends; where it was lost meanwhile, and the block has not failed
-    already, the end of the block raises `SlotLost`. A child that was forked off in the block leaves its parent's hold
-    alone.
+    A hold knows its own lease, releases that one and no other, and tells when the lease is lost. As a context manager
+    it releases the slot at the end of the block, however the block ends. Where the slot was lost meanwhile, the end of
+    the block raises `SlotLost`, unless the block has raised something itself. A child that was forked off in the block
+    does not release its parent's hold.
     """
 
     __slots__ = ("_core", "_lost", "_on_lost", "_raise_on_signal")
@@ -34,7 +34,7 @@ class Hold:
     def __init__(
         self, taken: _core.Hold, on_lost: Callable[[], object] | None = None, raise_on_signal: bool = False
     ) -> None:
-        """Take what the core has taken."""
+        """Wrap the lease that the core has taken."""
         self._core = taken
         self._on_lost = on_lost
         self._raise_on_signal = raise_on_signal
@@ -76,8 +76,9 @@ class Hold:
     def lost(self) -> threading.Event:
         """An event that is set when the slot is lost: its session has ended, or somebody else has removed the lease.
 
-        It is not set by `release`. A thread of its own waits for the loss, from the first look at this event on. While
-        no server can be reached the slot counts as held for as long as the servers keep a silent session.
+        `release` does not set it. From the first use of this property on, a thread waits for the loss. While no server
+        can be reached, an ephemeral lease counts as held for as long as the servers keep a silent session, and a
+        persistent one until a server answers again.
         """
         if self._lost is None:
             import threading  # noqa: PLC0415 - a program without threads does not need it
@@ -108,15 +109,16 @@ class Hold:
             raise self._loss()
 
     def release(self, timeout: float | None = None) -> bool:
-        """Give the slot back. No other lease is touched. To release again does nothing.
+        """Give the slot back: delete this hold's lease, and no other. A second release does nothing.
 
         Args:
-            timeout: Seconds for the answer, through an outage as well. Default: ``connect_timeout``.
+            timeout: Seconds for the answer; the call goes on through an outage until then. Default:
+                ``connect_timeout``.
 
         Returns:
-            True when the lease was removed, or is gone after an earlier release that failed; False when it was lost
-            before, or given back. A slot that counted as lost, and that the servers kept all the same, was nobody
-            else's: that is True as well.
+            True when the lease was removed, or is gone after an earlier release that failed. False when the slot was
+            lost or given back before. True also where the slot counted as lost in this process, and the servers had
+            kept its lease all the same: then nobody else has held it.
 
         Raises:
             Unreachable, ConnectionLost, Cancelled: No server answered in time, or a signal came. The lease is removed
@@ -146,12 +148,12 @@ class Hold:
             except (Unreachable, ConnectionLost) as err:
                 if not self._is_known_lost():
                     raise
-                raise self._loss() from err  # that is what matters to the block
+                raise self._loss() from err  # the block has to learn that it ran without the slot
             if not was_held:
                 raise self._loss()
             return
         try:
-            # What the block has raised is what is raised, so that a signal can only be told to its handler.
+            # The exception of the block goes on. So a signal that comes now runs its handler, and is not `Cancelled`.
             was_held = call(self._core.release, None, None, False)
         except Error as err:
             _warn("could not give back the slot at %s: %s", self.path, err)
@@ -185,7 +187,7 @@ def watch(taken: _core.Hold, on_lost: Callable[[], object]) -> None:
     def wait() -> None:
         try:
             call(taken.wait_until_lost, None, None, True)
-        except Cancelled:  # released, or the process ends
+        except Cancelled:  # the hold was released, or the process ends
             return
         except Error as err:
             _warn("cannot watch the slot at %s any more, and so it counts as lost: %s", taken.path, err)

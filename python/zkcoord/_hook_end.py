@@ -1,4 +1,4 @@
-"""The end of a process that is the end of a coordinator's hook: was it a good one?"""
+"""The end of a process as the end of a coordinator's hook, and whether the process has succeeded."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class Hook(Protocol):
-        """What is finished, or keeps what it was granted."""
+        """A coordinator whose hook ends with the process."""
 
         def finish(self) -> None:
-            """Give back what is granted."""
+            """Give back the locks that are granted, because the process has succeeded."""
 
         def keep(self) -> None:
-            """Tell what is kept for the retry."""
+            """Keep the locks for the retry, and log which they are, because the process has failed."""
 
 
-# The tools of `sys.monitoring` that are nobody's by convention.
+# The ids of tools that `sys.monitoring` reserves for no debugger, profiler or other known tool.
 _FREE_TOOLS = (3, 4)
 
 
@@ -37,10 +37,10 @@ class _End:
         self._is_watching = False
 
     def register(self, hook: Hook) -> None:
-        """Have the hook finished at the end of this process. A child that is forked has no part in it."""
+        """Have the hook finished or kept at the end of this process. A forked child does neither for its parent."""
         if self._pid != os.getpid():
             self._pid, self._code, self._hooks = os.getpid(), None, []
-            # After the core's own, which ends its sessions: the last to register is the first to run.
+            # `atexit` runs the last registration first. The core's own is earlier, and so ends the sessions after this.
             atexit.register(self._at_exit, self._pid)
         if not self._is_watching:
             self._is_watching = True
@@ -50,12 +50,12 @@ class _End:
             self._hooks.append(hook)
 
     def _note(self, code: object) -> None:
-        """Remember how the main thread is about to leave: None for a good end, or for not at all."""
+        """Remember the exit code with which the main thread is leaving. None: with success, or it is not leaving."""
         if threading.current_thread() is threading.main_thread():
             self._code = code
 
     def _see_what_is_raised(self) -> bool:
-        """See each ``SystemExit``, and whether it is caught. Python can tell so since 3.12."""
+        """Watch each ``SystemExit``, and whether it is caught. False: Python cannot report that, as before 3.12."""
         monitoring: Any = getattr(sys, "monitoring", None)
         free = [tool for tool in _FREE_TOOLS if monitoring and monitoring.get_tool(tool) is None]
         if not free:
@@ -78,7 +78,7 @@ class _End:
         return True
 
     def _see_what_is_called(self) -> None:
-        """See the functions that leave, whether that is caught or not: ``sys.exit``, ``exit`` and ``quit``."""
+        """Watch calls of ``sys.exit``, ``exit`` and ``quit``, which do not tell whether their exception is caught."""
         leave = sys.exit
 
         def note(code: Any = None, /) -> None:
@@ -105,7 +105,7 @@ class _End:
                 hook.keep() if has_failed else hook.finish()
             except Exception:
                 # An override may raise anything. The other hooks end all the same.
-                logging.getLogger("zkcoord").exception("what was granted may be kept, though the process succeeded")
+                logging.getLogger("zkcoord").exception("granted locks may be kept, though the process succeeded")
 
 
 end = _End()

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 LEASE_DURATION = 60.0
 MAX_CLOCK_SKEW = 1.0
 
-# Seconds for giving back what nobody waits for any more.
+# Seconds for giving back a lease that was taken for a caller who does not wait any more.
 _A_MOMENT = 2.0
 
 
 @dataclass(frozen=True)
 class Taken:
-    """A lease that was taken by its owner's name. Nothing renews it: it ends by itself, or with `renew` later."""
+    """A lease that was taken by its owner's name. Nothing renews it: it ends by the clock, unless `renew` is called."""
 
     token: int
     """The fencing token: later holders have greater ones."""
@@ -40,7 +40,7 @@ class Taken:
     expires_at: float
     """Until when it is held, by ``time.clock_gettime(time.CLOCK_BOOTTIME)`` of this host."""
     taken_from: str | None
-    """Who held it before, whose lease was over."""
+    """Who held the lease before, and has not given it back until it was over. None: the lease was free."""
     is_new: bool
     """False: the owner held it already, and it was renewed."""
 
@@ -68,14 +68,14 @@ def take(
 ) -> Taken | None:
     """Take a lease that outlives this process, by its owner's name, and wait for it if need be.
 
-    Nothing renews it: it ends ``lease_duration`` after it was taken, or renewed by `renew`. Where the owner has it by
-    name already it is renewed. What a `LeaseLocker` of the same name holds is another's.
+    Nothing renews it: it ends ``lease_duration`` after it was taken, or renewed by `renew`. Where the owner holds it by
+    name already, this call renews it. A lease that a `LeaseLocker` of the same name holds counts as another's.
 
     Args:
         path: The record's znode; created with its parents when missing. Its last part is lower-cased.
         owner: Who holds it.
-        lease_duration: Seconds for which it is held. Where the owner has it for longer already, it is not made shorter
-            for others: `renew` does that.
+        lease_duration: Seconds for which it is held. Where the owner holds it for longer already, it is not made
+            shorter, because another process may count on that: only `renew` makes it shorter.
         timeout: Seconds to wait, connecting included. None waits for ever, 0 tries once.
         use_observed_time: As for `LeaseLocker`.
         max_clock_skew: As for `LeaseLocker`.
@@ -85,8 +85,11 @@ def take(
         A `Taken`; None when the time ran out.
 
     Raises:
-        ConnectionLost: At the end of the time nobody could say whether the lease is held. It is given back in the
-            background, and ends by the clock in any case.
+        ConnectionLost: The time was up before a server could say whether this call has taken the lease. If it has, the
+            lease is given back in the background, and it ends by the clock in any case.
+
+    A call that is cancelled takes no lease, and its queue node is deleted as for `zkcoord.lock`. A lease that the owner
+    held before may have been renewed.
     """
     settings = settings_for(zk_hosts, connection, keywords)
     terms = (lease_duration, use_observed_time, max_clock_skew)
@@ -102,7 +105,7 @@ def take(
     try:
         wait_for(work, timeout, cancel, raise_on_signal, on_position)
     except BaseException:
-        # A greenlet was interrupted when the answer was here already. What the owner held before it keeps.
+        # A greenlet was interrupted when the answer was here already. A lease that its owner held before stays.
         if answers and answers[0].is_new:
             with suppress(Error):
                 call(lambda wait: _core.lease_release(path, owner, settings, wait), _A_MOMENT, None, False)
@@ -123,20 +126,22 @@ def renew(
     raise_on_signal: bool = False,
     **keywords: Unpack[ConnectionKeywords],
 ) -> float | None:
-    """Renew a lease that its owner holds by name, from any process. Also one that is over, while nobody else has it.
+    """Renew a lease that its owner holds by name, from any process; also one that is over, while nobody else has it.
 
     Args:
         path: The record's znode.
         owner: Who holds it.
         lease_duration: Seconds for which it is held from now on. Default: as many as before.
-        timeout: Seconds for the whole call. It is obeyed through an outage. Default: ``connect_timeout``.
+        timeout: Seconds for the whole call, which goes on through an outage until then. Default: ``connect_timeout``.
 
     Returns:
         The seconds for which it is held from now on, which count from before the request was sent; None where the owner
         does not hold it by name.
 
     Raises:
-        ConnectionLost: It may have been renewed, or not.
+        ConnectionLost: The lease may have been renewed, or not.
+
+    When the call is cancelled, its error says whether the lease may have been renewed.
     """
     settings = settings_for(zk_hosts, connection, keywords)
     return call(
@@ -160,14 +165,16 @@ def give_back(
 
     Args:
         path: The record's znode.
-        owner: Who holds it. None: whoever does. That takes the lease away from a holder who may be acting still.
-        timeout: Seconds for the whole call. It is obeyed through an outage. Default: ``connect_timeout``.
+        owner: Who holds it. None: whoever does, which takes the lease away from a holder who may be acting still.
+        timeout: Seconds for the whole call, which goes on through an outage until then. Default: ``connect_timeout``.
 
     Returns:
         Whose lease this call has given back; None where the owner does not hold it.
 
     Raises:
-        ConnectionLost: It may have been given back, or not.
+        ConnectionLost: The lease may have been given back, or not.
+
+    When the call is cancelled, its error says whether the lease may have been given back.
     """
     settings = settings_for(zk_hosts, connection, keywords)
     return call(lambda wait: _core.lease_release(path, owner, settings, wait), timeout, cancel, raise_on_signal)
@@ -194,11 +201,11 @@ def status(
         A dict. ``path``; ``transitions``, how often it has changed hands; ``holder``, None where nobody holds it, else
         a dict: ``owner``, ``acquired`` (RFC 3339, by the holder's wall clock), ``duration`` (seconds), ``renewed`` and
         ``until`` (by the servers' clock), ``left`` (seconds until then by this host's clock; negative: it is over, and
-        whoever asks next may have it), ``fencing_token`` (None: another program holds it) and ``by_name``.
-        ``waiters``: a dict for each, in the order of the queue, with ``owner``, ``position`` (1 is next), ``since``
-        and ``age``.
+        whoever asks next may have it), ``fencing_token`` (None: another program holds it) and ``by_name`` (True: any
+        process that names the owner may renew it). ``waiters``: a dict for each, in the order of the queue, with
+        ``owner``, ``position`` (1 is next), ``since`` and ``age``.
 
-    It takes two round trips.
+    The call takes two round trips.
     """
     settings = settings_for(zk_hosts, connection, keywords)
     return call(lambda wait: _core.lease_status(path, settings, wait), timeout, cancel, raise_on_signal)
@@ -215,7 +222,7 @@ def below(
     raise_on_signal: bool = False,
     **keywords: Unpack[ConnectionKeywords],
 ) -> list[LeaseSummary]:
-    """List the leases right below a path. What is no lease is left out.
+    """List the leases right below a path. Other znodes are left out, and so are those that this user may not read.
 
     Args:
         path: Any znode.

@@ -16,19 +16,20 @@ if TYPE_CHECKING:
     Terms = tuple[float, bool, float | None]
     Pace = tuple[float, float, bool]
 
-# Seconds between two tries of a greenlet, whose thread must not stand still.
+# Seconds between two tries of a greenlet. To block would stop all greenlets of its thread, also the one that has the
+# turn.
 _PAUSE = 0.01
 
 
 class Turn:
-    """One call of an object at a time. False: another one took too long."""
+    """One call of an object at a time. Entering it returns False where another call took too long."""
 
     def __init__(self, guard: threading.Lock, timeout: float | None) -> None:
-        """Name whose turns these are, and how long to wait for one. Nothing is waited for yet."""
+        """Take the guard of the object, and how long to wait for a turn. Nothing is waited for yet."""
         self._guard, self._timeout = guard, timeout
 
     def __enter__(self) -> bool:
-        """Wait for the turn. A greenlet lets the others run: the one that has the turn may be of the same thread."""
+        """Wait for the turn. A greenlet lets others run meanwhile: the one that has the turn may be of its thread."""
         if "gevent" in sys.modules and _gevent.hub_of_this_greenlet() is not None:
             self._has = self._polled()
         else:
@@ -51,7 +52,7 @@ class Turn:
 
 
 def check_terms(name: str, terms: Terms, pace: Pace | None = None) -> None:
-    """Refuse terms that are none. Those that compare the clocks of two hosts are warned of."""
+    """Refuse terms that are not valid, and log a warning of terms that compare the clocks of two hosts."""
     if not _core.lease_check(terms, pace):
         log(
             "warning",
@@ -61,13 +62,13 @@ def check_terms(name: str, terms: Terms, pace: Pace | None = None) -> None:
 
 
 def check_callable(name: str, value: object) -> None:
-    """Refuse what cannot be called, before it has to be."""
+    """Refuse a listener that cannot be called, and do so before there is anything to call it with."""
     if value is not None and not callable(value):
         raise ArgumentError(f"{name}: must be callable, or None")
 
 
 def quietly(function: Callable[[], object]) -> None:
-    """Call what somebody else has given. What it raises is its own affair: a lease does not end by it."""
+    """Call a listener, and log what it raises: an exception of a listener must not end a lease."""
     try:
         function()
     except Exception:

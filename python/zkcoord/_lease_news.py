@@ -1,6 +1,6 @@
-"""What the timed leases of this process tell while nobody asks: one thread for all of them.
+"""How Python hears that a timed lease of this process is renewed late, or lost: one thread listens for all of them.
 
-The core renews by itself, also while Python is busy. It has nobody to call: a thread of Python waits for what it tells,
+The core renews leases by itself, also while Python is busy, and calls nobody. So a thread of Python waits for its news,
 from the first lease that is held until the last one has ended.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Listener = Callable[[str, str, str | None], None]
 
 _PAUSE = 0.2
-# How long the end of a lease waits for a listener that another thread calls just then.
+# Seconds that the news of a lease wait for a listener which another thread is calling at that moment.
 _LISTENER_TIME = 1
 
 
@@ -40,7 +40,7 @@ class _Listening:
 
 
 class _Listeners:
-    """Who is told, of one process. A child has none of its parent's."""
+    """The listeners of one process. A forked child has none of its parent's."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
@@ -60,7 +60,9 @@ def _own() -> _Listeners:
 
 
 def listen(lease: _core.TimedLease, listener: Listener) -> None:
-    """Have `listener` called with ``("late" | "lost", why, who has it)`` until `forget`. The lease is kept until then.
+    """Have `listener` called with ``("late" | "lost", why, who has it)`` until `forget`.
+
+    The lease is referred to until then: the core does not renew a lease that nobody refers to.
 
     Raises:
         OutOfResources: No thread can be started.
@@ -79,20 +81,20 @@ def listen(lease: _core.TimedLease, listener: Listener) -> None:
 
 
 def settle(lease: _core.TimedLease) -> None:
-    """Tell in this thread that a lease is lost, if it is, and nobody was told yet."""
+    """Call the listener in this thread where the lease is lost, and the listener has not heard that yet."""
     loss = lease.loss()
     if loss is not None:
         _tell(_own(), lease.hold, "lost", *loss)
 
 
 def forget(lease: _core.TimedLease) -> None:
-    """Tell nobody of a lease any more, once it was told how it has ended, where it is lost."""
+    """Forget the listener of a lease, after it has heard that the lease is lost, where it is."""
     settle(lease)
     drop(lease)
 
 
 def drop(lease: _core.TimedLease) -> None:
-    """Tell nobody of a lease any more."""
+    """Forget the listener of a lease."""
     own = _own()
     with own.guard:
         own.by_hold.pop(lease.hold, None)
@@ -107,7 +109,7 @@ def _wait(own: _Listeners) -> None:
                 return
         try:
             news = call(partial(_core.lease_news, settings), None, None, True)
-        except Cancelled:  # all calls were, by `close`, or at the end of the process
+        except Cancelled:  # `close`, or the end of the process, has cancelled all calls
             time.sleep(_PAUSE)
             continue
         except Error as err:
@@ -128,7 +130,7 @@ def _tell_all(own: _Listeners, why: str) -> None:
 
 
 def _safely(own: _Listeners, hold: str, kind: str, why: str, by: str | None) -> None:
-    """Tell it from this thread, on which all leases rely: also a listener that calls ``sys.exit`` does not end it."""
+    """Call the listener, and log all that it raises: also a ``sys.exit`` must not end the thread of all leases."""
     try:
         _tell(own, hold, kind, why, by)
     except BaseException:
@@ -140,7 +142,7 @@ def _tell(own: _Listeners, hold: str, kind: str, why: str, by: str | None) -> No
         heard = own.by_hold.get(hold)
     if heard is None:
         return
-    # A listener that takes its time holds up neither the release of a lease nor, for long, what others have to hear.
+    # A slow listener holds up neither the release of its lease nor, for long, the news of others.
     has_turn = heard.turn.acquire(timeout=_LISTENER_TIME)
     try:
         with own.guard:

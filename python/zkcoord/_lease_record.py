@@ -27,9 +27,9 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\
 
 @dataclass(frozen=True)
 class LockRecord:
-    """What the znode of a lease holds, for people to look at; frozen. Who holds it is decided by the znode's versions.
+    """The record of a timed lease, for people to look at; frozen. The znode's versions decide who holds the lease.
 
-    Times are aware datetimes, or None. They are the holder's wall clock, to the microsecond.
+    Times are aware datetimes, or None. They are from the holder's wall clock, to the microsecond.
     """
 
     holder_identity: str = ""
@@ -43,16 +43,16 @@ class LockRecord:
     lease_transitions: int = 0
     """How often it has changed hands."""
     identity: str = ""
-    """The original has it, and never fills it in. It is not written."""
+    """leaselocker has this field, and never fills it in. It is not written."""
     more: Mapping[str, str] = field(default_factory=dict)
-    """The other members, by name, each as the text of its JSON. Those of zkcoord are in ``zkcoord``."""
+    """The other members of the JSON object, by name, each as JSON text. What zkcoord adds is in ``zkcoord``."""
 
     def to_json(self) -> str:
         """Return the record as it is stored: JSON with the members ``holderIdentity``, ``leaseDurationSeconds``,
         ``acquireTime``, ``renewTime``, ``leaseTransitions``, and those in `more`.
 
         Raises:
-            ArgumentError: A field is of another kind.
+            ArgumentError: A field is of the wrong type.
         """
         if not isinstance(self.holder_identity, str):
             raise ArgumentError("holder_identity: must be text")
@@ -68,20 +68,20 @@ class LockRecord:
 
     @classmethod
     def from_json(cls, data: bytes | str, path: str | None = None) -> Self:
-        """Return the record that is stored as `data`. No data at all are a lease that nobody has taken yet.
+        """Return the record that is stored as `data`. Empty data are those of a lease that nobody has taken yet.
 
         Args:
             data: The data of a znode.
-            path: The znode where they are from, for the message.
+            path: The znode that the data are from, for the message.
 
         Raises:
-            ArgumentError: They are no record of a lease.
+            ArgumentError: The data are no record of a lease.
         """
         holder, seconds, acquired, renewed, transitions, more = _core.lease_parse(path, data)
         return cls(holder, seconds, _time(acquired), _time(renewed), transitions, more=dict(more))
 
     def to_lease_spec(self) -> dict[str, Any]:
-        """Return it as the ``spec`` of a ``coordination.k8s.io/v1`` Lease, with times as Kubernetes writes them."""
+        """Return the record as the ``spec`` of a ``coordination.k8s.io/v1`` Lease, its times as Kubernetes has them."""
         return {
             "holderIdentity": self.holder_identity,
             "leaseDurationSeconds": self.lease_duration_seconds,
@@ -95,7 +95,7 @@ class LockRecord:
         """Return the record for the ``spec`` of a ``coordination.k8s.io/v1`` Lease.
 
         Raises:
-            ArgumentError: It is no mapping.
+            ArgumentError: ``spec`` is no mapping.
         """
         if not hasattr(spec, "get"):
             raise ArgumentError("spec: must be a dict such as {'holderIdentity': 'web1', 'leaseDurationSeconds': 60}")
@@ -109,10 +109,10 @@ class LockRecord:
 
 
 class LeaseLock:
-    """One lease's record, to be read and written as it is. `zkcoord.lease.LeaseLocker` is what holds a lease.
+    """The record of one lease, to be read and written as it is. `zkcoord.lease.LeaseLocker` is for holding a lease.
 
-    A record is written only over the version that was read last, or written last, by this object. What fails changes
-    nothing of that: to read again and to write again is right.
+    `update` writes only over the version that this object has read or written last. A call that fails does not change
+    which version that is: the program may read again, and write again.
     """
 
     @documented
@@ -163,10 +163,10 @@ class LeaseLock:
         return self._described
 
     def get(self) -> tuple[LockRecord, bytes]:
-        """Read the record: what it says, and the data themselves.
+        """Read the record, and return it together with the data of its znode.
 
         Raises:
-            NoNode: There is none yet: `create` it.
+            NoNode: There is no record yet: `create` it.
             ArgumentError: The znode holds something else.
         """
         found = call(lambda wait: _core.lease_get(self._path, self._settings, wait), *self._wait)
@@ -181,8 +181,8 @@ class LeaseLock:
         """Create the record, with its parents.
 
         Raises:
-            NodeExists: There is one.
-            ConnectionLost: It may have been created: read it.
+            NodeExists: There is a record already.
+            ConnectionLost: The record may have been created: read it.
         """
         data = _json(record)
         call(lambda wait: _core.lease_create(self._path, data, self._settings, wait), *self._wait)
@@ -191,14 +191,15 @@ class LeaseLock:
     def update(self, record: LockRecord) -> None:
         """Write the record over the one that this object has read or written last. Unknown members of that one stay.
 
-        The same holder keeps its fencing token. Another holder does not inherit it, nor the hold of the one before, who
-        has lost the lease with that; so has a `LeaseLocker` whose duration is made shorter.
+        Where the record names the same holder as before, the fencing token stays. Another holder inherits neither the
+        token nor the hold, and the holder before has lost the lease. A `LeaseLocker` whose duration is made shorter
+        has lost it, too.
 
         Raises:
-            ArgumentError: It has read and written none yet. Or the znode holds something else by now.
-            BadVersion: Somebody has written it since.
-            NoNode: Somebody has deleted it.
-            ConnectionLost: It may have been written: read it.
+            ArgumentError: This object has neither read nor written a record yet; or the znode holds something else now.
+            BadVersion: Somebody has written the record since.
+            NoNode: Somebody has deleted the record.
+            ConnectionLost: The record may have been written: read it.
         """
         version = self._version
         if version is None:
@@ -209,7 +210,7 @@ class LeaseLock:
         )
 
     def record_event(self, event: str) -> None:
-        """Tell what has happened, such as ``became leader``: the log, and who was given as ``on_event``."""
+        """Log what has happened, such as ``became leader``, and call ``on_event`` with it."""
         import logging  # noqa: PLC0415 - it takes long, and is rarely needed
 
         logging.getLogger("zkcoord").info("%s: %s %s", self._described, self._identity, event)
@@ -237,7 +238,7 @@ def _text(name: str, time: datetime | None) -> str | None:
 
 
 def _time(text: str | None) -> datetime | None:
-    """Return the time, if it is one. Python before 3.11 reads few notations."""
+    """Return the time that a text says, or None. `datetime` itself reads few notations before Python 3.11."""
     match = _TIME.fullmatch(text or "")
     if match is None:
         return None

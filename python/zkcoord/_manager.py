@@ -1,4 +1,4 @@
-"""The classes of Charmed ZooKeeper's library, on this core."""
+"""The classes of Charmed ZooKeeper's library, made of calls to the core of zkcoord."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from zkcoord._types import Acl, AclEntry, File, Scalar
 
-# Of a call's time what the server may take that has led before; and the least that is left to any question.
+# The part of a call's time in which the server that has led before may answer; and the fewest seconds for a question.
 _PART = 0.4
 _LEAST = 0.001
 
@@ -32,8 +32,8 @@ _LEAST = 0.001
 class ZooKeeperManager(Servers):
     """An ensemble: its members, its leader, and its znodes.
 
-    All calls share one session, which is opened by the first that needs one. What is read is as new as the leader's
-    state, whichever server answers, and whoever is asked about syncing is the leader.
+    All calls share one session, which the first call that needs one opens. Znodes and the configuration are read as new
+    as the leader's state, whichever server answers. Whether a server is in sync, that server itself is asked.
     """
 
     def __init__(
@@ -62,13 +62,13 @@ class ZooKeeperManager(Servers):
 
         Args:
             hosts: The servers, each ``host`` or ``host:port``; IPv6 with or without brackets. A text may have commas.
-                None: the profile's.
+                None: those of the profile.
             username, password: Who the caller is. Default: nobody.
-            client_port: The port of those that are named without one.
+            client_port: The port of hosts that are named without one.
             use_ssl: Speak TLS.
             keyfile_path, keyfile_password, certfile_path: The client's key and certificate.
-            read_only: Any server will do: no leader has to be there.
-            scheme: ``sasl``, where the servers must do it, or ``digest``.
+            read_only: True: find any server that serves. No server has to lead.
+            scheme: ``sasl``, which the servers must be able to do, or ``digest``.
             ca_certs: The authorities that vouch for the servers; needed with TLS.
             verify_certs: False accepts any server that the authority vouches for.
             mechanism: How SASL is done: ``DIGEST-MD5``, or ``GSSAPI`` where it is built in.
@@ -77,8 +77,8 @@ class ZooKeeperManager(Servers):
             profile, config, config_get: As for `zkcoord.Connection`, for what the other arguments leave open.
 
         Raises:
-            QuorumLeaderNotFoundError: None of them leads; what each says.
-            NoUnitFoundError: With ``read_only``, none of them serves.
+            QuorumLeaderNotFoundError: None of the servers leads. The message has what each of them says.
+            NoUnitFoundError: With ``read_only``, none of the servers serves.
             ArgumentError: An argument is wrong.
         """
         given = named(hosts)
@@ -110,10 +110,10 @@ class ZooKeeperManager(Servers):
         self.zk_host = self.get_any_unit() if read_only else self.get_leader()
 
     def get_leader(self) -> str:
-        """Find the server that leads, as it was named. An election is waited for, three seconds at most.
+        """Find the server that leads, and return it as it was named. An election is waited for, three seconds at most.
 
         Raises:
-            QuorumLeaderNotFoundError: None of them leads; what each says.
+            QuorumLeaderNotFoundError: None of the servers leads. The message has what each of them says.
         """
         return self._find_leader(self.timeout)
 
@@ -123,10 +123,10 @@ class ZooKeeperManager(Servers):
         return self.zk_host
 
     def get_any_unit(self) -> str:
-        """Find a server that serves, as it was named: the first in the order of the hosts.
+        """Find a server that serves, and return it as it was named: the first of them in the order of the hosts.
 
         Raises:
-            NoUnitFoundError: None of them does; what each says.
+            NoUnitFoundError: None of the servers serves. The message has what each of them says.
         """
         answers = self._ask("srvr", self._settings, hurried=True)
         found = next((name for name, answer in answers.items() if isinstance(answer, Answer)), None)
@@ -146,7 +146,7 @@ class ZooKeeperManager(Servers):
 
     @property
     def members_syncing(self) -> bool:
-        """Whether any of the hosts is being brought up to date: it runs, and does not serve yet.
+        """Whether any of the hosts is catching up: it runs, and does not serve yet.
 
         Raises:
             QuorumLeaderNotFoundError: None of the hosts leads.
@@ -167,10 +167,10 @@ class ZooKeeperManager(Servers):
         return all(is_broadcasting(answer) for answer in self._ask("srvr", self._settings, hurried=True).values())
 
     def add_members(self, members: Iterable[str]) -> None:
-        """Add servers to the ensemble, one at a time, each once all that came before it are in sync.
+        """Add servers to the ensemble, one at a time, each when all before it are in sync.
 
-        Each is sent only if the ensemble survives it, and for the version of the configuration that this was decided
-        from. A member that is there already is none the worse.
+        A change is sent only if the ensemble survives it. The servers carry it out only at the version of the
+        configuration from which that was decided. A line that the configuration has already changes nothing.
 
         Args:
             members: Lines such as ``server.4=10.1.2.6:2888:3888:participant;0.0.0.0:2181``.
@@ -188,25 +188,25 @@ class ZooKeeperManager(Servers):
         """Remove servers from the ensemble, one at a time, each once all that stay are in sync.
 
         Args:
-            members: Lines as those of `server_members`, or ids: ``server.4``, ``4``. One that is no member is passed
-                over.
+            members: Lines such as those of `server_members`, or ids: ``server.4``, ``4``. A server that is no member is
+                skipped.
 
         Raises:
-            ArgumentError: That is no member.
-            UnsafeStep: One with this id is there, at another address; or nobody would be left who can lead.
+            ArgumentError: A text is neither the line of a member nor an id.
+            UnsafeStep: The member with this id has another address; or nobody would be left who can lead.
             MembersSyncingError, NoQuorum, UnsafeStep, ReconfigConflict, ReconfigInProgress, ReconfigDisabled,
                 ReconfigForbidden: As for `zkcoord.ensemble.remove_member`.
         """
         self._steps([("leave", _id(member)) for member in _listed(members)])
 
     def leader_znodes(self, path: str) -> set[str]:
-        """List a znode and all below it; not ZooKeeper's own, and not the root itself.
+        """List a znode and all znodes below it, without ZooKeeper's own and without the root itself.
 
         Args:
-            path: The znode. A slash at its end means nothing.
+            path: The znode. A slash at its end is ignored.
 
         Raises:
-            NoNode: It does not exist. One below it that goes away meanwhile is there or not.
+            NoNode: The znode does not exist. One below it that is deleted meanwhile may be listed or not.
         """
         return self._tree(path)
 
@@ -215,11 +215,11 @@ class ZooKeeperManager(Servers):
 
         Args:
             path: The znode.
-            acls: What it permits: entries as in ``default_acl``, or kazoo's. None: what created znodes permit, which is
-                everything to everybody unless the profile says otherwise.
+            acls: What it permits: entries as in ``default_acl``, or kazoo's. None: everything to everybody, unless the
+                profile has a ``default_acl``.
 
         Raises:
-            NodeExists: There is one already, whatever it permits.
+            NodeExists: There is such a znode already, whatever it permits.
         """
         self._create(path, acls)
 
@@ -231,12 +231,12 @@ class ZooKeeperManager(Servers):
             acls: As for `create_znode_leader`; None means the same as there.
 
         Raises:
-            NoNode: There is none.
+            NoNode: There is no such znode.
         """
         self._set_acls(path, acls)
 
     def delete_znode_leader(self, path: str) -> None:
-        """Delete a znode and all below it. One that does not exist, or goes away meanwhile, is fine.
+        """Delete a znode and all below it. A znode that does not exist, or is deleted meanwhile, is no error.
 
         Args:
             path: The znode.
@@ -244,7 +244,7 @@ class ZooKeeperManager(Servers):
         self._delete(path)
 
     def get_version(self) -> str:
-        """Tell which version of ZooKeeper the leader is, or with ``read_only`` the server that was found: ``3.8.0``."""
+        """Tell the version of ZooKeeper, as ``3.8.0``, of the leader, or with ``read_only`` of the server found."""
         answer = self._of(self.zk_host, self.timeout) if self.read_only else self._of_leader()
         return answer["Zookeeper version"].split(",")[0].split("-")[0]
 
@@ -264,7 +264,7 @@ class ZooKeeperManager(Servers):
         )
 
     def _of(self, host: str, timeout: float) -> Answer:
-        """What one server is."""
+        """Ask one server what it is."""
         name = server(host, self.client_port)
         if name not in self._alone:
             self._alone[name] = self._connect([name])._settings
@@ -274,7 +274,7 @@ class ZooKeeperManager(Servers):
         raise answer
 
     def _of_leader(self) -> Answer:
-        """What the server is that leads when it answers."""
+        """Ask the leader what it is, and look for it once more where the server that has led leads no more."""
         end = time.monotonic() + self.timeout
         for part in (_PART, 1.0):
             with contextlib.suppress(NotServing, Unreachable):
@@ -309,13 +309,13 @@ class ZooKeeperClient(Servers):
         config: Mapping[str, Any] | None = None,
         config_get: Callable[[str, Any], Any] | None = None,
     ) -> None:
-        """Take a server. Nothing is sent before it is asked something.
+        """Take a server. Nothing is sent before something is asked.
 
         Args:
             host: The server, ``host`` or ``host:port``; IPv6 with or without brackets.
             client_port, username, password, use_ssl, keyfile_path, keyfile_password, certfile_path: As for
                 `ZooKeeperManager`.
-            scheme, ca_certs, verify_certs, mechanism, timeout, admin_port, profile, config, config_get: As there, too.
+            scheme, ca_certs, verify_certs, mechanism, timeout, admin_port, profile, config, config_get: Likewise.
         """
         super().__init__(
             [host],
@@ -341,12 +341,12 @@ class ZooKeeperClient(Servers):
 
     @property
     def config(self) -> tuple[list[str], int]:
-        """The lines of the ensemble's configuration, and its version. Of a server that stands alone: none, and 0."""
+        """The lines of the ensemble's configuration, and its version. A server that stands alone has none, and 0."""
         return self._config()
 
     @property
     def srvr(self) -> Answer:
-        """What the server answers to ``srvr``, by name. A value keeps all that is behind the name.
+        """What the server answers to ``srvr``, by name. A value is the whole rest of the line behind the name.
 
         Raises:
             NotServing, WordRefused, NoAnswer, Unreachable: There is no answer.
@@ -355,7 +355,7 @@ class ZooKeeperClient(Servers):
 
     @property
     def mntr(self) -> Answer:
-        """What the server answers to ``mntr``, by name; all of it, however much.
+        """What the server answers to ``mntr``, by name, in full however long it is.
 
         Raises:
             NotServing, WordRefused, NoAnswer, Unreachable: There is no answer.
@@ -372,7 +372,7 @@ class ZooKeeperClient(Servers):
         return self._tree(path)
 
     def delete_znode(self, path: str) -> None:
-        """Delete a znode and all below it. One that does not exist, or goes away meanwhile, is fine."""
+        """Delete a znode and all below it. A znode that does not exist, or is deleted meanwhile, is no error."""
         self._delete(path)
 
     def create_znode(self, path: str, acls: Acl | Iterable[AclEntry] | None = None) -> None:
@@ -383,7 +383,7 @@ class ZooKeeperClient(Servers):
         """Tell what a znode permits: entries, each ``(permissions, (scheme, id))``.
 
         Raises:
-            NoNode: There is none.
+            NoNode: There is no such znode.
         """
         return znode.get_acls(path, connection=self._connection, timeout=self.timeout)
 

@@ -1,4 +1,4 @@
-"""What the classes of an ensemble and of one server share: the settings, and calls within one time."""
+"""What the classes of an ensemble and of one server share: the settings, and calls within one timeout."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Servers:
-    """What both classes share: the settings, and calls within one time."""
+    """What both classes share: the settings, and calls within one timeout."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Servers:
         config_get: Callable[[str, Any], Any] | None,
     ) -> None:
         is_somebody = username is not None or mechanism is not None
-        # A configuration, too, can ask for TLS.
+        # A configuration can ask for TLS as well.
         may_speak_tls = bool(use_ssl) or profile is not None or config is not None or config_get is not None
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
             raise ArgumentError("timeout: must be a number of seconds, more than 0")
@@ -53,7 +53,7 @@ class Servers:
             "mechanism": mechanism,
             "username": username,
             "password": password,
-            # Without TLS what is meant for it is of no use, and neither the original nor anybody minds.
+            # Without TLS a certificate and a key are left aside, as in Charmed ZooKeeper's library, and are no error.
             "use_ssl": use_ssl or None,
             "certfile": certfile_path or None if may_speak_tls else None,
             "keyfile": keyfile_path or None if may_speak_tls else None,
@@ -82,7 +82,7 @@ class Servers:
     def _ask(
         self, word: str, settings: _core.Settings, timeout: float | None = None, hurried: bool = False
     ) -> dict[str, Answer | Exception]:
-        """Of each server its answer. Who is in a hurry waits only a little longer than half of them took."""
+        """Ask each server a word. `hurried`: once half of them have answered, wait only a little for the others."""
         found = self._call(lambda wait: _core.ensemble_ask(word, self.admin_port, hurried, settings, wait), timeout)
         return {each[0]: answer_of(each) for each in found}
 
@@ -104,7 +104,7 @@ class Servers:
         znode.delete(path, recursive=True, connection=self._connection, timeout=self.timeout)
 
     def close(self) -> None:
-        """End the session, which all with the same settings in this process share. Later calls open a new one."""
+        """End the session, which all objects of this process with the same settings share. Later calls open another."""
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -114,12 +114,12 @@ class Servers:
     def __exit__(
         self, object_type: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End the session, unless others of this process use it, or hold something by it."""
+        """End the session, unless other calls of this process use it, or rely on an ephemeral znode of it."""
         call(lambda _: self._settings.close_unused(), None, None, False)
 
 
 def named(hosts: Iterable[str] | str | None) -> list[str] | None:
-    """Hosts, one by one: a list, or a text with commas between them."""
+    """Return hosts one by one, from a list of them, or from a text with commas between them."""
     if hosts is None:
         return None
     pieces = [hosts] if isinstance(hosts, str) else listed("hosts", hosts)
@@ -129,14 +129,14 @@ def named(hosts: Iterable[str] | str | None) -> list[str] | None:
 
 
 def listed(argument: str, values: Any) -> list[Any]:
-    """A list of what can be gone through; not a text, whose letters nobody means."""
+    """Return what can be iterated over as a list. A text is refused: nobody means its letters."""
     if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
         raise ArgumentError(f"{argument}: must be a list")
     return list(values)
 
 
 def server(host: str, port: int) -> str:
-    """A host with its port. Who writes an address of IPv6 without brackets means no port."""
+    """Return a host with its port. An IPv6 address without brackets has none of its own, whatever its last part is."""
     if not isinstance(host, str) or not host:
         raise ArgumentError("hosts: must be texts, each host or host:port")
     if host.count(":") > 1 and not host.startswith("["):

@@ -13,7 +13,7 @@ _LETTERS = ((1, "r"), (2, "w"), (4, "c"), (8, "d"), (16, "a"))
 
 
 class Answer(dict[str, str]):
-    """What a server has answered, by the names that it uses; all values are text."""
+    """The answer of a server to a four-letter word, by the names that the server uses. All values are text."""
 
     def __init__(self, fields: dict[str, str], source: str) -> None:
         """Keep the fields, and who has answered."""
@@ -22,7 +22,7 @@ class Answer(dict[str, str]):
         """Who has answered: ``4lw``, the server itself; or ``admin``, its AdminServer."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle it with its source."""
+        """Pickle the answer with its source."""
         return (Answer, (dict(self), self.source))
 
 
@@ -33,7 +33,7 @@ def answer_of(found: tuple[Any, ...]) -> Answer | Exception:
 
 
 def is_broadcasting(srvr: Answer | Exception) -> bool:
-    """Tell whether a server is in sync, by its answer to ``srvr``, which it has only while it serves."""
+    """Tell whether a server is in sync, by its answer to ``srvr``: it gives one only while it serves."""
     return isinstance(srvr, Answer) and srvr.get("Mode") in {"leader", "follower", "observer"}
 
 

@@ -1,9 +1,11 @@
-"""The same for asyncio: calls that neither stop the event loop nor leave anything behind.
+"""The functions of `zkcoord` for asyncio: calls that neither stop the event loop nor leave anything behind.
 
-Each call runs in a thread of its own, and ends with its task: when the task is cancelled the call is cancelled too, and
-the task goes on only when nothing of it is left, neither a slot nor a znode in the queue. That is also so when the
-event loop ends under it. The arguments, answers and errors are those of the functions of the same name in `zkcoord`; in
-place of their ``cancel`` a task is cancelled.
+Each call runs in a thread of its own, and ends with its task. When the task is cancelled the call is cancelled too, and
+the task goes on only when nothing of the call is left: no slot, and no queue node. When the event loop ends during a
+call, the call is cancelled as well, and its thread gives back what it has taken.
+
+Arguments, answers and errors are those of the functions of the same name in `zkcoord`, but there is no ``cancel`` and
+no ``raise_on_signal``: a program cancels the task instead.
 """
 
 from __future__ import annotations
@@ -48,8 +50,7 @@ __all__ = [
 
 
 class _Thread:
-    """A function under way in a thread of its own. `undo` takes back what it has answered, if nobody is there to take
-    it."""
+    """A function that runs in a thread of its own. `undo` takes back an answer that nobody is left to receive."""
 
     def __init__(self, function: Callable[[], Any], undo: Callable[[Any], object] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
@@ -94,7 +95,7 @@ class _Thread:
                 self._undo(self._answer)
 
     def abandon(self) -> None:
-        """Leave it alone: nobody will take its answer any more."""
+        """Note that nobody will receive the answer. The thread takes it back, now or when it has come."""
         with self._guard:
             self._is_abandoned = True
             is_over = self._is_over
@@ -102,12 +103,12 @@ class _Thread:
             threading.Thread(target=self._take_back, name="zkcoord-aio", daemon=True).start()
 
     async def end(self) -> None:
-        """Wait until it has ended, also when the task is cancelled again and again."""
+        """Wait until the function has ended, also when the task is cancelled again and again."""
         while not self.future.done():
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait([self.future])
         if not self.future.cancelled():
-            self.future.exception()  # it has been looked at
+            self.future.exception()  # else asyncio would log that nobody has retrieved the exception
 
 
 async def _call(function: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
@@ -117,7 +118,7 @@ async def _call(function: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
 async def _cancellable(
     function: Callable[..., _T], undo: Callable[[_T], object] | None, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> _T:
-    """Run a function of zkcoord. If the task is cancelled nothing of it is left when that is known to the task."""
+    """Run a function of zkcoord. A task that is cancelled learns of that when nothing of the call is left."""
     cancel = zkcoord.Cancel()
     thread = _Thread(lambda: function(*args, cancel=cancel, raise_on_signal=True, **kwargs), undo)
     try:
@@ -137,7 +138,7 @@ async def _cancellable(
 
 
 async def _to_the_end(function: Callable[[], _T]) -> _T:
-    """Run a function that is not to be cut short. A cancellation of the task is raised when it is done."""
+    """Run a function that is not to be cut short. A cancellation of the task is raised when the function has ended."""
     thread = _Thread(function)
     try:
         return await asyncio.shield(thread.future)
@@ -236,10 +237,10 @@ async def znode_delete(path: str, *args: Any, **kwargs: Any) -> None:
 
 
 class Hold:
-    """A slot that is held, until it is released. See `zkcoord.Hold`; what asks the servers is a coroutine here."""
+    """A slot that is held, until it is released. See `zkcoord.Hold`; methods that ask the servers are coroutines."""
 
     def __init__(self, hold: _hold.Hold) -> None:
-        """Take what `zkcoord.hold` has answered."""
+        """Wrap the hold that `zkcoord.hold` has returned."""
         self._hold = hold
         self._lost: asyncio.Event | None = None
 
@@ -252,7 +253,7 @@ class Hold:
 
     @property
     def lost(self) -> asyncio.Event:
-        """An event of this loop that is set when the slot is lost. It is not set by `release`."""
+        """An event of this loop that is set when the slot is lost. `release` does not set it."""
         if self._lost is None:
             self._lost = lost = asyncio.Event()
             loop = asyncio.get_running_loop()
@@ -269,7 +270,7 @@ class Hold:
         await _to_the_end(lambda: self._hold.check(timeout))
 
     async def release(self, timeout: float | None = None) -> bool:
-        """Give the slot back: True; False when it was lost before. It is not cut short when the task is cancelled."""
+        """Give the slot back: True, or False where it was lost before. A cancelled task ends after the release."""
         return await _to_the_end(lambda: self._hold.release(timeout))
 
     def __repr__(self) -> str:
@@ -278,7 +279,7 @@ class Hold:
 
 
 class _Holding:
-    """What `hold` answers: to be awaited, or entered."""
+    """What `hold` returns: it can be awaited, or entered with ``async with``."""
 
     def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._args, self._kwargs = args, kwargs
@@ -304,7 +305,7 @@ class _Holding:
 def hold(path: str, *args: Any, **kwargs: Any) -> _Holding:
     """Take a slot for one piece of work: ``async with zkcoord.aio.hold(...) as hold:``. See `zkcoord.hold`.
 
-    ``hold = await zkcoord.aio.hold(...)`` takes one until ``await hold.release()``. When the task is cancelled while it
-    waits, or while it works, the slot is given back before the cancellation goes on.
+    ``hold = await zkcoord.aio.hold(...)`` takes a slot until ``await hold.release()``. When the task is cancelled while
+    it waits for the slot, or in the block, the slot is given back before the cancellation goes on.
     """
     return _Holding((path, *args), kwargs)

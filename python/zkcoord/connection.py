@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Connection"]
 
 _KNOWN = frozenset(("zk_hosts", "profile", "config", "config_get", *NAMES))
-# What calls that name servers and nothing else stand for, by the servers: reading the settings anew took 10 us a call.
+# The settings of calls that name their servers and nothing else, by the servers: to read them anew took 10 us a call.
 _of_hosts: dict[str, Settings] = {}
 _MOST_REMEMBERED = 100
 
@@ -29,8 +29,8 @@ _MOST_REMEMBERED = 100
 class Connection:
     """The settings of a connection, resolved once: an argument wins over the profile, and the profile over the default.
 
-    It is frozen and can be hashed. Two that are equal share one session, which opens with the first call that needs it
-    and ends when nobody has used it for `idle_timeout` seconds; never while an ephemeral lease or a wait needs it.
+    A connection is frozen and can be hashed. Equal ones share one session. It opens with the first call that needs it,
+    and ends when no call has used it for `idle_timeout` seconds; never while a wait or an ephemeral znode needs it.
     """
 
     __slots__ = ("_settings",)
@@ -74,17 +74,17 @@ class Connection:
             username: Who the caller is.
             password: The password of ``username``. It is not shown anywhere.
             default_acl: What created znodes permit. Default: everything to everybody.
-            use_ssl: Whether to speak TLS. So does ``tcp+tls://`` before each server.
+            use_ssl: Whether to speak TLS. ``tcp+tls://`` before each server says the same.
             ca_certs: A file with the certificates of the authorities that vouch for the servers.
             certfile: A file with the client's certificate.
-            keyfile: A file with the key to it. Default: the same file.
-            keyfile_password: What an encrypted key is read with.
-            verify_certs: False accepts any server that the authority vouches for.
+            keyfile: A file with the key of the certificate. Default: the same file.
+            keyfile_password: The password of an encrypted key.
+            verify_certs: False accepts any server that the authority vouches for, and logs a warning.
             session_timeout: Seconds that the servers keep the session of a silent process. Default: 10.
-            connect_timeout: Seconds that an ensemble is looked for. Default: 10.
+            connect_timeout: Seconds for which a call tries to reach a server. Default: 10.
             idle_timeout: Seconds until a session ends that nobody uses. Default: 60.
-            max_buffer: Bytes of the longest request that the servers take: their ``jute.maxbuffer``. Default: 1048575,
-                and whatever else they say they take when they are asked.
+            max_buffer: Bytes of the longest request that the servers take: their ``jute.maxbuffer``. Default: 1048575;
+                before a longer request the servers are asked whether they take it.
 
         Raises:
             ArgumentError: A setting is wrong, or two contradict each other. The profile configures nothing. A
@@ -127,7 +127,7 @@ class Connection:
 
     @property
     def connect_timeout(self) -> float:
-        """Seconds that an ensemble is looked for."""
+        """Seconds for which a call tries to reach a server."""
         return self._settings.connect_timeout
 
     @property
@@ -143,8 +143,9 @@ class Connection:
     def close(self) -> None:
         """End the session of this connection now, and with it its ephemeral leases.
 
-        A call under way begins anew in a new session, a wait at the end of the queue; and later calls open one. Waits
-        up to one second for the servers to hear of it. A forked child does nothing to the session of its parent.
+        A call under way begins anew in a new session, a wait at the end of the queue, and later calls open one as well.
+        This call waits up to one second until the servers have heard of the end. In a forked child it does not end the
+        session of the parent.
         """
         call(lambda _: self._settings.close(), None, None, False)
 
@@ -181,7 +182,7 @@ class Connection:
 
 
 def connection_for(zk_hosts: Hosts | None, connection: Connection | None, keywords: Mapping[str, Any]) -> Connection:
-    """Return the connection that the arguments of an object stand for, which it has for all of its calls."""
+    """Return the connection for all calls of an object, from the arguments that the object was made with."""
     if connection is None:
         return Connection(zk_hosts, **keywords)
     if zk_hosts is not None or keywords:

@@ -9,11 +9,12 @@
             restart()
 
 A *unit*, such as a host, asks for a lock and goes on. The request is remembered, with its position, through the end of
-the process and a reboot. Each run of the unit, a *hook*, sees what was granted before it began. What is granted is
-given back at the end of a hook that succeeded, used or not; a hook that failed, or a process that died, keeps it for
-the retry.
+the process and a reboot. Each run of the unit, a *hook*, sees what was granted before it began. A hook that succeeded
+gives back the locks that are granted, whether it used them or not. After a hook that failed, or a process that died,
+the unit keeps them for the retry.
 
-There is no leader: whoever has changed something decides right then. `zkcoord.grants` has the calls underneath.
+There is no leader: each call that changes something also decides what is granted now. `zkcoord.grants` has the calls
+underneath.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     _T = TypeVar("_T")
 
     class Decides(Protocol):
-        """What decides by itself: a ``grant_<lock>``, or a value of ``grant_policies``."""
+        """A program's own decision: a method ``grant_<lock>``, or a value of ``grant_policies``."""
 
         def __call__(self, lock: str, unit: str, granted: set[str], queue: list[str], /) -> bool:
             """Tell whether the lock is to be granted to the unit."""
@@ -56,7 +57,7 @@ _MOST_TRIES = 1000
 
 
 class _NotRun:
-    """What a function that is guarded by `require` answers when it was not run: false, and no answer of its own."""
+    """What a function that `require` guards returns when it was not run. It is false, and no answer of the function."""
 
     def __bool__(self) -> bool:
         return False
@@ -69,12 +70,12 @@ NOT_RUN = _NotRun()
 
 
 class Singleton(type):
-    """A class with one object. To ask for it with other arguments than it was made with is an error."""
+    """A class with one object. Asking for the object with other arguments than it was made with is an error."""
 
     _made: dict[type, tuple[dict[str, Any], Any]] = {}  # noqa: RUF012 - one for all such classes
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        """Return the one object of the class. Without arguments, it is the one that there is."""
+        """Return the one object of the class, made by the first call. A call without arguments takes it as it is."""
         bound = inspect.signature(cls.__init__).bind(None, *args, **kwargs)  # type: ignore[misc]
         bound.apply_defaults()
         given = {name: value for name, value in bound.arguments.items() if name != "self"}
@@ -94,15 +95,15 @@ class Singleton(type):
 class BaseCoordinator(metaclass=Singleton):
     """A coordinator, as one unit sees it.
 
-    Who is granted a lock is decided by `policy`, unless a subclass decides by itself: by ``default_grant``, by a method
+    `policy` decides who is granted a lock, unless a subclass decides by itself: by ``default_grant``, by a method
     ``grant_<lock>`` for one lock, or by ``grant_policies[lock]`` for a lock whose name is no identifier. Each is called
     with ``(lock, unit, granted, queue)``, as `Serial.default_grant` is. All units must decide alike: the lock stores
-    what decides, by the name of the function, and another one is an error that names both. Nobody else can decide: who
-    takes a lock away from a unit, such as an operator, grants it to nobody, and the next hook of such a class does.
+    the name of the function that decides, and a unit with another function gets an error that names both. Nobody else
+    can decide: an operator who takes a lock away from a unit grants it to nobody, and the next hook of the class does.
     """
 
     grant_policies: Mapping[str, Decides] = {}
-    """What decides about locks whose names are no identifiers."""
+    """The functions that decide about locks whose names are no identifiers, by these names."""
 
     def __init__(
         self,
@@ -116,13 +117,13 @@ class BaseCoordinator(metaclass=Singleton):
         connection: Connection | None = None,
         **keywords: Any,
     ) -> None:
-        """Take who it is, and where. Nothing is sent.
+        """Take the unit, its coordinator and the servers. Nothing is sent.
 
         Args:
             relation_key: Which coordinator it is: locks of different keys are different locks.
-            peer_relation_name: Is there for the original's sake. It is `relname`, and changes nothing.
+            peer_relation_name: There because charmhelpers has it. It is returned as `relname`, and changes nothing.
             unit: Who asks. Default: the host's name.
-            root: Below which znode the coordinators are.
+            root: The znode below which the coordinators are.
             policy: As for `zkcoord.grants.acquire`.
             zk_hosts: The servers, as for `zkcoord.Connection`.
             connection: A `zkcoord.Connection`, in place of ``zk_hosts`` and of all that follows.
@@ -145,15 +146,15 @@ class BaseCoordinator(metaclass=Singleton):
 
     @contextlib.contextmanager
     def hook(self) -> Iterator[Self]:
-        """Be one run of the unit: `initialize` and `handle` at its beginning, and the release at its end.
+        """Run a hook of the unit in a ``with`` block: `initialize` and `handle` before it, `finish` or `keep` after it.
 
-        Locks that are granted, as far as this hook has seen, are given back at the end of the block, used or not. Where
-        the block raises, or leaves by ``sys.exit`` with another code than 0, they are kept for the retry. Where hooks
-        of one unit overlap on a host, the last to end gives them back. A forked child has no part in it.
+        Locks that this hook has seen granted are given back at the end of the block, whether they were used or not.
+        Where the block raises, or leaves by ``sys.exit`` with another code than 0, the unit keeps them for the retry.
+        Where hooks of one unit overlap on a host, the last to end gives them back. A forked child gives nothing back.
 
         Raises:
-            Error: What can go wrong in a call to the servers; at the end of the block as well: then the locks may be
-                given back or not, and the next hook finds out.
+            Error: What can go wrong in a call to the servers. Where it is raised at the end of the block, the locks may
+                be given back or not, and the next hook finds out.
         """
         self._in_hook, pid = True, os.getpid()
         try:
@@ -174,10 +175,10 @@ class BaseCoordinator(metaclass=Singleton):
     def initialize(self) -> None:
         """Read what is requested and granted. Outside of `hook` the end of the process is the end of the hook.
 
-        Locks that are granted are then given back at the end of a process that succeeds. One that ends by an exception,
-        by ``sys.exit`` with another code than 0, by a signal or, as a child of ``multiprocessing``, by ``os._exit``
-        keeps them. Before Python 3.12, who raises ``SystemExit`` in another way than by ``sys.exit``, ``exit`` or
-        ``quit`` uses `hook`: a process does not tell at its end.
+        Then locks that are granted are given back at the end of a process that succeeds. A process that ends by an
+        exception, by ``sys.exit`` with another code than 0, by a signal or, as a child of ``multiprocessing``, by
+        ``os._exit`` keeps them. Python before 3.12 does not tell that ``SystemExit`` was raised in another way than by
+        ``sys.exit``, ``exit`` or ``quit``: a program that does so there has to use `hook`.
 
         Raises:
             Error: What can go wrong in a call to the servers.
@@ -188,10 +189,10 @@ class BaseCoordinator(metaclass=Singleton):
             end.register(self)
 
     def handle(self) -> None:
-        """Decide what is granted now, for all locks, and drop requests that have expired, which is told by `msg`.
+        """Decide what is granted now, for all locks, and drop requests that have expired, each with a line to `msg`.
 
-        Nobody needs it for a lock to change hands. It is for what happens by itself: a window that opens, a unit that
-        is not seen any more, a process that died between asking and deciding.
+        Locks change hands without this call. It is for what happens without any call: a window opens, a unit is not
+        seen any more, a process dies between asking and deciding.
 
         Raises:
             Error: What can go wrong in a call to the servers.
@@ -203,16 +204,16 @@ class BaseCoordinator(metaclass=Singleton):
                 self._refresh(lock)
 
     def finish(self) -> None:
-        """Give back all locks that are granted, as far as this hook has seen. It is the end of a hook that succeeded.
+        """Give back all locks that this hook has seen granted. It is the end of a hook that succeeded.
 
         Raises:
-            Error: What can go wrong in a call to the servers. It is raised once all locks were tried.
+            Error: What can go wrong in a call to the servers. It is raised after all locks were tried.
         """
         granted = [(lock, own["request"]) for lock in self._view or () if (own := self._own_grant(lock))]
         if granted and not self._overlap.is_last():
             self.msg(f"another hook of {self.unit} goes on, and gives back {', '.join(lock for lock, _ in granted)}")
             granted = []
-        with contextlib.ExitStack() as each:  # one does not hold up the others
+        with contextlib.ExitStack() as each:  # an error over one lock does not keep the others from being given back
             each.callback(self._overlap.end)
             for lock, request in granted:
                 each.callback(self._give_back, lock, request)
@@ -233,24 +234,24 @@ class BaseCoordinator(metaclass=Singleton):
         labels: Mapping[str, Scalar] | None = None,
         expires: float | None = None,
     ) -> bool:
-        """Ask for a lock, unless that was done before, and tell whether it is granted. It does not wait.
+        """Ask for a lock, unless the unit has done so before, and tell whether it is granted. The call does not wait.
 
-        It does not matter how often it is called. It should be guarded by a condition: whoever asks in each hook is
+        To ask again keeps the request and its position. Guard the call by a condition: a unit that asks in each hook is
         granted the lock again and again, for nothing.
 
         Args:
             lock: What it is called; any text.
             reason: Why, for people.
             labels: What a policy counts by, such as ``{"rack": "r1"}``.
-            expires: Seconds after which `handle` of another unit may drop the request, or the grant, if this one has
-                not been seen. It must be longer than the longest hook, and than the time between two.
+            expires: Seconds after which `handle` of another unit may drop the request, or the grant, if this unit has
+                not been seen for so long. It must be longer than the longest hook, and than the time between two.
 
         Returns:
             True: it is granted. It is given back at the end of the hook that succeeds.
 
         Raises:
             PolicyMismatch: The lock has another policy. The error names both.
-            ArgumentError: An argument is wrong; or what decides has no name that the lock could store.
+            ArgumentError: An argument is wrong; or the function that decides is a lambda, without a name to store.
             Error: What else can go wrong in a call to the servers.
         """
         asked: dict[str, Any] = {"reason": reason, "labels": labels, "expires": expires}
@@ -279,7 +280,7 @@ class BaseCoordinator(metaclass=Singleton):
         return None if own is None else _time(own["timestamp"])
 
     def release(self, lock: str) -> bool:
-        """Give a lock back before the end of the hook, or a request up.
+        """Give a lock back before the end of the hook, or give the request for it up.
 
         Returns:
             True: there was a request. False: there was none.
@@ -296,13 +297,13 @@ class BaseCoordinator(metaclass=Singleton):
         """Decorate a function that is to be run only when it is needed, and when the lock is granted.
 
         Args:
-            lock: The lock. It is asked for when it is needed.
-            guard_func: Tells whether it is needed. It is asked each time, also when the lock is granted already: what
-                is no longer needed is not done.
-            guard_args, guard_kw: Its arguments.
+            lock: The lock. The unit asks for it when the function is needed.
+            guard_func: Tells whether the function is needed. It is called each time, also when the lock is granted
+                already: a function that is no longer needed is not run.
+            guard_args, guard_kw: The arguments of ``guard_func``.
 
         Returns:
-            A decorator. The function answers as before when it was run, and `NOT_RUN`, which is false, when not.
+            A decorator. The function returns its own answer when it was run, and `NOT_RUN`, which is false, when not.
         """
 
         def decorate(function: Callable[..., _T]) -> Callable[..., _T | _NotRun]:
@@ -321,7 +322,7 @@ class BaseCoordinator(metaclass=Singleton):
     # Who decides.
 
     def grant(self, lock: str, unit: str) -> bool:
-        """Grant a lock to a unit if the policy says so, and tell whether it has it.
+        """Grant a lock to a unit if the policy says so, and tell whether the unit is granted it now.
 
         Returns:
             False also where the unit has not asked for it.
@@ -337,15 +338,15 @@ class BaseCoordinator(metaclass=Singleton):
         return any(holder["unit"] == unit for holder in self._seen()[str(lock)]["holders"])
 
     def released(self, unit: str, lock: str, timestamp: datetime.datetime | None) -> None:
-        """Be told that a grant is over. Override it to do more than write to the log.
+        """Log that a grant is over. Override this method to do more.
 
-        It is called in the process that has ended it: that of the unit itself, as a rule. `timestamp` is when the unit
+        The process that has ended the grant calls it: that of the unit itself, as a rule. `timestamp` is when the unit
         had asked for the lock, or None where that is not known any more.
         """
         self.msg(f"{unit} gave back {lock}, for which it had asked at {timestamp}")
 
     def msg(self, msg: str) -> None:
-        """Tell of something. Override it to tell it elsewhere than in the log."""
+        """Write a line to the log. Override this method to send it elsewhere."""
         logging.getLogger("zkcoord.coordinator").info("%s", msg)
 
     # What there is.
@@ -356,12 +357,12 @@ class BaseCoordinator(metaclass=Singleton):
 
     @property
     def requests(self) -> dict[str, dict[str, str]]:
-        """All requests as far as this hook has seen: when each unit has asked for each lock, by the servers' clock."""
+        """The requests that this hook has seen: ``{unit: {lock: time}}``, the time as text, by the servers' clock."""
         return self._by_unit(lambda queue: [*queue["holders"], *queue["waiters"]])
 
     @property
     def grants(self) -> dict[str, dict[str, str]]:
-        """As `requests`, of those that are granted. As there, the times are those of the requests."""
+        """The requests that are granted, as in `requests`. The times are those of the requests, not of the grants."""
         return self._by_unit(lambda queue: queue["holders"])
 
     def _by_unit(self, entries: Callable[[LockQueue], Any]) -> dict[str, dict[str, str]]:
@@ -385,7 +386,7 @@ class BaseCoordinator(metaclass=Singleton):
 
     @contextlib.contextmanager
     def _unless_broken(self, lock: str) -> Iterator[None]:
-        """Go on with the other locks where somebody has written into the znodes of one what cannot be read."""
+        """Leave a lock aside whose znodes hold what cannot be read, so that the hook goes on with the other locks."""
         try:
             yield
         except ServerError as err:
@@ -425,7 +426,7 @@ class BaseCoordinator(metaclass=Singleton):
             self.msg(f"granted {lock} to {unit}")
 
     def _decides(self, lock: str) -> Decides | None:
-        """What decides about a lock, where it is not one of our own policies."""
+        """The program's own function that decides about a lock; None where a policy of zkcoord's decides."""
         name = str(lock)
         if name in self.grant_policies:
             return self.grant_policies[name]
@@ -447,7 +448,7 @@ class BaseCoordinator(metaclass=Singleton):
         return {"custom": name}
 
     def _decide(self, lock: str, only: str | None = None) -> None:
-        """Have the program's own policy decide, if it has one, until nobody was faster with another decision."""
+        """Have the program's own function decide, if there is one, and again while another decision was faster."""
         decides, policy = self._decides(lock), self._policy(lock)
         for _ in range(_MOST_TRIES if decides else 0):
             queue = self._read(lock)
@@ -484,12 +485,12 @@ class Serial(BaseCoordinator):
         Args:
             lock: The lock.
             unit: Who waits for it.
-            granted: The units that are granted it: never `unit`. It may be empty.
-            queue: The units that wait, in the order of their requests: always with `unit`, which need not be the first.
+            granted: The units that are granted the lock, of which `unit` is none. It may be empty.
+            queue: The units that wait, in the order of their requests. `unit` is one of them, not always the first.
         """
         return not granted and queue[0] == unit
 
 
 def _time(seconds: float) -> datetime.datetime:
-    """A time of the servers in the form of the original: UTC, without a tzinfo."""
+    """A time of the servers in the form that charmhelpers has: UTC, without a tzinfo."""
     return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).replace(tzinfo=None)

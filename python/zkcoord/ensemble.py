@@ -1,11 +1,11 @@
 """An ensemble for those who run it: who leads, who is in, who lags, and a change that the servers survive.
 
 `ZooKeeperManager` and `ZooKeeperClient` are those of Charmed ZooKeeper's library, with the same methods. The functions
-here are what they are made of, for those who have a `zkcoord.Connection`.
+here do the same, and take a `zkcoord.Connection`.
 
 A *member* is a line of the ensemble's configuration: ``server.4=zk4:2888:3888:participant;2181``. IPv6 addresses are in
-brackets. An ``admin_port`` is that of the servers' AdminServers, which are asked where a server does not answer a
-four-letter word: by default it answers ``srvr`` and no other.
+brackets. ``admin_port`` is the port of the servers' AdminServers. An AdminServer is asked where its server does not
+answer a four-letter word: by default a server answers ``srvr`` and no other.
 
 Source: ZooKeeper's dynamic reconfiguration (Shraer and others, USENIX ATC 2012), as its administrator's guide
 describes it.
@@ -71,10 +71,10 @@ def status(
     raise_on_signal: bool = False,
     **keywords: Unpack[ConnectionKeywords],
 ) -> EnsembleStatus:
-    """Ask all servers what they are, all at once: those that are named, and all members.
+    """Ask all servers at once what they are: those that are named, and all members.
 
-    A server that does not answer is waited for a little longer than the others took, and then its row says so. Without
-    a quorum the rows of the servers that are named are there all the same.
+    The call waits for a server that does not answer a little longer than the others took, and then its row says so.
+    Without a quorum the answer has the rows of the servers that are named all the same.
 
     Args:
         admin_port: The port of the AdminServers. Default: 8080; 0 for none.
@@ -85,11 +85,12 @@ def status(
         A dict. ``servers`` has a row for each, with ``id``, ``address``, ``member`` (its line in the configuration),
         ``role``, ``mode``, ``in_sync``, ``version``, ``zxid``, ``behind`` (how many transactions behind the leader, at
         least), ``connections``, ``latency`` (milliseconds: least/mean/most), ``since`` (when it started),
-        ``configuration`` (the version of the one that it has, in hex), ``words`` (by which way each was answered:
-        ``4lw``, ``admin``, or why not), ``clock`` (seconds ahead of ours) and ``trouble`` (why it is not in sync), each
-        of which may be None. ``leader`` is the id; ``config`` and ``config_version`` are who is in it, or ``trouble``
-        says why that could not be read; ``has_quorum``, and ``critical``: the members without any one of which there
-        would be none.
+        ``configuration`` (the version of the configuration that it has, in hex), ``words`` (how each four-letter word
+        was answered: ``4lw``, ``admin``, or why it was not), ``clock`` (seconds by which its clock is ahead of this
+        host's) and ``trouble`` (why it is not in sync), each of which may be None. ``leader``: the id of the leader.
+        ``config`` and ``config_version``: the lines of the configuration and its version; ``trouble``: why these could
+        not be read. ``has_quorum``: whether the members that are in sync are a quorum. ``critical``: the ids of the
+        members that may not fail, because the others would be no quorum without any one of them.
     """
     settings = settings_for(zk_hosts, connection, keywords)
     return call(
@@ -116,11 +117,11 @@ def ask(
         word: ``srvr``, ``mntr``, ``ruok``, ``conf``, ``cons``, ``stat``, ``envi`` or ``isro``.
         admin_port: The port of the AdminServers. Default: 8080; 0 for none.
         hurried: Once half of the servers have answered, wait for the others only a little longer.
-        timeout: Seconds for the whole call. At most, and by default, ``connect_timeout``. A server that is silent costs
-            it once, however many are.
+        timeout: Seconds for the whole call. At most, and by default, ``connect_timeout``. Silent servers cost this time
+            once, however many they are.
 
     Returns:
-        Of each server, ``host:port``, its `Answer`, or the error in its place: `zkcoord.errors.WordRefused`,
+        A dict: for each server, ``host:port``, its `Answer`, or the error in its place: `zkcoord.errors.WordRefused`,
         `zkcoord.errors.NotServing`, `zkcoord.errors.NoAnswer`, `zkcoord.errors.Unreachable`.
     """
     settings = settings_for(zk_hosts, connection, keywords)
@@ -141,7 +142,7 @@ def leader(
     raise_on_signal: bool = False,
     **keywords: Unpack[ConnectionKeywords],
 ) -> str:
-    """Find the server that leads. While there is an election it is waited for, three seconds at most.
+    """Find the server that leads. During an election the call waits, three seconds at most.
 
     Args:
         admin_port: The port of the AdminServers. Default: 8080; 0 for none.
@@ -151,7 +152,7 @@ def leader(
         The server, ``host:port``.
 
     Raises:
-        QuorumLeaderNotFoundError: None of those that are named leads, and what each of them says.
+        QuorumLeaderNotFoundError: None of the servers that are named leads. The message has what each of them says.
     """
     settings = settings_for(zk_hosts, connection, keywords)
     return call(lambda wait: _core.ensemble_leader(admin_port, settings, wait), timeout, cancel, raise_on_signal)
@@ -173,7 +174,7 @@ def config(
         timeout: Seconds for the whole call. At most, and by default, ``connect_timeout``.
 
     Returns:
-        The lines of the configuration, and its version. Of a server that stands alone: none, and 0.
+        The lines of the configuration, and its version. A server that stands alone has no lines, and version 0.
 
     Raises:
         NoAnswer: What is in ``/zookeeper/config`` is no configuration.
@@ -198,26 +199,30 @@ def add_member(
 ) -> EnsembleChange:
     """Add a server to the ensemble, or change its role, if the ensemble survives it; and wait until it is in sync.
 
-    The server has to run already, with all members in its list and itself: it follows then, and does not vote.
+    The server has to run already, started with a list of all members and itself: then it follows, and does not vote.
 
     Args:
         member: ``server.ID=HOST:PORT:PORT[:ROLE];[HOST:]PORT``.
-        version: Change it only if its configuration has this version.
-        only_decide: Say what would become of it, and change nothing.
+        version: Change the ensemble only if its configuration has this version.
+        only_decide: Return or raise what the call would, and change nothing.
         admin_port: The port of the AdminServers. Default: 8080; 0 for none.
-        timeout: Seconds for the whole call. It is obeyed through an outage. Default: ``connect_timeout``.
+        timeout: Seconds for the whole call, which goes on through an outage until then. Default: ``connect_timeout``.
 
     Returns:
-        A dict: ``changed``, whether it was not like that before; ``members`` and ``version``, the configuration.
+        A dict. ``changed``: False where the configuration was like that already. ``members``: the lines of the
+        configuration after the call. ``version``: its version.
 
     Raises:
         MemberNotReadyError: The server does not serve, or leads others.
         MembersSyncingError: Members are catching up; or the ensemble was changed, and not all are in sync in time.
-        NoQuorum: Those that are up and in sync would be no quorum.
-        UnsafeStep: Its id or its address is taken.
+        NoQuorum: The members that are up and in sync are no quorum, or would be none after the change.
+        UnsafeStep: The id or the address of the server is taken.
         ReconfigConflict, ReconfigInProgress: Somebody else changes the ensemble.
-        ReconfigDisabled, ReconfigForbidden: The servers, or their ACL, do not let this user do so.
+        ReconfigDisabled, ReconfigForbidden: The servers take no changes, or their ACL does not let this user make one.
         ConnectionLost: The reply was lost, and what became of the change could not be learned in time.
+
+    After a lost reply the change is sent again for the same version, so that it is carried out once. When the call is
+    cancelled, its error says whether the ensemble may have been changed.
     """
     step = ("join", member, version, only_decide, admin_port)
     return _changed(step, settings_for(zk_hosts, connection, keywords), timeout, cancel, raise_on_signal)
@@ -242,7 +247,7 @@ def remove_member(
     The server itself runs on, without a vote, until somebody stops it.
 
     Args:
-        member: Its id; or its line, ``server.4=...``, if it is to go only while its id is its own.
+        member: Its id; or its line, ``server.4=...``, to remove it only while no other server has this id.
         version, only_decide, admin_port, timeout: As for `add_member`.
 
     Returns:
@@ -269,7 +274,9 @@ def set_config(
     raise_on_signal: bool = False,
     **keywords: Unpack[ConnectionKeywords],
 ) -> EnsembleChange:
-    """Replace the whole configuration in one step: groups and weights, too. Rather add and remove one at a time.
+    """Replace the whole configuration in one step, with its groups and weights.
+
+    Where that is enough, add and remove members one at a time instead.
 
     Args:
         lines: All lines: ``server.ID=...``, ``group.ID=ID:ID``, ``weight.ID=NUMBER``.
@@ -297,18 +304,18 @@ def wait_synced(
     raise_on_signal: bool = False,
     **keywords: Unpack[ConnectionKeywords],
 ) -> EnsembleChange:
-    """Wait until members are in sync, and get on with the leader: the gate between two restarts.
+    """Wait until members are in sync, and keep up with the leader. It is for the time between two restarts.
 
     Args:
-        ids: Of which members. Default: of all. One that is no member is waited for, too.
+        ids: The ids of the members. Default: those of all. The call waits for an id that is no member yet, too.
         admin_port: The port of the AdminServers. Default: 8080; 0 for none.
-        timeout: Seconds for the whole call. It is obeyed through an outage. Default: ``connect_timeout``.
+        timeout: Seconds for the whole call, which goes on through an outage until then. Default: ``connect_timeout``.
 
     Returns:
         As `add_member`; nothing is changed.
 
     Raises:
-        MembersSyncingError: Not all are in time, and who is not.
+        MembersSyncingError: Not all members were in sync in time. The message has those that were not.
     """
     settings = settings_for(zk_hosts, connection, keywords)
     wanted = None if ids is None else listed("ids", ids)
@@ -329,12 +336,13 @@ def tree(
     raise_on_signal: bool = False,
     **keywords: Unpack[ConnectionKeywords],
 ) -> list[str]:
-    """List a znode and all below it, a level of the tree in one flight; not ZooKeeper's own, and not the root itself.
+    """List a znode and all znodes below it, without ZooKeeper's own and without the root itself.
 
-    It is no snapshot: a znode that comes or goes meanwhile is there or not.
+    The requests for one level of the tree are sent together. The list is no snapshot: a znode that comes or goes while
+    the call reads may be in it or not.
 
     Args:
-        path: The znode. A slash at its end means nothing.
+        path: The znode. A slash at its end is ignored.
         timeout: Seconds for the whole call. At most, and by default, ``connect_timeout``.
 
     Returns:
@@ -353,14 +361,16 @@ def steps(now: Iterable[str], wanted: Iterable[str], leader: int | None = None) 
     Args:
         now: The lines of the configuration.
         wanted: The lines of the members that there are to be.
-        leader: The id of the leader, which leaves last, so that there is one election at most.
+        leader: The id of the leader, which moves, stops voting or leaves as the last that does so: then there is one
+            election at most.
 
     Returns:
-        Pairs, in order: ``("join", line)`` and ``("leave", id)``. Those that join, or vote from then on, come first,
-        then those that move to another address, then those that vote no more, then those that leave.
+        Pairs, in order: ``("join", line)`` and ``("leave", id)``. Servers that join, or vote from then on, come first,
+        then those that move to another address, each with a pair to leave and one to join; then those that vote no
+        more, and then those that leave.
 
     Raises:
-        ArgumentError: A line is no member, or an id is there twice.
+        ArgumentError: A line is no member, or an id is in ``wanted`` twice.
     """
     return _core.ensemble_steps(listed("now", now), listed("wanted", wanted), leader)
 
@@ -368,10 +378,11 @@ def steps(now: Iterable[str], wanted: Iterable[str], leader: int | None = None) 
 def is_up(member: str, timeout: float = 5) -> bool:
     """Tell whether anything answers where clients find a member, such as one that is to move there.
 
-    It is asked as nobody, in plain text, so that no secret is sent there; a server that speaks TLS answers as well.
+    The member is asked in plain text and without credentials, so that no secret goes there. A server that speaks TLS
+    answers as well.
 
     Args:
-        member: Its line. One without an address for clients cannot be asked, and counts as up.
+        member: Its line. A member without an address for clients cannot be asked, and counts as up.
         timeout: Seconds to wait.
 
     Raises:

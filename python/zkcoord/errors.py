@@ -1,9 +1,9 @@
 """What can go wrong, as exceptions under one base, `Error`.
 
-Every message is one line for the person who reads it, and holds no secret. Every class has a `kind`, a
-word from a closed set for programs, and every exception a `path`, the znode it is about, or None. All of
-them survive pickling. Where Python has a class for the same thing, ours is one of it as well: `Unreachable` is a
-`ConnectionError`, `TimedOut` a `TimeoutError`, and so on.
+Every message is one line for the person who reads it, and holds no secret. Every class has a `kind`, a word from a
+closed set by which programs can tell the classes apart. Every exception has a `path`: the znode that it is about, or
+None. All exceptions survive pickling. Where Python has a class for the same thing, ours is a subclass of that as well:
+`Unreachable` is a `ConnectionError`, `TimedOut` a `TimeoutError`, and so on.
 """
 
 from __future__ import annotations
@@ -66,13 +66,16 @@ class Error(Exception):
 
 
 class ArgumentError(Error, ValueError):
-    """An argument or a setting was refused. Nothing was sent, nothing was written."""
+    """An argument or a setting was refused, or the znode at a path is not of the kind that the call is for.
+
+    Nothing was changed.
+    """
 
     kind = "argument"
 
 
 class ConfdClientError(ArgumentError):
-    """A Ganeti script has asked its confd client for what it cannot do. Nothing was sent."""
+    """A script has asked a `zkcoord.confd.ConfdClient` for something that it cannot do. Nothing was sent."""
 
     kind = "confd_client"
 
@@ -108,7 +111,7 @@ class AuthFailed(Error, PermissionError):
 
 
 class TlsFailed(Error, ConnectionError):
-    """No server can be used, which waiting will not change: for its certificate, for ours, or for want of TLS."""
+    """No server can be used, for its certificate, for ours, or for want of TLS. Waiting does not change that."""
 
     kind = "tls"
 
@@ -147,7 +150,7 @@ class ConnectionLost(Error, ConnectionError):
 
 
 class TimedOut(Error, TimeoutError):
-    """There was no slot in time. None is held, and no znode is left in the queue."""
+    """No slot was free in time. The call holds none, and has deleted its queue node."""
 
     kind = "timed_out"
 
@@ -159,7 +162,11 @@ class SlotLost(Error):
 
 
 class LeaseLost(Error):
-    """A timed lease is not its holder's any more: another has it, or has given it back, or its record is gone."""
+    """A timed lease does not belong to its holder any more.
+
+    Somebody else holds it, or has given it back, or has changed or deleted its record; or this process has ended the
+    session in which it renewed the lease.
+    """
 
     kind = "lease_lost"
 
@@ -171,27 +178,27 @@ class LeaseExpired(LeaseLost):
 
 
 class _OfReplies(Error):
-    """An error that the replies of several servers amount to."""
+    """An error that follows from the replies of several servers."""
 
     def __init__(self, message: str, path: str | None = None, *, answer: object = None) -> None:
-        """Keep the `zkcoord.confd.Answer`, in which is who has replied what."""
+        """Keep the `zkcoord.confd.Answer`, which has the reply of each server."""
         super().__init__(message, path)
         self.answer = answer
 
 
 class TooFewReplies(_OfReplies, TimeoutError):
-    """Some of a Ganeti cluster's master candidates have replied in time, but not as many as make an answer.
+    """Some of a Ganeti cluster's master candidates have replied in time, but fewer than an answer needs.
 
-    ``answer`` is the `zkcoord.confd.Answer`, in which is who has replied what.
+    ``answer`` is the `zkcoord.confd.Answer`, which has the reply of each candidate.
     """
 
     kind = "too_few_replies"
 
 
 class Inconsistent(_OfReplies):
-    """A Ganeti cluster's master candidates contradict each other, and none of them is known to be newer.
+    """A Ganeti cluster's master candidates contradict each other, and none of their answers is known to be newer.
 
-    ``answer`` is the `zkcoord.confd.Answer`, in which is who has replied what.
+    ``answer`` is the `zkcoord.confd.Answer`, which has the reply of each candidate.
     """
 
     kind = "inconsistent"
@@ -204,9 +211,10 @@ class UnknownEntry(Error, LookupError):
 
 
 class Cancelled(Error):
-    """A signal, a `zkcoord.Cancel` or the end of the process ended the call. No slot is held, no queue node left.
+    """A signal, a `zkcoord.Cancel`, `zkcoord.close` or the end of the process has ended the call.
 
-    Where the call had come to its end already when the signal came, its answer is `answer`, and its error the cause.
+    The message says what the call may have left or changed. Where the call had ended already when the signal came,
+    `answer` has its answer, and ``__cause__`` its error.
     """
 
     kind = "cancelled"
@@ -250,7 +258,7 @@ class NoUnitFoundError(Error):
 
 
 class NoQuorum(Error):
-    """Members that are up and in sync would be no quorum after a step, or are none now. Nothing was changed."""
+    """The members that are up and in sync are no quorum now, or would be none after a step. Nothing was changed."""
 
     kind = "no_quorum"
 
@@ -274,7 +282,7 @@ class ReconfigInProgress(Error):
 
 
 class ReconfigDisabled(Error):
-    """The servers are told to refuse changes of the ensemble: ``reconfigEnabled`` is false."""
+    """The servers are configured to refuse changes of the ensemble: ``reconfigEnabled`` is false."""
 
     kind = "reconfig_disabled"
 
@@ -292,13 +300,13 @@ class WordRefused(Error):
 
 
 class NotServing(Error):
-    """A server runs, and does not serve: it has no leader, or catches up."""
+    """A server runs, and does not serve: it has no leader, or is catching up with one."""
 
     kind = "not_serving"
 
 
 class NoAnswer(Error):
-    """A server, or ``/zookeeper/config``, says what cannot be the answer."""
+    """What a server, or ``/zookeeper/config``, says is no answer; or no server has shown the configuration in time."""
 
     kind = "no_answer"
 
@@ -310,7 +318,7 @@ class InternalError(Error):
 
 
 def no_thread() -> OutOfResources:
-    """Return the error of one who may not start a thread. Python does not say why; the system's word is always this."""
+    """Return the error for a thread that cannot be started. Python does not say why; the system's words are these."""
     return OutOfResources(
         "cannot start a thread: Resource temporarily unavailable: this process, its user or its container may have no "
         "more (ulimit -u, pids.max), or there is no memory for a stack"

@@ -1,7 +1,7 @@
 """Ask for a lock now, be granted it later: the calls of a coordinator. `zkcoord.coordinator` is the same as a class.
 
 A *unit*, such as a host, files a request and goes on. The request is remembered, with its position, through the end of
-the process and a reboot. Whoever calls one of these functions decides right then what is granted: there is no leader.
+the process and a reboot. There is no leader: each call that changes something also decides what is granted now.
 """
 
 from __future__ import annotations
@@ -68,39 +68,41 @@ def acquire(
 ) -> Acquired:
     """File a request for a lock, unless the unit has one, and decide what is granted now. Nobody waits.
 
-    To ask again changes nothing but this: a request with ``expires`` counts as seen.
+    To ask again keeps the request and its position. A request with ``expires`` counts as seen then.
 
     Args:
         lock: What the lock is called; any text or number. Locks do not contend with each other.
         unit: Who asks. Default: the host's name.
         key: Which coordinator it is: locks of different keys are different locks.
-        policy: Who may be granted it together. ``"serial"``: one, first come, first served. Or a mapping, all of which
-            holds together: ``{"max": 2}``; ``{"max": "25%", "party": "/web"}``, of the members of a party;
-            ``{"per": {"rack": 1}}``, for each value of a label; ``{"window": {"days": ["sat"], "from": "02:00", "to":
-            "04:00", "zone": "Europe/Berlin"}}``, or a list of windows. The first who asks stores it with the lock.
-        root: Below which znode the coordinators are.
+        policy: Who may be granted the lock together. ``"serial"``: one unit, first come, first served. Or a mapping
+            with some of these, which hold together: ``{"max": 2}``; ``{"max": "25%", "party": "/web"}``, of the members
+            of a party; ``{"per": {"rack": 1}}``, for each value of a label; ``{"window": {"days": ["sat"], "from":
+            "02:00", "to": "04:00", "zone": "Europe/Berlin"}}``, or a list of windows. The first request stores the
+            policy with the lock.
+        root: The znode below which the coordinators are.
         reason: Why, for people; at most 1024 bytes. It is stored with a new request.
         labels: What a policy counts by, such as ``{"rack": "r1"}``. They are stored with a new request.
-        expires: Seconds after which `handle` may drop the request, or the grant, if the unit has not been seen: it was
-            neither asked for again nor granted since, and no `handle` was called with ``seen``. It must be longer than
-            the longest run, and than the time between two. Default: never.
-        timeout: Seconds for the whole call. It is obeyed through an outage. Default: ``connect_timeout``.
+        expires: Seconds after which `handle` may drop the request, or the grant, if the unit has not been seen for so
+            long. A unit is seen when it asks again, when it is granted the lock, and when `handle` is called with
+            ``seen``. It must be longer than the longest run, and than the time between two. Default: never.
+        timeout: Seconds for the whole call, which goes on through an outage until then. Default: ``connect_timeout``.
 
     Returns:
         A dict. ``granted``: whether the lock is the unit's now. ``request``: the czxid of the request. ``since``: when
         it was made (UTC, RFC 3339, by the servers' clock), and ``timestamp``, the same in seconds since 1970.
         ``token``: the zxid of the grant, a fencing token, or None; ``granted_since`` as ``since``. ``position`` (1 is
         next), or None; ``waiting``: how many wait. ``holders``: a list of (unit, since when). ``is_new``: whether this
-        call has filed it. ``other_policy``: the lock's policy in words, where the unit was granted it by another than
-        this. ``effects``: what the decision has changed for others, as for `handle`.
+        call has filed the request. ``other_policy``: the lock's policy in words, where the unit was granted the lock by
+        another policy than ``policy``, or None. ``effects``: what the decision has changed for others, as for `handle`.
 
     Raises:
-        PolicyMismatch: The lock has another policy. The error names both, and a request that stays in the queue. A unit
-            that is granted the lock already has its answer all the same, so that it can give it back.
-        ConnectionLost: At the end of the time nobody could say whether the request was filed.
+        PolicyMismatch: The lock has another policy. The error names both, and a request of the unit that stays in the
+            queue. A unit that is granted the lock already gets its answer all the same, so that it can give it back.
+        ConnectionLost: The time was up before a server could say whether the request was filed.
 
-    After a lost reply the request is looked for under the unit's name, and is filed once. Cancelled, it may be filed or
-    not, as the error says. Source: ``acquire`` of ``charmhelpers.coordinator``.
+    After a lost reply the request is looked for under the unit's name, so that it is filed once. When the call is
+    cancelled, its error says whether the request may have been filed. Source: ``acquire`` of
+    ``charmhelpers.coordinator``.
     """
     settings, home = settings_for(zk_hosts, connection, keywords), (root, key)
     who = host() if unit in (None, "") else unit
@@ -135,7 +137,7 @@ def foretell(
         timeout: Seconds for the whole call. At most, and by default, ``connect_timeout``.
 
     Returns:
-        As `acquire`. ``is_new``: whether it would file a request. A window is judged by this host's clock.
+        As `acquire`. ``is_new``: whether `acquire` would file a request. A window is judged by this host's clock.
 
     Raises:
         PolicyMismatch: `acquire` would raise it.
@@ -166,26 +168,26 @@ def release(
     raise_on_signal: bool = False,
     **keywords: Unpack[ConnectionKeywords],
 ) -> Released:
-    """Give a lock back, or a request up, and grant to the next, in one transaction.
+    """Give a lock back, or give a request for it up, and grant the lock to the next, in one transaction.
 
     Args:
         lock: The lock.
         unit: Whose request it is. Default: the host's name.
         key: The coordinator.
-        root: Below which znode the coordinators are.
-        request: Remove only the request with this czxid: not one that the unit has made since.
-        by: In whose name the next is granted it. Default: the unit.
-        timeout: Seconds for the whole call. It is obeyed through an outage. Default: ``connect_timeout``.
+        root: The znode below which the coordinators are.
+        request: Remove only the request with this czxid, and not one that the unit has made since.
+        by: In whose name the next unit is granted the lock. Default: the unit.
+        timeout: Seconds for the whole call, which goes on through an outage until then. Default: ``connect_timeout``.
 
     Returns:
         A dict: ``requested``, whether there was a request; ``granted``, whether it was granted; its ``request``,
         ``since`` and ``granted_since`` as for `acquire`; and ``effects`` as for `handle`.
 
     Raises:
-        ConnectionLost: At the end of the time nobody could say whether it was given back.
+        ConnectionLost: The time was up before a server could say whether the lock was given back.
 
-    After a lost reply a request that is gone counts as removed, and a later one of the unit is left alone. Cancelled,
-    it may be removed or not, as the error says. Source: ``charmhelpers.coordinator``.
+    After a lost reply a request that is gone counts as removed, and a later one of the unit is left alone. When the
+    call is cancelled, its error says whether the request may have been removed. Source: ``charmhelpers.coordinator``.
     """
     settings, home = settings_for(zk_hosts, connection, keywords), (root, key)
     who = host() if unit in (None, "") else unit
@@ -215,17 +217,17 @@ def handle(
 ) -> Effects:
     """Decide what is granted now, and drop requests that have expired.
 
-    Nobody needs to call it for a lock to change hands. It is for what happens by itself: a window that opens, a party
-    that grows, a unit that is not seen any more, a process that died between asking and deciding.
+    A lock changes hands without this call. It is for what happens without any call: a window opens, a party grows, a
+    unit is not seen any more, a process dies between asking and deciding.
 
     Args:
         lock: The lock.
         key: The coordinator.
-        root: Below which znode the coordinators are.
-        by: In whose name it is decided. Default: the host's name, after ``handle by``.
+        root: The znode below which the coordinators are.
+        by: In whose name the call decides. Default: ``handle by`` and the host's name.
         drop_expired: Whether expired requests are dropped.
         seen: A unit that is there. Its own request, or grant, counts as seen and does not expire.
-        timeout: Seconds for the whole call. It is obeyed through an outage. Default: ``connect_timeout``.
+        timeout: Seconds for the whole call, which goes on through an outage until then. Default: ``connect_timeout``.
 
     Returns:
         A dict. ``granted``: units that were granted the lock. ``released``: units whose grants were over, each with the
@@ -233,10 +235,10 @@ def handle(
         with ``unit``, ``granted``, ``seen`` (when last) and ``expires`` (seconds).
 
     Raises:
-        ConnectionLost: At the end of the time nobody could say whether anybody was granted the lock.
+        ConnectionLost: The time was up before a server could say whether anybody was granted the lock.
 
-    After a lost reply the lock is read again, and nothing is done twice. Cancelled, somebody may have been granted the
-    lock, as the error says. Source: ``handle`` of ``charmhelpers.coordinator``.
+    After a lost reply the lock is read again, and nothing is done twice. When the call is cancelled, its error says
+    whether somebody may have been granted the lock. Source: ``handle`` of ``charmhelpers.coordinator``.
     """
     settings, home = settings_for(zk_hosts, connection, keywords), (root, key)
     who = f"handle by {host()}" if by is None else by
@@ -272,20 +274,20 @@ def grant(
         lock: The lock.
         unit: Whose request it is.
         key: The coordinator.
-        root: Below which znode the coordinators are.
-        reason: Why; at most 1024 bytes. It is stored with the grant, and shown to all who look.
-        by: Who has decided; at most 512 bytes. Default: the host's name, after ``operator on``.
-        timeout: Seconds for the whole call. It is obeyed through an outage. Default: ``connect_timeout``.
+        root: The znode below which the coordinators are.
+        reason: Why; at most 1024 bytes. It is stored with the grant, and `queue` shows it.
+        by: Who has decided; at most 512 bytes. Default: ``operator on`` and the host's name.
+        timeout: Seconds for the whole call, which goes on through an outage until then. Default: ``connect_timeout``.
 
     Returns:
-        True: it was granted. False: it was granted already.
+        True: this call has granted the lock. False: the unit was granted it before.
 
     Raises:
         ArgumentError: Also where the unit has no request.
-        ConnectionLost: At the end of the time nobody could say whether it was granted.
+        ConnectionLost: The time was up before a server could say whether the lock was granted.
 
-    After a lost reply a grant that is there, with this author and reason, is this one. Cancelled, it may be granted or
-    not, as the error says.
+    After a lost reply a grant that is there, with this author and reason, counts as this call's. When the call is
+    cancelled, its error says whether the lock may have been granted.
     """
     settings, home = settings_for(zk_hosts, connection, keywords), (root, key)
     who = f"operator on {host()}" if by is None else by
@@ -320,23 +322,23 @@ def grant_if(
     Args:
         lock: The lock.
         custom: What the program calls its policy: the one of ``policy={"custom": ...}`` with which it asks.
-        version: The ``version`` that `queue` has told.
-        units: Who is to be granted it. Those without a request are left out.
+        version: The ``version`` of the grants that `queue` has returned.
+        units: The units that are to be granted the lock. Units without a request are left out.
         key: The coordinator.
-        root: Below which znode the coordinators are.
-        by: In whose name. Default: the host's name.
-        timeout: Seconds for the whole call. It is obeyed through an outage. Default: ``connect_timeout``.
+        root: The znode below which the coordinators are.
+        by: In whose name the call grants. Default: the host's name.
+        timeout: Seconds for the whole call, which goes on through an outage until then. Default: ``connect_timeout``.
 
     Returns:
-        As `handle`. The last of very many are left out: ask `queue`, and decide anew where ``granted`` has less than
-        ``units``. None: the grants are of another version by now; ask `queue`, and decide anew.
+        As `handle`. Of very many units the last are left out: where ``granted`` has fewer than ``units``, call `queue`
+        and decide anew. None: the grants have another version by now; call `queue` and decide anew.
 
     Raises:
         PolicyMismatch: The lock has another policy.
-        ConnectionLost: At the end of the time nobody could say whether it was granted.
+        ConnectionLost: The time was up before a server could say whether the lock was granted.
 
-    After a lost reply it is None where the grants were written, and `queue` shows them. Cancelled, they may be written
-    or not, as the error says.
+    After a lost reply the answer is None also where the grants were written: `queue` shows them. When the call is
+    cancelled, its error says whether they may have been written.
     """
     settings, home, chosen = settings_for(zk_hosts, connection, keywords), (root, key), set(units)
     who = host() if by is None else by
@@ -364,22 +366,23 @@ def set_policy(
 ) -> str | None:
     """Change the policy of a lock. No grant is taken away; the next decision goes by the new policy.
 
-    Whoever asks from then on must name the new one. Call `handle` after it, where more may be granted than before.
+    Whoever asks from then on must name the new policy. Where that lets in more units, call `handle` to grant to them.
 
     Args:
         lock: The lock.
         policy: As for `acquire`.
         key: The coordinator.
-        root: Below which znode the coordinators are.
-        timeout: Seconds for the whole call. It is obeyed through an outage. Default: ``connect_timeout``.
+        root: The znode below which the coordinators are.
+        timeout: Seconds for the whole call, which goes on through an outage until then. Default: ``connect_timeout``.
 
     Returns:
         The policy before, in words. None: nobody has asked for the lock yet, and nothing was changed.
 
     Raises:
-        ConnectionLost: At the end of the time nobody could say whether it was changed.
+        ConnectionLost: The time was up before a server could say whether the policy was changed.
 
-    After a lost reply it is written again. Cancelled, it may be changed or not, as the error says.
+    After a lost reply the policy is written again. When the call is cancelled, its error says whether the policy may
+    have been changed.
     """
     settings, home = settings_for(zk_hosts, connection, keywords), (root, key)
     return call(
@@ -405,20 +408,21 @@ def queue(
     Args:
         lock: The lock.
         key: The coordinator.
-        root: Below which znode the coordinators are.
+        root: The znode below which the coordinators are.
         timeout: Seconds for the whole call. At most, and by default, ``connect_timeout``.
 
     Returns:
         A dict. ``lock``; ``path``: the znode with the policy. ``policy``: as it is stored, or None; ``rule``: the same
         in words. ``max``: the most grants at a time, or None. ``opens``: when a window opens next, where none is open.
-        ``version``: of the grants, for `grant_if`. ``holders``: a dict for each, the longest first, with ``unit``,
-        ``request`` (a czxid), ``since``, ``timestamp``, ``granted`` (when), ``age`` (seconds since then, by this host's
-        clock), ``token``, ``by`` (in whose run it was decided), ``granted_because`` (an operator's reason); and what
-        the unit has said: ``reason``, ``labels``, ``expires``, with ``seen`` (when last) and ``unseen`` (seconds).
-        ``waiters``: a dict for each, in order, with ``unit``, ``position`` (1 is next), ``request``, ``since``,
-        ``timestamp``, ``age``, ``hopeless`` (why the policy can never grant it, or None), and the same as above.
+        ``version``: the version of the grants, for `grant_if`. ``holders``: a dict for each, the longest holder first,
+        with ``unit``, ``request`` (a czxid), ``since``, ``timestamp``, ``granted`` (when), ``age`` (seconds since then,
+        by this host's clock), ``token``, ``by`` (in whose run it was decided), ``granted_because`` (an operator's
+        reason); and what the unit has said: ``reason``, ``labels``, ``expires``, with ``seen`` (when the unit was seen
+        last) and ``unseen`` (seconds since then). ``waiters``: a dict for each, in order, with ``unit``, ``position``
+        (1 is next), ``request``, ``since``, ``timestamp``, ``age``, ``hopeless`` (why the policy can never grant the
+        request, or None), and what the unit has said, as above.
 
-    It takes two round trips, whatever the number of requests; three where the policy counts a party.
+    The call takes two round trips, whatever the number of requests; three where the policy counts a party.
     """
     settings, home = settings_for(zk_hosts, connection, keywords), (root, key)
     return call(lambda wait: _core.coordinator_queue(home, lock, settings, wait), timeout, cancel, raise_on_signal)
@@ -440,7 +444,7 @@ def locks(
 
     Args:
         key: The coordinator.
-        root: Below which znode the coordinators are.
+        root: The znode below which the coordinators are.
         timeout: Seconds for the whole call. At most, and by default, ``connect_timeout``.
 
     Returns:
@@ -464,21 +468,21 @@ def granted(
     raise_on_signal: bool = False,
     **keywords: Unpack[ConnectionKeywords],
 ) -> OwnGrants:
-    """Wait until a unit is granted something that is not known yet, by watches on its own requests.
+    """Wait until a unit is granted a lock that the caller does not know of yet, by watches on the unit's requests.
 
     Args:
         unit: Whose grants. Default: the host's name.
-        known: The czxids of requests whose grants are known already.
-        key: The coordinator. One that does not exist yet is waited for.
-        root: Below which znode the coordinators are.
-        timeout: Seconds to wait, connecting included: None for ever, 0 looks once. The answer is as it is then.
+        known: The czxids of requests whose grants the caller knows already.
+        key: The coordinator. The call waits for one that does not exist yet.
+        root: The znode below which the coordinators are.
+        timeout: Seconds to wait, connecting included: None for ever, 0 reads once. The answer is as things are then.
 
     Returns:
         A dict. ``granted``: a dict for each grant of the unit, known or not, with ``lock``, ``request`` (a czxid),
         ``token``, ``granted`` (when), ``by`` (in whose run it was decided) and ``reason`` (an operator's).
-        ``waiting``: the locks for which it waits.
+        ``waiting``: the locks for which the unit waits.
 
-    Nothing is changed, also when it is cancelled. A lost connection is waited for.
+    The call changes nothing, also when it is cancelled. It waits for a lost connection as long as its time lasts.
     """
     settings, home, before = settings_for(zk_hosts, connection, keywords), (root, key), set(known)
     who = host() if unit in (None, "") else unit

@@ -1,9 +1,9 @@
 """Timed leases: one holder at a time, and a claim that ends by the clock.
 
 A slot of `zkcoord.lock` ends with its session, or when somebody gives it back. A timed lease ends when it was not
-renewed for its duration, whatever has died. It is what leaselocker does on Kubernetes, on ZooKeeper, with the same
-record: ``LeaseLocker`` holds one lease and renews it, ``LeaseLock`` reads and writes a record as it is, and the
-functions `take`, `renew` and `give_back` go by the owner's name, from any process: nothing renews what they have taken.
+renewed for its duration, whatever has died. This is for ZooKeeper what leaselocker is for Kubernetes, with the same
+record. ``LeaseLocker`` holds one lease and renews it. ``LeaseLock`` reads and writes a record as it is. The functions
+`take`, `renew` and `give_back` go by the owner's name, from any process, and nothing renews a lease that was taken so.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ RENEW_DEADLINE = 10.0
 RETRY_PERIOD = 2.0
 UNLOCK_WITH_RETRY_PERIOD = 10.0
 
-# Seconds for giving back what this very object has lost, before it asks anew.
+# Seconds for giving back a lease that this object has lost, or that nobody could listen to.
 _A_MOMENT = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """All that can be said of a `LeaseLocker`, as the original documents it. Durations are seconds."""
+    """The settings of a `LeaseLocker`, by the names that leaselocker documents. Durations are seconds."""
 
     lock: LeaseLock
     """Which lease, as whom, on which servers."""
@@ -83,10 +83,10 @@ class Config:
     use_observed_time: bool = True
     """False: compare the time in the record, which is another host's clock, with this host's."""
     name: str | None = None
-    """What the log calls it."""
+    """What the log calls the lease."""
 
     def __post_init__(self) -> None:
-        """Check the durations as the original does: duration > deadline > 1.2 x period."""
+        """Check the durations as leaselocker does: duration > deadline > 1.2 x period."""
         terms = (self.lease_duration, self.use_observed_time, MAX_CLOCK_SKEW)
         _core.lease_check(terms, (self.renew_deadline, self.retry_period, self.release_on_cancel))
         _core.lease_seconds("unlock_with_retry_period", self.unlock_with_retry_period)
@@ -95,13 +95,13 @@ class Config:
 class LeaseLocker:
     """A lease that this object takes, renews and gives back.
 
-    While it is held the core renews it, in a thread of its own, whatever Python is busy with. When it is lost, `held`
-    is False at once, the log has an error, and ``on_lost`` is called; it is never taken back in silence: `lock` takes
-    it anew, with a greater fencing token. A child that was forked off holds nothing and renews nothing. At the end of
-    the process the lease is left to run out, unless ``release_on_cancel`` is true.
+    While the lease is held a thread of the core renews it, whatever Python is busy with. When it is lost, `held` is
+    False at once, the log has an error, and ``on_lost`` is called. A lost lease is never taken back in silence: `lock`
+    takes it anew, with a greater fencing token. A child that was forked off holds nothing and renews nothing. At the
+    end of the process the lease is left to run out, unless ``release_on_cancel`` is true.
 
-    As a context manager it is locked in the block, and given back at its end; where it was lost meanwhile, and the
-    block has not failed already, the end of the block raises `LeaseLost`.
+    As a context manager the object locks the lease at the beginning of the block, and gives it back at the end. Where
+    the lease was lost meanwhile, the end of the block raises `LeaseLost`, unless the block has raised something itself.
     """
 
     @documented
@@ -134,23 +134,24 @@ class LeaseLocker:
             owner: Who holds it, for people: ``holderIdentity``. Two holders of the same name do not share a lease.
                 Default: the host's name.
             lease_duration: Seconds for which the lease is held after each renewal.
-            renew_deadline: Seconds after which a renewal that is not acknowledged is late: a warning, and the event
-                ``renewed_late``. It is tried on while the lease lasts.
+            renew_deadline: Seconds after which a renewal that no server has acknowledged is late: the log has a
+                warning, and there is the event ``renewed_late``. The renewals go on while the lease lasts.
             retry_period: Seconds from one renewal to the next. It is required that ``lease_duration`` >
                 ``renew_deadline`` > 1.2 x ``retry_period``.
             unlock_with_retry_period: Seconds for which `unlock_with_retry` tries.
-            release_on_cancel: True: give the lease back at the end of the process. All that it guards must be over
-                then.
-            use_observed_time: True: another's lease is over when its record has not changed for its duration, as this
-                process has seen by its own clock or as the servers' clock says. False: when the time in the record
-                says so, which is another host's wall clock: two hosts whose clocks differ may hold it at once. It
-                warns.
+            release_on_cancel: True: give the lease back at the end of the process. All work that the lease guards must
+                have ended by then.
+            use_observed_time: True: the lease of another holder is over when its record has not changed for its
+                duration, by this process's own clock or by the servers' clock. False: when the time in the record says
+                so. That is the wall clock of another host, so that two hosts whose clocks differ may hold the lease at
+                once; the log has a warning.
             max_clock_skew: Seconds by which the clocks of two ZooKeeper servers may differ, or one may be set. None:
                 the servers' clock is not asked.
-            name: What the log calls it. Default: ``namespace/name``, of the path.
+            name: What the log calls the lease. Default: ``namespace/name``, the last two parts of the path.
             on_lost: Called from a thread of its own when the lease is lost.
             on_event: Called with ``waiting``, ``acquired``, ``taken_over``, ``renewed_late``, ``released`` or
-                ``lost``, and a dict that says more. ``waiting`` comes from the thread that waits.
+                ``lost``, and a dict that says more. ``waiting`` comes from the thread that waits, and an exception of
+                the function then ends the wait.
         """
         keep = (renew_deadline, retry_period, release_on_cancel)
         self._path, described = _core.lease_path(path)
@@ -210,10 +211,10 @@ class LeaseLocker:
 
     @property
     def held(self) -> bool:
-        """Whether this object holds the lease now. No server is asked: it is a matter of the clock.
+        """Whether this object holds the lease now. No server is asked: the clock decides.
 
-        True until the moment before the last acknowledged renewal was sent, plus the duration; False from then on, and
-        as soon as it is known that somebody else has it.
+        True until the duration is over, which counts from just before the last acknowledged renewal was sent. False
+        from then on, and as soon as this process learns that somebody else has the lease.
         """
         lease = self._own()
         return lease is not None and lease.state()[1] is None
@@ -222,15 +223,15 @@ class LeaseLocker:
     def fencing_token(self) -> int | None:
         """The zxid of the transaction that took the lease, while it is held; None while it is not.
 
-        Later holders have greater ones, renewals keep it. What must never happen twice hands it on to what it acts on,
-        and that refuses a smaller one than it has seen.
+        Later holders have greater tokens, and renewals keep the token. Work that must never happen twice passes the
+        token on to the resource that it changes, which has to refuse a smaller token than it has seen.
         """
         lease = self._own()
         return lease.token if lease is not None and lease.state()[1] is None else None
 
     @property
     def expires_in(self) -> float | None:
-        """Seconds until the lease ends if it is not renewed, negative once it is over. None: this object has none."""
+        """Seconds until the lease ends if it is not renewed, negative once it is over. None: there is no lease."""
         lease = self._own()
         return None if lease is None else lease.state()[0]
 
@@ -241,7 +242,7 @@ class LeaseLocker:
         return None if lease is None else LockRecord.from_json(lease.record()[0], self._path)
 
     def lock(self, timeout: float | None = None) -> bool:
-        """Take the lease, and wait for it if need be: first in, first out. To lock what is held already does nothing.
+        """Take the lease, and wait for it if need be: first in, first out. Where it is held already, nothing is done.
 
         Args:
             timeout: Seconds to wait, connecting included. None waits for ever, 0 tries once.
@@ -251,12 +252,13 @@ class LeaseLocker:
 
         Raises:
             ArgumentError: The znode holds something else than a lease's record. It is left alone.
-            ConnectionLost: At the end of the time nobody could say whether the lease is held. It is given back in the
-                background, and ends by the clock in any case.
+            ConnectionLost: The time was up before a server could say whether this call has taken the lease. If it has,
+                the lease is given back in the background, and it ends by the clock in any case.
             Unreachable, NoAuth, AuthFailed, TlsFailed, Cancelled, OutOfResources, ServerError: As for `zkcoord.lock`.
 
-        Cancelled, the call holds nothing and leaves no znode in the queue. After an expired session it queues again,
-        at the end, with the time that is left. Source: leaselocker, and the leader election of Kubernetes' client-go.
+        A call that is cancelled holds nothing, and its queue node is deleted as for `zkcoord.lock`. When its session
+        expires, the call queues again at the end, with the time that is left. Source: leaselocker, and the leader
+        election of Kubernetes' client-go.
         """
         began, timeout = time.monotonic(), _core.lease_timeout(timeout)
         if self.held:
@@ -267,7 +269,7 @@ class LeaseLocker:
             if self.held:
                 return True
             if (lost := self._own()) is not None:
-                # What the servers may still have of it would only be waited for.
+                # The record may still name the lost lease. Without this the call would wait until that is over.
                 limit = _A_MOMENT if timeout is None else min(timeout, _A_MOMENT)
                 with suppress(Unreachable, ConnectionLost, NoAuth, ServerError):
                     call(lost.release, limit, self._cancel, self._raise_on_signal)
@@ -283,15 +285,16 @@ class LeaseLocker:
         """Give the lease back.
 
         Args:
-            timeout: Seconds for the answer, through an outage as well. Default: ``connect_timeout``.
+            timeout: Seconds for the answer; the call goes on through an outage until then. Default:
+                ``connect_timeout``.
 
         Returns:
-            True when this call has given it back; False where this object does not hold it: it has not locked it, has
-            given it back before, or has lost it.
+            True when this call has given the lease back. False where this object does not hold it: it has not locked
+            the lease, has given it back before, or has lost it.
 
         Raises:
-            Unreachable, ConnectionLost, Cancelled: Nobody could say whether it is held still. It is renewed no more,
-                and ends by the clock.
+            Unreachable, ConnectionLost, Cancelled: No server has said whether the lease is held still. It is not
+                renewed any more, and ends by the clock.
         """
         return self._give_back(timeout, self._raise_on_signal)
 
@@ -299,7 +302,7 @@ class LeaseLocker:
         lease = self._own()
         if lease is None:
             return False
-        # A lease that is over already is told to be lost before the servers are waited for.
+        # Where the lease is lost already, its listeners hear that now, and not after a wait for the servers.
         _lease_news.settle(lease)
         try:
             released = call(lease.release, timeout, self._cancel, raise_on_signal)
@@ -325,11 +328,12 @@ class LeaseLocker:
         """Renew the lease now, beside the renewals that go on by themselves.
 
         Args:
-            timeout: Seconds for the answer, through an outage as well. Default: ``connect_timeout``.
+            timeout: Seconds for the answer; the call goes on through an outage until then. Default:
+                ``connect_timeout``.
 
         Raises:
-            LeaseExpired, LeaseLost: It is over, and was not taken back.
-            Unreachable, ConnectionLost, Cancelled: Nobody answered. The renewals go on.
+            LeaseExpired, LeaseLost: The lease is over or lost, and was not taken again.
+            Unreachable, ConnectionLost, Cancelled: No server answered in time. The renewals go on.
         """
         lease = self._own()
         if lease is None:
@@ -338,7 +342,7 @@ class LeaseLocker:
             raise self._loss(lease, 0.0)
 
     def check(self, max_tolerable_expired_lease: float = 0.0) -> None:
-        """Tell, without asking anybody, whether this object has lost the lease.
+        """Raise an error where this object has lost the lease. No server is asked.
 
         Args:
             max_tolerable_expired_lease: Seconds by which the lease may be overdue, while it is not known that somebody
@@ -348,7 +352,7 @@ class LeaseLocker:
             LeaseExpired: No renewal was acknowledged for the duration and so many seconds more.
             LeaseLost: Somebody else has it, or has given it back, or has deleted the record.
 
-        It raises nothing where this object has not locked the lease, or has given it back: as in the original.
+        As in leaselocker, it raises nothing where this object has not locked the lease, or has given it back.
         """
         tolerated = _core.lease_seconds("max_tolerable_expired_lease", max_tolerable_expired_lease)
         lease = self._own()
@@ -373,7 +377,7 @@ class LeaseLocker:
             return
         loss = self._loss(lease, 0.0) if lease.state()[1] is not None else None
         try:
-            # What the block has raised is what is raised, so that a signal can only be told to its handler.
+            # An exception of the block goes on. So a signal that comes then runs its handler, and is not `Cancelled`.
             released = self._give_back(None, self._raise_on_signal and error is None)
         except Error as err:
             if error is None:
@@ -403,7 +407,7 @@ class LeaseLocker:
             return False
         try:
             _lease_news.listen(taken, lambda kind, why, by: self._hear(taken, kind, why, by))
-        except BaseException:  # also one that comes while the thread is started
+        except BaseException:  # also what a signal handler raises while the thread is started
             _lease_news.drop(taken)
             with suppress(Error):
                 call(taken.release, _A_MOMENT, None, False)
@@ -440,7 +444,7 @@ class LeaseLocker:
             self._tell("renewed_late", expires_in=round(lease.state()[0], 3))
             return
         if self._on_lost is not None:
-            # It comes first, and may take its time: others have to be told as well.
+            # It is called first, and in a thread of its own, because it may take long while others wait for their news.
             try:
                 threading.Thread(target=self._on_lost, name="zkcoord-lost", daemon=True).start()
             except RuntimeError:
@@ -454,7 +458,7 @@ class LeaseLocker:
         if on_event is not None:
             facts = {"path": self._path, "owner": self._owner, **about}
             if kind == "waiting":
-                on_event(kind, facts)  # what it raises ends the wait
+                on_event(kind, facts)  # an exception of it ends the wait
             else:
                 quietly(lambda: on_event(kind, facts))
 

@@ -4,9 +4,9 @@
     zkcoord.metrics.write("/var/lib/node_exporter/zkcoord.prom", "/", hosts)  # for node_exporter's textfile collector
     REGISTRY.register(zkcoord.metrics.Collector("/restart", hosts))           # in a program that serves metrics
 
-It needs prometheus_client: ``pip install 'zkcoord[metrics]'``. All of it is read from the servers, by whoever asks, and
-nothing is created: all znodes below the root are listed, a level of the tree in one flight, and each pool is read in
-two round trips. One host of a fleet is enough.
+It needs prometheus_client: ``pip install 'zkcoord[metrics]'``. Whoever asks for the metrics reads them from the
+servers, so that one host of a fleet is enough. Nothing is created. All znodes below the root are listed, with the
+requests for one level of the tree sent together, and each pool is read in two round trips.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 __all__ = ["Collector", "text", "write"]
 
 _log = logging.getLogger("zkcoord.metrics")
-# Seconds that somebody has waited.
+# The bounds of the histogram of waits, in seconds.
 _WAITS = (1, 10, 60, 300, 900, 3600, 6 * 3600, 24 * 3600)
 
 
 class Collector:
-    """What `prometheus_client` asks for metrics, each time when somebody wants them."""
+    """A collector for `prometheus_client`, which asks the servers each time when somebody reads the metrics."""
 
     def __init__(
         self,
@@ -59,9 +59,9 @@ class Collector:
         """Take what is to be reported. Nothing is sent.
 
         Args:
-            root: Below which znode the pools are. None: no pools.
+            root: The znode below which the pools are. None: no pools.
             zk_hosts: The servers, as for `zkcoord.Connection`.
-            leases: Paths right below which there are timed leases.
+            leases: The paths right below which the timed leases are.
             keys: The coordinators whose locks are reported: their keys.
             servers: Whether the servers are reported.
             admin_port: The port of their AdminServers. Default: 8080; 0 for none.
@@ -78,7 +78,7 @@ class Collector:
         self._at: dict[str, Any] = {"connection": connection, "timeout": timeout}
 
     def describe(self) -> Iterable[Metric]:
-        """Describe nothing: whoever registers it asks no server."""
+        """Describe nothing, so that to register the collector asks no server."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
@@ -196,12 +196,13 @@ def text(root: str | None = "/", zk_hosts: Hosts | None = None, **keywords: Any)
     """Return the metrics in the format of OpenMetrics.
 
     Args:
-        root: Below which znode the pools are. None: no pools.
+        root: The znode below which the pools are. None: no pools.
         zk_hosts: The servers.
         **keywords: As for `Collector`.
 
     Raises:
-        ArgumentError: An argument is wrong. What the servers do not answer is no error: ``zkcoord_unanswered`` has it.
+        ArgumentError: An argument is wrong. A part that the servers do not answer is no error, but has a 1 in
+            ``zkcoord_unanswered``.
     """
     return str(generate_latest(_registry(root, zk_hosts, keywords)), "utf-8")  # type: ignore[no-untyped-call]
 
@@ -209,11 +210,11 @@ def text(root: str | None = "/", zk_hosts: Hosts | None = None, **keywords: Any)
 def write(
     textfile: str | os.PathLike[str], root: str | None = "/", zk_hosts: Hosts | None = None, **keywords: Any
 ) -> None:
-    """Write the metrics into a file for node_exporter's textfile collector, which finds the old one or the new one.
+    """Write the metrics into a file for node_exporter's textfile collector, which finds the old file or the whole new.
 
     Args:
         textfile: The file. For node_exporter its name has to end in ``.prom``.
-        root: Below which znode the pools are. None: no pools.
+        root: The znode below which the pools are. None: no pools.
         zk_hosts: The servers.
         **keywords: As for `Collector`.
 

@@ -1,4 +1,4 @@
-"""Who is present."""
+"""Who is present in a party."""
 
 from __future__ import annotations
 
@@ -36,19 +36,20 @@ def party_members(
 ) -> list[str]:
     """List who is present in the party at a path, or wait until enough are: kazoo's Party and ShallowParty members.
 
-    Nothing is created. A party that does not exist is empty, and can be waited for.
+    Nothing is created. A party that does not exist is empty, and the call can wait for it.
 
     Args:
         path: The party's znode.
         min_nodes: How many members to wait for.
         blocking: Wait until that many are there.
-        timeout: Seconds. With ``blocking``, None waits for ever, and 0 looks once. Without, the default is
-            ``connect_timeout``.
+        timeout: Seconds. With ``blocking``, None waits for ever, and 0 reads the party once. Without ``blocking``, at
+            most, and by default, ``connect_timeout``.
 
     Returns:
         The members' identifiers, in no order. When the time ran out, those that are there so far.
 
-    Source: the party recipes of kazoo.
+    The call changes nothing, also when it is cancelled. With ``blocking``, it waits for a lost connection as long as
+    its time lasts. Source: the party recipes of kazoo.
     """
     named = {"scheme": scheme, "username": username, "password": password, "default_acl": default_acl}
     settings = settings_for(zk_hosts, connection, {"profile": profile, **named, **security})

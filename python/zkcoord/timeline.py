@@ -4,10 +4,10 @@
     python -m zkcoord.timeline events.txt -o timeline.svg
     python -m zkcoord.timeline events.txt --text
 
-The events are a JSON list of objects with ``tag``, ``data`` and ``_stamp``, or lines as `salt-run state.event`
-writes them. Others than ``zk_concurrency/MINION/KIND`` and ``zk_coordinator/MINION/KIND`` are passed over. The picture
-needs matplotlib, the text nothing; the same events make the same bytes. Times are those at which the master heard of
-it.
+The events are a JSON list of objects with ``tag``, ``data`` and ``_stamp``, or lines as `salt-run state.event` writes
+them. Events with other tags than ``zk_concurrency/MINION/KIND`` and ``zk_coordinator/MINION/KIND`` are skipped. The
+picture needs matplotlib, and the text needs nothing. The same events make the same bytes. Times are those at which
+Salt's master has received the events.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Event", "Row", "Span", "TimelineError", "draw", "parse", "rows", "save", "text"]
 
 _SLOTS = {kind: kind for kind in ("waiting", "acquired", "released", "forced", "lost")}
-# What a coordinator tells of, in the same picture. What was not granted yet when it was given up, or dropped, waits no
-# more.
+# The events of a coordinator, each with the event of a pool that is drawn like it. A request that is given up, or
+# dropped, before it was granted ends a wait.
 _GRANTS = {
     "requested": "waiting",
     "granted": "acquired",
@@ -38,12 +38,12 @@ _GRANTS = {
     "dropped": "lost",
 }
 _KINDS = {"zk_concurrency": _SLOTS, "zk_coordinator": _GRANTS}
-# Two that differ in lightness and hue, for all eyes and for print; those of Okabe and Ito.
+# Colours that differ in lightness and in hue, for all eyes and for print: those of Okabe and Ito.
 _WAITING, _HOLDING, _FORCED, _LOST = "#f0c987", "#0072b2", "#d55e00", "#000000"
 
 
 class TimelineError(Exception):
-    """The events cannot be read, or there is nothing to draw with. One line."""
+    """The events cannot be read, or there is nothing to draw with. The message is one line."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,13 @@ class Event:
 
 @dataclass(frozen=True)
 class Span:
-    """From when to when, in seconds since the first event. An open one has no end among the events."""
+    """From when to when, in seconds since the first event. An open span has no end among the events."""
 
     start: float
     end: float
     open: bool = False
     positions: tuple[tuple[float, int], ...] = ()
-    """When the position in the queue became which."""
+    """Pairs: when the position in the queue has changed, and to which."""
 
 
 @dataclass
@@ -90,7 +90,7 @@ def parse(source: str) -> list[Event]:
     found = [event for raw in _raw_events(source) if (event := _event(raw))]
     if not found:
         raise TimelineError(f"no {' nor '.join(_KINDS)} events in it")
-    # In the order in which they came where two have the same time.
+    # The sort keeps events of the same time in the order in which they came.
     return sorted(found, key=lambda event: event.time)
 
 
@@ -121,7 +121,7 @@ def _event(raw: Any) -> Event | None:
     if kind is None:
         return None
     outer = raw["data"]
-    # What a minion sends is wrapped once more; what the master says itself is not.
+    # The master wraps the data of a minion's event once more, and not those of its own events.
     data = outer["data"] if isinstance(outer.get("data"), Mapping) else outer
     stamp = raw.get("_stamp") or outer.get("_stamp")
     try:
@@ -142,7 +142,7 @@ def _event(raw: Any) -> Event | None:
 
 
 def rows(events: Sequence[Event]) -> list[Row]:
-    """What each identifier did at each pool, those first who came first."""
+    """What each identifier did at each pool, in the order in which they came."""
     beginning = min(event.time - datetime.timedelta(seconds=event.waited) for event in events)
     followed: dict[tuple[str, str], _Follower] = {}
     for event in events:
@@ -167,7 +167,7 @@ class _Follower:
 
     def see(self, event: Event, now: float) -> None:
         if event.kind == "waiting":
-            self._end_hold(now, open_=True)  # that it ended was not heard
+            self._end_hold(now, open_=True)  # there was no event for the end of the hold
             if self.waits_since is None:
                 self.waits_since = now - event.waited
             if event.position is not None:
@@ -179,7 +179,7 @@ class _Follower:
             self.holds_since = now if self.holds_since is None else self.holds_since
         else:
             if self.waits_since is None and self.holds_since is None:
-                self.holds_since = 0.0  # since before the first event
+                self.holds_since = 0.0  # the hold began before the first event
             self._end_wait(now)
             self._end_hold(now)
         if event.kind == "forced":
@@ -246,9 +246,9 @@ def _axis(length: float, columns: int) -> str:
 
 
 def draw(events: Sequence[Event]) -> Figure:
-    """Draw the timeline as a matplotlib figure. TimelineError if that is not installed."""
+    """Draw the timeline as a matplotlib figure. TimelineError says that matplotlib is not installed."""
     try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - the text needs none, and who asks for it is to be told
+        from matplotlib.figure import Figure  # noqa: PLC0415 - the text does not need it, and its lack is one line
         from matplotlib.lines import Line2D  # noqa: PLC0415
         from matplotlib.patches import Patch  # noqa: PLC0415
     except ImportError as error:
@@ -257,7 +257,7 @@ def draw(events: Sequence[Event]) -> Figure:
     length = _length(drawn)
     height = 0.4 + 0.4 * len(drawn)  # inches
     figure = Figure(figsize=(8, height))
-    axes = figure.add_axes((0, 0, 1, 1))  # what is beside it is added by `save`
+    axes = figure.add_axes((0, 0, 1, 1))  # `save` makes room for the labels around the axes
     for row_number, row in enumerate(drawn):
         for span in row.waits:
             _draw_span(axes, row_number, span, 0.34, _WAITING, length)

@@ -1,7 +1,8 @@
 """Single znodes: create, read, write, delete, and their ACLs.
 
-A write whose reply is lost is never repeated. Where its outcome can be told from what is there, it is; else the error
-is `ConnectionLost`.
+After a lost reply, `set`, `set_acls`, `delete` and a sequential `create` are not sent again. Where the znode that is
+there tells what became of the request, the call answers by that. Otherwise the error is `ConnectionLost`. When a write
+is cancelled, its error says whether the znode may have been changed.
 """
 
 from __future__ import annotations
@@ -42,20 +43,20 @@ def create(
         path: The znode.
         value: Its data.
         acls: What it permits. Default: what ``default_acl`` says.
-        ephemeral: It ends with the session of this process.
-        sequence: The server adds a number to its name.
-        makepath: Create missing parents as well.
-        timeout: Seconds for the whole call. It is obeyed through an outage. Default: ``connect_timeout``.
+        ephemeral: True: the servers remove it when the session of this process ends.
+        sequence: True: the servers add a number to its name.
+        makepath: True: create missing parents as well.
+        timeout: Seconds for the whole call, which goes on through an outage until then. Default: ``connect_timeout``.
 
     Returns:
         The znode's path, below the chroot.
 
     Raises:
-        NodeExists: There is one already.
+        NodeExists: There is a znode at the path already.
         NoNode: A parent is missing.
-        ConnectionLost: The reply was lost, and a znode is there that may be this one or another's: a persistent one
-            does not tell who made it, and the name of a sequential one is not known. An ephemeral one names its
-            session.
+        ConnectionLost: The reply was lost, and nobody can say whether this call has created the znode that is there. An
+            ephemeral znode names its session, but a persistent one does not tell who has created it, and the name of a
+            sequential one is not known.
     """
     settings = settings_for(zk_hosts, connection, keywords)
     return call(
@@ -105,7 +106,7 @@ def get(
         timeout: Seconds for the whole call. At most, and by default, ``connect_timeout``.
 
     Raises:
-        NoNode: There is none.
+        NoNode: There is no such znode.
     """
     settings = settings_for(zk_hosts, connection, keywords)
     return call(lambda wait: _core.znode_get(path, settings, wait), timeout, cancel, raise_on_signal)
@@ -129,7 +130,7 @@ def children(
         timeout: Seconds for the whole call. At most, and by default, ``connect_timeout``.
 
     Raises:
-        NoNode: There is none.
+        NoNode: There is no such znode.
     """
     settings = settings_for(zk_hosts, connection, keywords)
     return call(lambda wait: _core.znode_children(path, settings, wait), timeout, cancel, raise_on_signal)
@@ -154,15 +155,16 @@ def set(
         path: The znode.
         value: The data.
         version: Write only if the znode is at this version. -1 stands for any.
-        timeout: Seconds for the whole call. It is obeyed through an outage. Default: ``connect_timeout``.
+        timeout: Seconds for the whole call, which goes on through an outage until then. Default: ``connect_timeout``.
 
     Returns:
         The znode's stat, in the order of kazoo's ``ZnodeStat``.
 
     Raises:
-        NoNode: There is none.
-        BadVersion: It is at another version.
-        ConnectionLost: The reply was lost, and the znode does not hold the data: somebody may have written since.
+        NoNode: There is no such znode.
+        BadVersion: The znode is at another version.
+        ConnectionLost: The reply was lost, and the znode does not hold the data, or a ``version`` was given: somebody
+            else may have written.
     """
     settings = settings_for(zk_hosts, connection, keywords)
     return call(lambda wait: _core.znode_set(path, value, version, settings, wait), timeout, cancel, raise_on_signal)
@@ -189,7 +191,7 @@ def get_acls(
         Its entries, each ``(permissions, (scheme, id))``.
 
     Raises:
-        NoNode: There is none.
+        NoNode: There is no such znode.
     """
     settings = settings_for(zk_hosts, connection, keywords)
     return call(lambda wait: _core.znode_get_acls(path, settings, wait), timeout, cancel, raise_on_signal)
@@ -212,9 +214,9 @@ def set_acls(
 
     Args:
         path: The znode.
-        acls: What it is to permit: as ``default_acl``, and not empty.
+        acls: What the znode is to permit: as ``default_acl``, and not empty.
         version: Write only if the ACL is at this version. -1 stands for any.
-        timeout: Seconds for the whole call. It is obeyed through an outage. Default: ``connect_timeout``.
+        timeout: Seconds for the whole call, which goes on through an outage until then. Default: ``connect_timeout``.
 
     Returns:
         The znode's stat, in the order of kazoo's ``ZnodeStat``.
@@ -245,16 +247,17 @@ def delete(
 
     Args:
         path: The znode.
-        version: Delete it only if it is at this version. -1 stands for any.
-        recursive: Delete all below it as well. Then one that is not there is fine.
-        timeout: Seconds for the whole call. It is obeyed through an outage. Default: ``connect_timeout``.
+        version: Delete the znode only if it is at this version. -1 stands for any.
+        recursive: True: delete all znodes below it as well. Then a znode that does not exist is no error.
+        timeout: Seconds for the whole call, which goes on through an outage until then. Default: ``connect_timeout``.
 
     Raises:
-        NoNode: There is none.
-        BadVersion: It is at another version.
-        ServerError: It has children.
-        ConnectionLost: The reply was lost, and a znode is there: somebody may have created it since. A recursive delete
-            that fails may have removed a part.
+        NoNode: There is no such znode.
+        BadVersion: The znode is at another version.
+        ServerError: The znode has children.
+        ConnectionLost: The reply was lost, and a znode is there: somebody may have created it since.
+
+    A recursive delete that fails may have deleted a part.
     """
     settings = settings_for(zk_hosts, connection, keywords)
     call(lambda wait: _core.znode_delete(path, version, recursive, settings, wait), timeout, cancel, raise_on_signal)
@@ -267,6 +270,6 @@ def digest_acl(keywords: Acl) -> AclEntry:
         keywords: An entry as in ``default_acl``.
 
     Raises:
-        ArgumentError: It is none.
+        ArgumentError: It is no such entry.
     """
     return _core.digest_acl(keywords)

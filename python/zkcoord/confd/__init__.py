@@ -1,7 +1,7 @@
 """Ganeti's confd: ask a cluster's master candidates, and know whether the answer can be trusted.
 
-Each candidate has a copy of the cluster's configuration, and may have an old one. So several are asked at once, and
-the newest answer counts once enough have replied::
+Each candidate has a copy of the cluster's configuration, which may be old. So several candidates are asked at once, and
+the newest answer counts once enough of them have replied::
 
     from zkcoord import confd
 
@@ -9,9 +9,9 @@ the newest answer counts once enough have replied::
     confd.node_role_by_name("node3.example.com", peers=["192.0.2.11", "192.0.2.12"], hmac_key=key)
     confd.query("config_query", "/cluster/tags").by_peer
 
-The functions raise where too few have replied, or where the candidates contradict each other; `query` answers with
-whatever has come. `ConfdClient` and what belongs to it is for scripts that were written for
-``ganeti.confd.client``: they change their import only.
+The functions raise an error where too few candidates have replied, or where these contradict each other. `query`
+returns whatever has come. `ConfdClient`, and the classes that belong to it, are for scripts that were written for
+``ganeti.confd.client``: such a script changes its import only.
 """
 
 from zkcoord.confd._answer import Answer, PeerReply

@@ -1,4 +1,4 @@
-"""What has come back from a query, and what of it can be trusted."""
+"""The replies to one query, and which answer can be trusted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_NAMED = 7
 # Ganeti's own name for the error, in the text of a reply.
 _NO_ENTRY = "ECodeNoEnt"
 _MOST_DISCARDED = 3
-# Whose answers may be longer than a datagram.
+# The types of requests whose answers may be longer than a datagram.
 _LONG = ("node_drbd", "node_instances", "instance_disks", "config_query")
 _NUMBERS = {
     CONFD_ERROR_INTERNAL: "1, an error within ganeti-confd",
@@ -29,7 +29,7 @@ _NUMBERS = {
 
 
 def is_no_such_entry(status: object, answer: object) -> bool:
-    """Tell whether a reply says that there is nothing of the kind: the rule of ``src/confd/reply.rs``."""
+    """Tell whether a reply says that the configuration has no such entry: the rule of ``src/confd/reply.rs``."""
     if status != CONFD_REPL_STATUS_ERROR or isinstance(answer, bool):
         return False
     if isinstance(answer, (int, float)):
@@ -41,15 +41,15 @@ class PeerReply(NamedTuple):
     """What one peer has replied, or that it has not."""
 
     status: int | None
-    """0: an answer. 1: none, and `answer` is the error. 2: it does not know the request. None: it is silent."""
+    """0: it has an answer. 1: none, and `answer` is the error. 2: it does not know the request. None: it is silent."""
     answer: Any
-    """Whatever JSON has. Peers that give the same answer share one object."""
+    """The answer or the error, any JSON value. Peers that give the same answer share one object."""
     serial: int | None
     """How new the answer is, among the replies to this query; 0 where the status is not 0."""
     latency: float | None
     """Seconds from the request to the reply."""
     trouble: str | None
-    """Why the peer could not be sent to."""
+    """Why no request could be sent to the peer, or None."""
 
     @property
     def is_broken(self) -> bool:
@@ -66,14 +66,14 @@ class Answer(NamedTuple):
     query: Any
     """What was asked for."""
     answer: Any
-    """The newest answer; where nobody has one, an error: a number, or a text. None where nobody has replied."""
+    """The newest answer; where no peer has one, an error: a number, or a text. None where no peer has replied."""
     status: int | None
     """The status of that reply: 0 where there is an answer."""
     serial: int | None
     """The serial of that reply. It compares replies to one query, and nothing else."""
     consistent: bool
-    """No two peers contradict each other: with different contents of one serial, or with "no such entry" beside an
-    answer."""
+    """Whether no two peers contradict each other. Different answers of one serial do, and so does "no such entry"
+    beside an answer."""
     asked: int
     """How many peers were asked."""
     replied: int
@@ -84,15 +84,15 @@ class Answer(NamedTuple):
     needed: int
     """How many such replies were waited for."""
     timed_out: bool
-    """The time was up before so many had come, or all had replied."""
+    """Whether the time was up before so many replies had come, and before all peers had replied."""
     by_peer: dict[str, PeerReply]
-    """What each peer has replied that was asked, by its address."""
+    """What each peer that was asked has replied, by its address."""
     timeout: float
-    """Seconds that were to be waited."""
+    """Seconds for which the call was to wait."""
     discarded: tuple[tuple[str, str], ...] = ()
-    """Who sent what was discarded, and why it was: up to 16 of them."""
+    """Up to 16 pairs: who has sent a datagram that was discarded, and why it was."""
     key_is_stripped: bool = False
-    """The key looks like one of Ganeti's without its newline. No server answers to that."""
+    """Whether the key looks like one of Ganeti's without its newline. No server answers to such a key."""
 
     @property
     def ok(self) -> bool:
@@ -108,14 +108,14 @@ class Answer(NamedTuple):
         """Return the answer, if it can be trusted.
 
         Args:
-            require_quorum: False takes an answer though fewer tell of the cluster than were waited for.
+            require_quorum: False takes an answer though fewer replies tell of the cluster than were waited for.
             require_consistent: False takes one though the peers contradict each other: the one that most of them give.
 
         Raises:
             Unreachable: No peer has replied.
-            TooFewReplies: Not as many as were waited for, or not as many as tell of the cluster.
+            TooFewReplies: Fewer peers have replied than were waited for, or fewer of them tell of the cluster.
             Inconsistent: Peers contradict each other.
-            UnknownEntry: There is no such entry.
+            UnknownEntry: The configuration has no such entry.
             ServerError: The servers cannot answer, for a reason of their own.
         """
         if not self.replied:
@@ -123,7 +123,7 @@ class Answer(NamedTuple):
                 f"no ganeti-confd answered {self.type} within {self.timeout:g} s, asked {_named(self.by_peer)}: "
                 f"{self._advice()}"
             )
-        # Where all have replied, and none can answer, it is the error of the servers.
+        # Where all peers have replied and none of them can answer, the error below is the one of the servers.
         if require_quorum and (self.timed_out or 0 < self.answered < self.needed):
             raise TooFewReplies(self._shortage(), answer=self)
         if not self.consistent and require_consistent:
@@ -142,7 +142,7 @@ class Answer(NamedTuple):
     @property
     def is_no_such_entry(self) -> bool:
         """Whether the servers say that their configuration has nothing of the kind."""
-        # To the others it means that the query is wrong.
+        # To other requests than a `config_query` this number says that the query is wrong.
         is_path = self.type == "config_query" or self.answer != CONFD_ERROR_ARGUMENT
         return is_path and is_no_such_entry(self.status, self.answer)
 
@@ -195,7 +195,7 @@ class Answer(NamedTuple):
 def shown(value: object) -> str:
     """Return a value for a message: in ASCII, in one line, and no more of a list or a dict than its length.
 
-    What is in those may be secret.
+    The contents of lists and dicts may be secret.
     """
     if isinstance(value, (list, tuple)):
         return f"a list of {len(value)}"

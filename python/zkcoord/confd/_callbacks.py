@@ -1,4 +1,4 @@
-"""What to do with replies as they come, under the names that Ganeti's client has for it."""
+"""Callbacks that take replies as they come, under the names that Ganeti's client has for them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def contradicts(one: ConfdReply, other: ConfdReply) -> bool:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Tell whether two answers are the same JSON. To Python alone, ``1`` and ``True`` were equal."""
+    """Tell whether two answers are the same JSON. Python by itself takes ``1`` and ``True`` for equal."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, dict) and isinstance(other, dict):
@@ -60,14 +60,14 @@ def _callable(callback: Callable[[ConfdUpcallPayload], object]) -> Callable[[Con
 
 
 class ConfdFilterCallback:
-    """Passes on what is new, and swallows what confirms it, is older, or is an error beside an answer.
+    """Passes on replies that are new, and swallows those that confirm one, are older, or are an error beside an answer.
 
     ``consistent`` has for each salt whether no two replies contradicted each other so far. A salt is forgotten when its
     query expires.
     """
 
     def __init__(self, callback: Callable[[ConfdUpcallPayload], object], logger: logging.Logger | None = None) -> None:
-        """Take the callback that is called with what is passed on, and a logger for what is swallowed.
+        """Take the callback to which replies are passed on, and a logger for those that are swallowed.
 
         Raises:
             ConfdClientError: The callback cannot be called.
@@ -119,8 +119,8 @@ class ConfdFilterCallback:
 class ConfdCountingCallback:
     """Counts the replies to queries that are registered, and passes all on.
 
-    A query that expires without a reply is lost: ``AllAnswered`` is False then, until somebody has been told so and
-    registers the next one. Of the lost ones the last thousand are kept.
+    A query that expires without a reply is lost. Then ``AllAnswered`` returns False, until it has done so once and
+    another query is registered after that. The last thousand lost queries are kept.
     """
 
     def __init__(self, callback: Callable[[ConfdUpcallPayload], object], logger: logging.Logger | None = None) -> None:
@@ -139,7 +139,7 @@ class ConfdCountingCallback:
         """Count the replies to a query from now on.
 
         Raises:
-            ConfdClientError: It is registered already.
+            ConfdClientError: The query is registered already.
         """
         if salt in self._counts or salt in self._lost:
             raise ConfdClientError("salt: a query of that salt is registered already")

@@ -27,12 +27,13 @@ class _Pending(NamedTuple):
 class ConfdClient:
     """Sends requests to master candidates, and calls back with each reply, as Ganeti's own client does.
 
-    One socket, and one thread at a time that receives. What is not a reply that counts is discarded, with a line in the
-    debug log: nothing that comes from the network is raised. A callback's own exceptions are. A child that was forked
-    off has a socket of its own, and none of its parent's queries open.
+    A client has one socket, and one thread receives at a time. A datagram that is no reply to an open query is
+    discarded, with a line in the debug log: nothing that comes from the network raises an exception, but a callback's
+    own exceptions are raised. A child that was forked off has a socket of its own, and none of its parent's queries.
 
-    Ganeti's is part of asyncore, whose loop receives for it. This one receives in `ReceiveReply` and `WaitForReply`
-    alone: a script with a loop of its own waits until `fileno` can be read, and calls ``ReceiveReply(0)`` then.
+    Ganeti's client is part of asyncore, whose loop receives for it. This one receives in `ReceiveReply` and
+    `WaitForReply` alone: a script with a loop of its own waits until `fileno` can be read, and calls
+    ``ReceiveReply(0)`` then.
     """
 
     def __init__(
@@ -52,12 +53,12 @@ class ConfdClient:
             peers: A list of the candidates' addresses, of one family.
             callback: It is called with a `ConfdUpcallPayload` for each reply, and for each query that expires.
             port: The port of ganeti-confd. Default: that in ``/etc/services``, or 1814.
-            logger: Where discarded datagrams are told of, at the level of debugging.
+            logger: Gets a line about each discarded datagram, at the level of debugging.
             retries: How often a request is sent again while somebody waits: 0 to 3.
 
         Raises:
-            ConfdClientError: The callback, a peer, the key or a number is not one.
-            OutOfResources: This process can have no socket.
+            ConfdClientError: The callback, a peer, the key or a number is not valid.
+            OutOfResources: This process cannot open a socket.
         """
         if not callable(callback):
             raise ConfdClientError("callback: must be callable")
@@ -73,7 +74,7 @@ class ConfdClient:
     def fileno(self) -> int:
         """Return the descriptor of the socket, for a loop that waits for several.
 
-        It is another one in a child that was forked off, and after ``UpdatePeerList`` with peers of the other family.
+        The socket is another one in a forked child, and after ``UpdatePeerList`` with peers of the other family.
         """
         return self._core.fileno()
 
@@ -81,7 +82,7 @@ class ConfdClient:
         """Take other peers, from the next request on.
 
         Raises:
-            ConfdClientError: It is not a list of addresses of one family, or it is empty; those of before stay.
+            ConfdClientError: This is no list of addresses of one family, or an empty one. The peers stay as they were.
         """
         _check_list(peers)
         with _client_errors():
@@ -94,16 +95,16 @@ class ConfdClient:
             request: What to ask.
             args: Passed on to the callback, as ``extra_args``.
             coverage: How many are asked: 0 is six of them, or all where there are fewer; -1 is all.
-            async_: Whether Ganeti's client would leave the sending to asyncore. Here it is sent at once either way.
+            async_: Whether Ganeti's client would leave the sending to asyncore. Here the request is sent at once.
 
         Raises:
-            ConfdClientError: There are not as many peers; the salt is missing, or that of another open request; the
-                servers would not answer such a request. Nothing was sent.
+            ConfdClientError: There are fewer peers than ``coverage``; the salt is missing, or that of another open
+                request; or the servers would not answer such a request. Nothing was sent.
         """
         del async_
         self.ExpireRequests()
-        salt = request.rsalt or ""  # which is refused
-        # Before it is sent: another thread may receive the reply at once.
+        salt = request.rsalt or ""  # the core refuses an empty one
+        # The request is noted before it is sent, because another thread may receive the reply at once.
         is_new = self._requests.setdefault(salt, pending := _Pending(request, args)) is pending
         try:
             with _client_errors():
@@ -114,14 +115,14 @@ class ConfdClient:
             raise
 
     def FlushSendQueue(self) -> None:
-        """Send what the system did not take before. All else was sent at once."""
+        """Send the datagrams that the system did not take before. All others were sent at once."""
         self._core.flush()
 
     def HandleResponse(self, payload: bytes, ip: str, port: int) -> None:
         """Take a datagram that somebody else has received, from an address and a port.
 
         Raises:
-            ConfdClientError: The payload is not bytes, or the address is none.
+            ConfdClientError: ``payload`` is not bytes, or ``ip`` is no address.
         """
         if not isinstance(payload, bytes):
             raise ConfdClientError("payload: must be bytes")
@@ -133,7 +134,7 @@ class ConfdClient:
         """Wait for one datagram, and call back if it is a reply that counts.
 
         Args:
-            timeout: Seconds; 0 takes what is there.
+            timeout: Seconds to wait; 0 takes a datagram that is there already.
 
         Returns:
             Whether a datagram came.
@@ -151,8 +152,9 @@ class ConfdClient:
         """Wait until enough peers have replied to a request, and call back with each reply meanwhile.
 
         Args:
-            salt: The salt of the request. It expires that much later.
-            timeout: Seconds. The wait ends with the last reply that is needed, or then, and not at a full second.
+            salt: The salt of the request, which expires ``timeout`` seconds later than it would have.
+            timeout: Seconds to wait. The wait ends with the last reply that is needed, or when the time is up, and not
+                only at a full second.
 
         Returns:
             ``(timed_out, asked, replied)``; ``(True, 0, 0)`` for a request that is not open.
@@ -173,7 +175,7 @@ class ConfdClient:
     def ExpireRequests(self) -> None:
         """Forget the requests whose time is up, and call back for each.
 
-        What a callback raises ends that; the next call goes on with the others.
+        An exception of a callback is raised, and the next call goes on with the others.
         """
         self._forget_the_parents()
         self._expired += self._core.expire()
@@ -194,7 +196,7 @@ class ConfdClient:
                     self._logger.debug("discarded a datagram from %s: %s", ip, meaning)
                 return
             salt, status, answer, serial = meaning
-            if (pending := self._requests.get(salt)) is None:  # it has expired in another thread
+            if (pending := self._requests.get(salt)) is None:  # the request has expired in another thread
                 return
             reply = ConfdReply(protocol=CONFD_PROTOCOL_VERSION, status=status, answer=answer, serial=serial)
             about = {"server_reply": reply, "server_ip": ip, "server_port": port}
@@ -232,7 +234,7 @@ def _check_list(peers: object) -> None:
 
 @contextlib.contextmanager
 def _client_errors() -> Iterator[None]:
-    """Raise what Ganeti's client has for a wrong argument."""
+    """Raise `ConfdClientError`, as Ganeti's client does, where the core refuses an argument."""
     try:
         yield
     except ConfdClientError:

@@ -20,7 +20,7 @@ CONFD_CONFIG_RELOAD_RATELIMIT = 250_000
 """Microseconds between two times that a server reads its configuration."""
 DEFAULT_CONFD_PORT = 1814
 MAX_UDP_DATA_SIZE = 61440
-"""Bytes of a request that Ganeti's own client would send. A server reads 4096, and so no longer one is sent here."""
+"""The most bytes of a request that Ganeti's own client sends. A server reads 4096, and zkcoord sends no longer one."""
 
 CONFD_REQ_PING = 0
 CONFD_REQ_NODE_ROLE_BYNAME = 1

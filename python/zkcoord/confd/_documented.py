@@ -20,8 +20,9 @@ ASKING = """
         coverage: How many peers are asked: 0, the default, is six of them, or all where there are fewer; -1 is all.
         replies: How many replies to wait for: -1 is all that are asked. Default: all of one or two, all but one of
             three or four, a majority of more. An error of a server's own, such as a configuration that it cannot
-            read, is none.
-        timeout: Seconds to wait for them, a year at most. Default: 10. 0 sends, and takes what is there at once.
+            read, does not count.
+        timeout: Seconds to wait for the replies, a year at most. Default: 10. 0 sends the request, and takes the
+            replies that are there at once.
         retries: How often a request is sent again, within ``timeout``, to those who have not replied: 0 to 3, the
             default.
         cancel: A `zkcoord.Cancel`. When another thread cancels it, the call ends with `Cancelled`.
@@ -31,14 +32,14 @@ ASKING = """
 
 TRUST = """
     Trust:
-        require_quorum: False takes an answer though fewer tell of the cluster than were waited for.
+        require_quorum: False takes an answer though fewer replies tell of the cluster than were waited for.
         require_consistent: False takes one though the peers contradict each other: the one that most of them give.
 """
 
 ASKING_ERRORS = """
     Raises:
         ArgumentError: An argument is wrong, or the servers would not answer such a query. Nothing was sent.
-        OutOfResources: This process can have no socket.
+        OutOfResources: This process cannot open a socket.
         Cancelled: The call was cancelled.
 """
 
@@ -46,14 +47,14 @@ ERRORS = """
     Raises:
         ArgumentError: An argument is wrong, or the servers would not answer such a query. Nothing was sent.
         Unreachable: No peer has replied in time.
-        TooFewReplies: Some have, but not as many as were waited for, or some have an error of their own.
-        Inconsistent: Peers contradict each other, and none of them is known to be newer.
-        UnknownEntry: There is no such entry.
+        TooFewReplies: Some peers have replied, but fewer than were waited for, or some with an error of their own.
+        Inconsistent: Peers contradict each other, and none of their answers is known to be newer.
+        UnknownEntry: The configuration has no such entry.
         ServerError: The servers cannot answer, for a reason of their own.
-        OutOfResources: This process can have no socket.
+        OutOfResources: This process cannot open a socket.
         Cancelled: The call was cancelled.
 
-    Nothing is changed, so that a call that was cancelled, or was not answered, leaves nothing. A datagram that is lost
+    The call changes nothing, so that it leaves nothing when it is cancelled, or not answered. A datagram that is lost
     is sent again. A server that is dead or stopped costs nothing while enough others reply.
 
     Source: Ganeti's design of confd, and the request of this name in its ``constants``.

@@ -1,4 +1,4 @@
-"""What goes in and out of a `ConfdClient`, under the names that Ganeti's client has for it."""
+"""The messages that go in and out of a `ConfdClient`, under the names that Ganeti's client has for them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class _Message:
-    """Attributes by keyword, and no others. Those that are not given are None."""
+    """A message of named attributes, and no others. Those that are not given by keyword are None."""
 
     __slots__ = ()
     _names: ClassVar[tuple[str, ...]] = ()
@@ -27,17 +27,17 @@ class _Message:
 
     @classmethod
     def FromDict(cls, values: dict[str, Any]) -> Self:
-        """Return one with attributes of a dict, as `ToDict` returns it.
+        """Return a message with the attributes of a dict, as `ToDict` returns them.
 
         Raises:
-            ConfdClientError: It has no such attributes.
+            ConfdClientError: ``values`` is no dict, or has names of no attributes.
         """
         if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
             raise ConfdClientError("values: must be a dict of attributes")
         return cls(**values)
 
     def Copy(self) -> Self:
-        """Return another one with the same attributes."""
+        """Return another message with the same attributes."""
         return copy.copy(self)
 
     def ToDict(self) -> dict[str, Any]:
@@ -60,12 +60,12 @@ class ConfdRequest(_Message):
 
 
 class ConfdClientRequest(ConfdRequest):
-    """A request with a salt and a protocol of its own, where none are given."""
+    """A request that gets a new salt, and the number of the protocol, where these are not given."""
 
     __slots__ = ()
 
     def __init__(self, **values: Any) -> None:
-        """Fill in what is not given.
+        """Fill in the salt and the protocol where they are not given.
 
         Raises:
             ConfdClientError: There is no such type of request.
@@ -90,7 +90,7 @@ class ConfdReply(_Message):
 class ConfdUpcallPayload(_Message):
     """What a callback is called with.
 
-    ``type`` is `UPCALL_REPLY` or `UPCALL_EXPIRE`; ``salt``, ``orig_request``, ``extra_args`` and ``client`` tell of
+    ``type`` is `UPCALL_REPLY` or `UPCALL_EXPIRE`. ``salt``, ``orig_request``, ``extra_args`` and ``client`` say for
     which request. With a reply there are ``server_reply``, ``server_ip`` and ``server_port`` as well.
     """
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _SERVICE = "ganeti-confd"
 _SERVICES = "/etc/services"
-# A key of Ganeti's, which somebody may give for the name of the file that it is in.
+# A key of Ganeti's, which somebody may give in place of the name of its file.
 _KEY = re.compile(r"\s*[0-9a-fA-F]{40}\s*")
 _MOST_KEPT = 16
 _kept: dict[str, tuple[tuple[int, ...], bytes | int]] = {}
@@ -30,7 +30,7 @@ def candidates() -> list[str]:
 
 
 def hmac_key(file: str | os.PathLike[str] | None = None) -> bytes:
-    """Return the bytes of the key, its newline included: of the node's own, or of another file.
+    """Return the bytes of the cluster's key, its newline included, from the node's own file or from another.
 
     Raises:
         ArgumentError: The file cannot be read, or is empty.
@@ -87,7 +87,7 @@ def _content(path: str) -> bytes:
 
 
 def _once(path: str, version: tuple[int, ...], read: Callable[[], bytes | int]) -> bytes | int:
-    """Read a file, unless it is as it was when it was read before: a question costs less than that."""
+    """Read a file, or return what was read before where it has not changed: to read costs more than a whole query."""
     known = _kept.get(path)
     if known is not None and known[0] == version:
         return known[1]

@@ -31,7 +31,7 @@ class Asking(TypedDict, total=False):
 
 
 class Trusting(Asking, total=False):
-    """The same, and what is taken for an answer."""
+    """The keywords of `Asking`, and which answers are trusted."""
 
     require_quorum: bool
     require_consistent: bool
@@ -53,7 +53,7 @@ def query(
     cancel: _core.Cancel | None = None,
     raise_on_signal: bool = False,
 ) -> Answer:
-    """Ask the master candidates, and return what has come once enough have replied, or when the time is up.
+    """Ask the master candidates, and return what has come when enough of them have replied, or when the time is up.
 
     Args:
         type: The type of the request: its number, or its name, such as ``cluster_master``.
@@ -62,13 +62,13 @@ def query(
         secrets: False leaves the secrets of DRBD disks, and private parameters, out of the answer.
 
     Returns:
-        An `Answer`, also where nobody has replied: see its ``timed_out``. Its ``result()`` is the answer if it can be
-        trusted, and an error if not.
+        An `Answer`, also where no peer has replied: see its ``timed_out``. Its ``result()`` returns the answer if that
+        can be trusted, and raises an error if not.
 
-    Source: Ganeti's design of confd. The replies that are waited for are those of ``_NeededReplies`` in Ganeti's
-    client: 1, 2, 2, 3, 3, 4, 4 of 1 to 7 peers. Its documentation has 2 of 4, which its code does not do. An error of
-    a server's own, such as a configuration that it cannot read, is none of them: the wait goes on until enough tell of
-    the cluster, or all have replied.
+    Source: Ganeti's design of confd. The call waits for as many replies as ``_NeededReplies`` in Ganeti's client says:
+    1, 2, 2, 3, 3, 4, 4 of 1 to 7 peers. Its documentation has 2 of 4, which its code does not do. An error of a
+    server's own, such as a configuration that it cannot read, does not count: the wait goes on until enough replies
+    tell of the cluster, or all peers have replied.
     """
     number = TYPES.index(type) if isinstance(type, str) and type in TYPES else type
     peers = _node.candidates() if peers is None else peers

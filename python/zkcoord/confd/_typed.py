@@ -63,7 +63,7 @@ class Collector(NamedTuple):
 
 @documented
 def ping(**asking: Unpack[Trusting]) -> int:
-    """Return the version of the configuration, such as 3000000: the candidates are there.
+    """Find out whether the candidates are there. Return the version of the configuration, such as 3000000.
 
     Candidates of two versions contradict each other, because the answer has no serial.
     """
@@ -77,8 +77,8 @@ def node_role_by_name(name: str, **asking: Unpack[Trusting]) -> NodeRole:
     Args:
         name: The node's name, in full or up to a dot, or its UUID.
 
-    The servers take the master for a candidate where it is not named in full. So another question, who is the master,
-    follows where the answer is a candidate. Each may take `timeout`.
+    Where the node is not named in full, the servers take the master for a candidate. So where they answer that it is a
+    candidate, the call also asks who the master is and, for a UUID, for the name. Each question may take ``timeout``.
     """
     role = _asked("node_role_by_name", _text("name", name), lambda answer: NodeRole(_of_type(int, answer)), asking)
     if role is not NodeRole.CANDIDATE:
@@ -112,7 +112,7 @@ def node_pip_by_instance_ip(
             unknown.
 
     Returns:
-        An address. For several, a dict of them by the instances' addresses; None is one that is unknown.
+        An address. For several instances, a dict of addresses by the instances' addresses; None where one is unknown.
     """
     on_link = {} if link is None else {CONFD_REQQ_LINK: _text("link", link)}
     if isinstance(ip, str):
@@ -219,7 +219,7 @@ def instance_disks(instance: str, *, secrets: bool = False, **asking: Unpack[Tru
 
     Args:
         instance: The instance's name, or its UUID.
-        secrets: True shows the secrets of DRBD disks, the last item of their ``logical_id``. Otherwise it is None.
+        secrets: True shows the secrets of DRBD disks, the last item of their ``logical_id``. Otherwise that is None.
     """
     return _asked("instance_disks", _text("instance", instance), _dicts, asking, secrets)
 
@@ -230,8 +230,8 @@ def config_query(path: str, *, secrets: bool = False, **asking: Unpack[Trusting]
 
     Args:
         path: What part: a JSON pointer (RFC 6901), such as ``/cluster/cluster_name``. It begins with a slash.
-        secrets: True shows the secrets of DRBD disks, and private parameters. Otherwise they are None; but one that
-            the path itself leads to is shown.
+        secrets: True shows the secrets of DRBD disks, and private parameters. Otherwise they are None, but for a secret
+            to which ``path`` itself leads.
     """
     return _asked("config_query", _text("path", path), lambda answer: answer, asking, secrets)
 

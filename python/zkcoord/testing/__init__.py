@@ -8,12 +8,13 @@
         ensemble.wait_ready()
 
 or, for anything that is not Python, ``python -m zkcoord.testing``, which prints a connect string and runs until it is
-told to stop. `ConfdServers` are those of a Ganeti cluster, for ``zkcoord.confd``: ``python -m zkcoord.testing confd``.
+told to stop. ``python -m zkcoord.testing confd`` does so with `ConfdServers`: those of a Ganeti cluster, for
+``zkcoord.confd``.
 
 Every server is a Java process of its own, run from the jars of Debian's ``libzookeeper-java`` or from the class path in
 ``ZKCOORD_ZOOKEEPER_CLASSPATH``, which must hold an slf4j binding that logs to standard error. The servers die with the
-process that started them, however that dies. What they wrote is removed when the ensemble stops, but not where
-``ZKCOORD_KEEP`` is ``1``; a process that was killed removes nothing. It needs Linux and Python's standard library.
+process that started them, however it dies. Their files are removed when the ensemble stops, but not where
+``ZKCOORD_KEEP`` is ``1``, and not by a process that is killed. It needs Linux and Python's standard library.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ __all__ = [
 ]
 
 _START_ATTEMPTS = 3
-# Servers that an ensemble with addresses of their own may be added to it.
+# How many servers may be added to an ensemble whose servers have addresses of their own.
 _MOST_ADDED = 8
 
 
@@ -85,20 +86,20 @@ class Ensemble:
 
         :param size: how many servers; 1 is a standalone server, without a quorum
         :param tick_ms: ZooKeeper's ``tickTime`` in milliseconds. It is also the shortest session timeout that
-            the servers grant, and the step in which they expire sessions. Ten ticks without an answer, and
-            a follower and its leader give each other up.
+            the servers grant, and the step in which they expire sessions. After ten ticks without an answer a follower
+            and its leader give each other up.
         :param fsync: write transactions through to the disk, as real servers must and tests need not
         :param fast_start: Java that starts in half the time, and never runs at full speed; not for servers that are
             measured
-        :param tls: what a secure port of each server is made with, beside the port that speaks plain text
-        :param sasl: passwords by name of the users that SASL, DIGEST-MD5, is done with; or who the servers are in
-            a Kerberos realm, for GSSAPI. Who does not do it is let in all the same, unless `config` has
+        :param tls: the certificates of a secure port, which each server has beside its port for plain text
+        :param sasl: for SASL by DIGEST-MD5, the passwords of the users by their names; for GSSAPI, who the servers are
+            in a Kerberos realm. Clients that do no SASL are let in all the same, unless `config` has
             ``enforce.auth.enabled`` and ``enforce.auth.schemes``.
-        :param observers: how many servers more that follow and do not vote; the last ones
+        :param observers: how many more servers follow and do not vote. They are the last ones of `servers`.
         :param reconfig: whether servers can be added and removed while the ensemble runs (``reconfigEnabled``), by
             whoever may write ``/zookeeper/config``, such as the `super_user`
-        :param super_user: name and password of one who may do everything, by the digest scheme; with `sasl` also by
-            SASL, if the name is one of those
+        :param super_user: name and password of a user who may do everything, by the digest scheme; also by SASL, if
+            `sasl` has that name
         :param admin: whether each server has an AdminServer, over HTTP. On Debian it needs libservlet-api-java.
         :param own_hosts: whether each server has an address of its own, 127.0.0.2 and so on, and all have the same
             ports
@@ -219,7 +220,7 @@ class Ensemble:
         """Wait until every server that runs and is not paused serves, and exactly one of them leads.
 
         :param timeout: seconds
-        :raises EnsembleError: that did not happen in time, or a server ended by itself; with the logs' ends
+        :raises EnsembleError: this was not so in time, or a server ended by itself; the message has the logs' ends
         """
         deadline = time.monotonic() + timeout
         while True:
@@ -255,7 +256,7 @@ class Ensemble:
     def ephemerals(self) -> dict[str, set[str]]:
         """Return the paths of all ephemeral nodes, by the id of the session that owns them.
 
-        It is what the leader knows; raises what `sessions` raises.
+        They are those that the leader knows. Raises what `sessions` raises.
         """
         paths: defaultdict[str, set[str]] = defaultdict(set)
         session = ""
@@ -315,9 +316,9 @@ class Ensemble:
             server.start()
 
     def add(self, *, observer: bool = False) -> Server:
-        """Start a server that is not a member yet, and knows all that are: it follows the leader, and does not vote.
+        """Start a server that is no member yet, with all members in its list: it follows the leader, and does not vote.
 
-        Its line in the configuration, which makes it a member, is `member`'s. Returns at once; see `wait_ready`.
+        The line of `member`, in the configuration, makes it a member. Returns at once; see `wait_ready`.
 
         :raises EnsembleError: the ensemble was made without `reconfig`, or is not started
         """
@@ -338,7 +339,7 @@ class Ensemble:
         server.start()
 
     def discard(self, server: Server) -> None:
-        """Kill a server that is no member any more, and remove what it wrote; another one may have its number."""
+        """Kill a server that is no member any more, and remove its files. A later server may get its number."""
         server.kill()
         shutil.rmtree(server.directory, ignore_errors=True)
         self.servers = tuple(each for each in self.servers if each is not server)
@@ -357,7 +358,7 @@ class Ensemble:
         raise EnsembleError(f"no server has written down who the members are; the logs:\n{self.logs(15)}")
 
     def _reserve(self, count: int) -> list[list[int]]:
-        """Hold the ports of so many servers more: for clients, quorum, election, TLS and the AdminServer."""
+        """Hold the ports of this many more servers: for clients, quorum, election, TLS and the AdminServer."""
         if not self._own_hosts:
             reserved = _reserve_ports(5 * count)
             self._reserved += reserved

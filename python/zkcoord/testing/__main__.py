@@ -17,7 +17,7 @@ from zkcoord.testing import ConfdError, ConfdServers, Ensemble, EnsembleError
 
 def _exit(number: int, frame: FrameType | None) -> NoReturn:
     for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)  # one is enough; a second must not cut the clean-up short
+        signal.signal(each, signal.SIG_IGN)  # one signal is enough, and a second must not cut the clean-up short
     raise SystemExit(0)
 
 
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _facts(servers: ConfdServers | Ensemble) -> tuple[str, dict[str, object]]:
-    """What a client needs to know of them, in one line and by names."""
+    """What a client needs to know of the servers, in one line and by names."""
     if isinstance(servers, Ensemble):
         return servers.hosts, {"hosts": servers.hosts}
     key, root = str(servers.hmac_key_file), str(servers.root)

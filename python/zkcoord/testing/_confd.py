@@ -48,7 +48,7 @@ class ConfdServer:
         self.port = port
         """The port, the same for all."""
         self.root = root
-        """Where its node's files are, from ``/`` on: what ``GANETI_ROOTDIR`` is to be."""
+        """The directory that is ``/`` to its node: the value of ``GANETI_ROOTDIR``."""
         self._everybody = everybody
         self._process: subprocess.Popen[bytes] | None = None
         self._paused = False
@@ -95,7 +95,7 @@ class ConfdServer:
         if self.running:
             return
         seen = self._log_size()
-        # The kernel kills the server when the *thread* that started it ends, so that has to be one that stays.
+        # The kernel kills the server when the *thread* that started it ends. So this is done by a thread that stays.
         self._everybody.spawner.submit(self._spawn).result()
         self._wait_until(lambda: self._has_logged("Starting up in", seen), "listens")
 
@@ -141,7 +141,7 @@ class ConfdServer:
     def _replace(self, text: str, heard: str) -> None:
         data = self.root / "var/lib/ganeti/config.data"
         seen = self._log_size()
-        # By a rename, as Ganeti itself does: what is written over may be half there when it is read.
+        # The new file is renamed, as Ganeti itself does it: of a file that is written over a server may read a half.
         new = data.with_suffix(".new")
         new.write_text(text)
         new.rename(data)
@@ -157,12 +157,12 @@ class ConfdServer:
             return text.encode() in log.read()
 
     def _spawn(self) -> None:
-        # Without a host name of its own the server looks that of the machine up, which may not be there.
+        # Without this host name the server would look up the name of the machine, and might not find it.
         environment = {
             **os.environ,
             "GANETI_ROOTDIR": str(self.root),
             "GANETI_HOSTNAME": f"node{self.number}",
-            "LC_ALL": "C.UTF-8",  # in another one a query with é ends its thread
+            "LC_ALL": "C.UTF-8",  # in another locale a query with é ends the server's thread
         }
         debug = ("-d",) if self._everybody.debug else ()
         server = (server_binary(), "-f", *debug, "--no-user-checks", "-b", self.address, "-p", str(self.port))
@@ -266,7 +266,7 @@ class ConfdServers:
 
     @property
     def spawner(self) -> ThreadPoolExecutor:
-        """The thread whose end would be the end of the servers."""
+        """The thread that starts the servers, which the kernel would kill with it."""
         if self._spawner is None:
             raise ConfdError("the servers are not started")
         return self._spawner
@@ -320,7 +320,7 @@ class ConfdServers:
         atexit.unregister(self.stop)
 
     def reset(self) -> None:
-        """Let every server run, and have the configuration that it had in the beginning."""
+        """Let every server run, with the configuration that it had in the beginning."""
         for server in self.servers:
             if server.paused:
                 server.resume()
@@ -349,10 +349,10 @@ def server_binary() -> str:
 
 
 def _free_addresses(size: int, address: str | None) -> tuple[socket.socket, list[str]]:
-    """Find addresses with one port that is free on all of them, and hold that on one more address beside them.
+    """Find addresses with one port that is free on all of them, and hold that port on one more address.
 
-    ganeti-confd binds a port that another one has, and takes its datagrams away: so each is tried first, and whoever
-    looks for such addresses in the same way finds them taken.
+    ganeti-confd binds a port that another process has, and takes its datagrams away. So each address is tried first.
+    The port that is held tells others who look for addresses in this way that these are taken.
     """
     for _ in range(_NETS):
         net = f"127.{random.randint(1, 250)}.{random.randint(0, 250)}"

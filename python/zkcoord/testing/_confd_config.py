@@ -26,8 +26,8 @@ def configuration(addresses: Sequence[str], serial: int, master: int) -> dict[st
     Of three instances the first has a DRBD disk on the first two nodes, the second has addresses on two links, and the
     third has no address.
 
-    :param addresses: of the master candidates
-    :param serial: of the cluster
+    :param addresses: the addresses of the master candidates
+    :param serial: the serial of the cluster's configuration
     :param master: the number of the master node, counted from 1
     """
     candidates = [_node(number, address) for number, address in enumerate(addresses, 1)]

@@ -1,4 +1,4 @@
-"""The Java that servers run on, and the jars they are made of."""
+"""The Java that servers run on, and the jars that they are made of."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class EnsembleError(RuntimeError):
 
 
 def java_command(with_tls: bool, fast_start: bool, with_admin: bool = False) -> tuple[str, ...]:
-    """Return the command that runs Java with ZooKeeper's class path, up to what differs between servers."""
+    """Return the command that runs Java with ZooKeeper's class path, as far as it is the same for all servers."""
     names = (*_JARS, *(_NETTY_JARS if with_tls else ()), *(_ADMIN_JARS if with_admin else ()))
     jars = [_JAR_DIR / f"{name}.jar" for name in names]
     class_path = os.environ.get("ZKCOORD_ZOOKEEPER_CLASSPATH")

@@ -1,4 +1,4 @@
-"""Ports that nobody else is given, for servers that are up and down."""
+"""Ports that the kernel gives to nobody else, also while their server is down."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def reserve(count: int, host: str) -> list[socket.socket]:
 
 
 def own_addresses(count: int) -> list[str]:
-    """The addresses of so many servers on loopback: 127.0.0.2 and those after it."""
+    """The addresses of this many servers on loopback: 127.0.0.2 and those after it."""
     return [f"127.0.0.{number + 2}" for number in range(count)]
 
 

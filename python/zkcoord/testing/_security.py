@@ -13,12 +13,12 @@ SASL_SETTINGS = {"authProvider.1": "org.apache.zookeeper.server.auth.SASLAuthent
 
 
 class Tls(NamedTuple):
-    """What the secure ports of an `Ensemble` show and accept, as files in PEM format. The key must be PKCS #8."""
+    """The certificates that the secure ports of an `Ensemble` show and accept, in PEM format; the key in PKCS #8."""
 
     certfile: str | os.PathLike[str]
     """The servers' certificate, for the host ``127.0.0.1`` if clients are to accept it."""
     keyfile: str | os.PathLike[str]
-    """The key to it, not encrypted."""
+    """The key of that certificate, not encrypted."""
     ca_certs: str | os.PathLike[str]
     """The certificates of the authorities that vouch for clients."""
     client_auth: bool = True
@@ -29,15 +29,15 @@ class Kerberos(NamedTuple):
     """Who the servers of an `Ensemble` are in a Kerberos realm."""
 
     principal: str
-    """The servers' name, such as ``zookeeper/127.0.0.1@EXAMPLE.COM``; that of clients to whom they are 127.0.0.1."""
+    """The servers' name, such as ``zookeeper/127.0.0.1@EXAMPLE.COM``, which has the host that clients connect to."""
     keytab: str | os.PathLike[str]
-    """The file with the key to it."""
+    """The file with the key of that name."""
     config: str | os.PathLike[str]
     """The realm's ``krb5.conf``."""
 
 
 def write_stores(directory: Path, tls: Tls) -> dict[str, object]:
-    """Write what the servers show and accept; the settings that say so."""
+    """Write the files of what the servers show and accept. Return the settings that name these files."""
     key_store, trust_store = directory / "server.pem", directory / "authorities.pem"
     key_store.write_text(Path(tls.keyfile).read_text() + Path(tls.certfile).read_text())
     trust_store.write_text(Path(tls.ca_certs).read_text())
@@ -50,7 +50,7 @@ def write_stores(directory: Path, tls: Tls) -> dict[str, object]:
 
 
 def super_user_flags(super_user: tuple[str, str]) -> dict[str, object]:
-    """The system properties that make a user, by name and password, one who may do everything."""
+    """Return the system properties that let a user, by name and password, do everything."""
     name, password = super_user
     digest = b64encode(sha1(f"{name}:{password}".encode(), usedforsecurity=False).digest()).decode()
     return {
@@ -60,7 +60,7 @@ def super_user_flags(super_user: tuple[str, str]) -> dict[str, object]:
 
 
 def write_logins(directory: Path, sasl: Mapping[str, str] | Kerberos) -> tuple[str, ...]:
-    """Write who may log in, or how the servers do; the flags that tell Java."""
+    """Write a file that says who may log in, or how the servers log in. Return the flags that name it to Java."""
     if isinstance(sasl, Kerberos):
         module, settings = (
             "com.sun.security.auth.module.Krb5LoginModule",

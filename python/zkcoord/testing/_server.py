@@ -107,7 +107,7 @@ class Server:
 
     def kill(self) -> None:
         """Kill the process (SIGKILL), paused or not, and wait until it is gone."""
-        # One that is paused is not resumed before: it would do what it was sent meanwhile.
+        # A paused process is not resumed first: it would still carry out the requests that it was sent meanwhile.
         self._paused = False
         self._signal(signal.SIGKILL)
         if self._process:
@@ -122,7 +122,7 @@ class Server:
     def pause(self) -> None:
         """Freeze the process (SIGSTOP): from now on its connections stay open and nothing is answered."""
         self._paused = self._signal(signal.SIGSTOP)
-        if self._paused and self._process:  # the last of its threads stops a little later
+        if self._paused and self._process:  # the last thread of the process stops a little later
             os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
@@ -131,7 +131,7 @@ class Server:
         self._paused = False
 
     def wipe(self) -> None:
-        """Remove all that a stopped server knows, but for who it is and where it is: it starts with an empty disk."""
+        """Remove the data of a stopped server, but not its id and its settings: it starts with an empty disk."""
         if self.running:
             raise EnsembleError(f"server {self.number} runs: stop it before its data are removed")
         shutil.rmtree(self.directory / "version-2", ignore_errors=True)
@@ -155,7 +155,7 @@ class Server:
                 answer += chunk
 
     def mode(self, timeout: float = 5.0) -> Mode | None:
-        """Return what the server is to the ensemble, or None if it does not serve, or not in `timeout` s."""
+        """Return what the server is to the ensemble; None if it does not serve, or does not say so in `timeout` s."""
         if not self.running or self.paused:
             return None
         try:
@@ -166,7 +166,7 @@ class Server:
         return cast(Mode, found[1]) if found else None
 
     def _takes_tls(self) -> bool:
-        """Tell whether the secure port, if there is one, takes connections: it is opened after the other."""
+        """Tell whether the secure port, if there is one, takes connections: a server opens it after the other port."""
         if self.secure_port is None:
             return True
         try:
