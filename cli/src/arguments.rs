@@ -50,7 +50,7 @@ pub(crate) struct ConnectionOptions {
     /// Ask for the password at the terminal
     #[arg(long, global = true, conflicts_with = "password_file")]
     pub(crate) ask_password: bool,
-    /// Speak TLS, or not
+    /// Whether to speak TLS
     #[arg(long, env = "ZKCOORD_USE_SSL", hide_env_values = true, global = true, value_name = "BOOL", num_args = 0..=1,
           require_equals = true, default_missing_value = "true", hide_short_help = true)]
     pub(crate) use_ssl: Option<bool>,
@@ -140,7 +140,7 @@ impl ConnectionOptions {
     }
 }
 
-/// How to tell of what happens.
+/// What is printed, and in which form.
 #[derive(Args, Clone, Copy, Debug, Default)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputOptions {
@@ -181,7 +181,7 @@ pub(crate) fn timeout(text: &str) -> Result<Timeout, String> {
     Ok(if time.is_zero() { Timeout::Once } else { Timeout::For(time) })
 }
 
-/// Who acts, where that is not given: the host's name.
+/// The host's name: who acts where the caller names nobody.
 pub(crate) fn host_name() -> String {
     gethostname::gethostname().to_string_lossy().into_owned()
 }

@@ -16,7 +16,7 @@ use zkcoord::{Error, Result};
 use crate::signals::{self, Signal};
 use crate::status::Status;
 
-/// How long the end of this program tells the servers of it.
+/// How long this program may take at its end to close its sessions.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// The calls of one run of this program.
@@ -24,7 +24,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 pub(crate) struct Calls {
     sessions: Arc<Sessions>,
     settings: Arc<Settings>,
-    /// Signals, each of which ends what is waited for.
+    /// The signals that came. Each ends the wait of a call.
     pub(crate) signals: UnboundedReceiver<Signal>,
     /// A signal that came together with the answer of the last call.
     pub(crate) came: Option<i32>,
@@ -35,7 +35,7 @@ pub(crate) struct Calls {
 pub(crate) enum Ended {
     /// An error of the core.
     Failed(Error),
-    /// A signal has ended it.
+    /// A signal has ended the call.
     Signalled(i32, Error),
 }
 
@@ -66,7 +66,7 @@ impl From<Error> for Ended {
 pub(crate) type Answer<T> = std::result::Result<T, Ended>;
 
 impl Calls {
-    /// Within a runtime.
+    /// Has to be called within a runtime of tokio.
     pub(crate) fn new(settings: Settings) -> io::Result<Self> {
         Ok(Self { sessions: Arc::default(), settings: Arc::new(settings), signals: signals::listen()?, came: None })
     }
@@ -123,7 +123,7 @@ impl Calls {
         self.until_signal(cancel, work, budget).await
     }
 
-    /// Runs a call. A signal cancels it, and it ends in order; a second one ends it where it stands.
+    /// Runs a call. A signal cancels the call, which then ends in order. A second signal ends it where it stands.
     async fn until_signal<T, F>(
         &mut self,
         cancel: Cancel,
@@ -160,7 +160,7 @@ impl Calls {
         }
     }
 
-    /// Ends the sessions: the servers remove what ends with them.
+    /// Ends the sessions: the servers remove the ephemeral znodes that belong to them.
     pub(crate) async fn finish(self) {
         self.sessions.finish(CLOSE_LIMIT).await;
     }

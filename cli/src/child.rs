@@ -1,4 +1,4 @@
-//! The command that runs while a slot is held.
+//! The command that runs while a slot or a lease is held.
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -17,8 +17,8 @@ use crate::status::Status;
 
 /// The pause between two looks for processes that are still there after SIGKILL.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How long the kernel may take to end what was sent SIGKILL. A process in an uninterruptible wait takes longer, and
-/// acts no more once it is out of it.
+/// How long the kernel may take to end the processes that were sent SIGKILL. A process in an uninterruptible wait takes
+/// longer, but it does nothing more once that wait is over.
 const KILL_LIMIT: Duration = Duration::from_secs(2);
 
 /// A running command.
@@ -27,7 +27,7 @@ pub(crate) struct Running {
     child: Child,
 }
 
-/// Starts a command. Its standard streams are ours.
+/// Starts a command. Its standard streams are those of this program.
 ///
 /// # Errors
 /// As of `execve`; [`status_of`] has the exit status.
@@ -47,7 +47,7 @@ fn end_with_parent(command: &mut Command) {
     let parent = rustix::process::getpid();
     let set = move || {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-        // The parent may have ended before that.
+        // Had the parent ended before this call, the kernel would not end the command any more: it does not start.
         if rustix::process::getppid() == Some(parent) {
             Ok(())
         } else {
@@ -95,7 +95,8 @@ impl Running {
         }
     }
 
-    /// Ends the command and all that it has started: with SIGTERM, and what is left when it is `over` with SIGKILL.
+    /// Ends the command and all processes that it has started: by SIGTERM, and by SIGKILL what is left when `over` is
+    /// done.
     pub(crate) async fn stop(&mut self, over: impl Future<Output = ()>) {
         if descendants::signal(Signal::TERM) > 0 {
             let gone = async {

@@ -81,7 +81,8 @@ pub(crate) struct InForce {
     pub(crate) from: String,
 }
 
-/// What is in force, and where each value comes from. `matches` tell whether an option or the environment gave it.
+/// The settings that are in force, and where each comes from. `matches` tells whether it was an option or the
+/// environment.
 ///
 /// # Errors
 /// [`Error::Argument`].

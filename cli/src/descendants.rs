@@ -1,4 +1,4 @@
-//! What a command has started: a shell's own commands, daemons that have left its group.
+//! The processes that a command has started: a shell's own commands, and daemons that have left its group.
 //!
 //! This program is the subreaper of what the command leaves behind, so that every process that comes from the command is
 //! below this one in the tree of processes, whatever group or session it has made for itself.
@@ -8,16 +8,16 @@ use std::fs;
 
 use rustix::process::{kill_process, Pid, Signal};
 
-/// Has the kernel make this process the parent of what the command leaves behind.
+/// Has the kernel make this process the parent of each process that the command leaves behind.
 pub(crate) fn adopt() -> std::io::Result<()> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(Into::into)
 }
 
-/// Sends a signal to all processes below this one. How many there were.
+/// Sends a signal to all processes below this one, and returns how many there were.
 pub(crate) fn signal(signal: Signal) -> usize {
     let found = all();
     for pid in &found {
-        // One that has ended meanwhile needs no signal, and a privileged one cannot be sent any.
+        // A process that has ended meanwhile needs no signal, and a privileged one cannot be sent any.
         let _ = kill_process(*pid, signal);
     }
     found.len()
@@ -46,8 +46,8 @@ fn all() -> Vec<Pid> {
     found
 }
 
-/// The parent, and whether it has ended and waits to be reaped, of a line of /proc/PID/stat. The name of the program is
-/// in parentheses, and may have any character.
+/// The parent of the process in a line of /proc/PID/stat, and whether that process has ended and waits to be reaped.
+/// The name of its program is in parentheses, and may have any character.
 fn parse(stat: &str) -> Option<(i32, bool)> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?;

@@ -12,9 +12,9 @@ use zkcoord::Error;
 
 use crate::print::{age, quoted, shown, why};
 
-/// Clocks that are so near to each other do not matter.
+/// Seconds by which two clocks may differ without a finding.
 const NEAR: f64 = 3.0;
-/// What `znode` and the recipe of kazoo call a lease.
+/// How many hexadecimal digits the name of a lease has: kazoo's recipe gives its leases such names, and so do we.
 const HEXADECIMAL: usize = 32;
 
 /// Something odd.
@@ -44,7 +44,7 @@ fn finding(what: String, advice: String) -> Finding {
     Finding { what, advice }
 }
 
-/// The commands that a finding names.
+/// What the commands to paste need, which findings name.
 #[derive(Clone, Debug)]
 pub(crate) struct Commands {
     /// The pool, as the caller names it.
@@ -62,7 +62,8 @@ impl Commands {
         format!("zkcoord set-max {} N{}", quoted(&self.path), self.options)
     }
 
-    /// Frees the slots of an identifier. One that is not UTF-8 in its znode cannot be named.
+    /// The command that frees the slots of an identifier. An identifier that is not UTF-8 in its znode cannot be named:
+    /// then the command deletes its leases.
     fn free(&self, who: &str, status: &Status) -> String {
         if who.contains(char::REPLACEMENT_CHARACTER) {
             let leases = status.holders.iter().filter(|holder| holder.identifier == who);
@@ -113,7 +114,8 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// What is odd about it. What is older than `old` is.
+    /// The findings about the pool. A wait is odd once it is older than `old`, and so is a slot that is held without a
+    /// session.
     pub(crate) fn findings(&self, commands: &Commands, old: Duration, now: SystemTime) -> Vec<Finding> {
         let mut found = self.limit(commands);
         found.extend(self.orphans(commands));
@@ -263,7 +265,7 @@ impl Pool {
         )]
     }
 
-    /// Who logs in expects that others have to.
+    /// Finds entries of the ACL by which everybody may change the pool. A user who logs in expects that others have to.
     fn open(&self, commands: &Commands) -> Vec<Finding> {
         let open: Vec<_> = self.acl.iter().filter(|(_, is_open)| *is_open).map(|(word, _)| shown(word)).collect();
         if open.is_empty() || !self.is_somebody {

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! The settings outside `profiles` are those without a profile. A profile stands for itself: it takes nothing from
-//! outside. Where both files have a profile of one name, or settings without one, the user's file is heeded and the other
-//! is not: no password of one goes to the hosts of another.
+//! outside. Where both files have a profile of one name, or both have settings without a profile, those of the user's
+//! file count alone. So no password of one file goes to the hosts of the other.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,7 +31,7 @@ use crate::arguments;
 
 const ARGUMENT: &str = "config";
 const SYSTEM: &str = "/etc/zkcoord.toml";
-/// What is wrong with a file that everybody may read although it has a password in it.
+/// The bit of a file's mode by which everybody may read the file. A file with a password must not have it.
 const READ_BY_OTHERS: u32 = 0o004;
 
 /// The settings of a profile, or those without one.
@@ -88,7 +88,7 @@ pub(crate) struct Configured {
     pub(crate) file: PathBuf,
 }
 
-/// The files that are read, the one first that is heeded first.
+/// The files that are read. What an earlier one says wins.
 pub(crate) fn paths(given: Option<&Path>) -> Vec<PathBuf> {
     if let Some(given) = given {
         return vec![given.to_owned()];
@@ -162,7 +162,7 @@ fn parse(path: &Path, text: &str) -> Result<(Option<Section>, BTreeMap<String, S
     Ok((Some(section.map_err(|error| refused(path, &first_line(&error)))?), profiles))
 }
 
-/// What the parser says, without the line of the file: that may hold a password.
+/// What the parser says, without the text of the line: that may hold a password.
 fn wrong(path: &Path, text: &str, error: &toml::de::Error) -> Error {
     let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
     refused(path, &format!("line {line}: {}", error.message().lines().next().unwrap_or("is no TOML")))
@@ -254,7 +254,7 @@ pub(crate) fn secret_in(path: &Path) -> Result<Secret> {
     let end = text.find('\n').unwrap_or(text.len());
     let is_empty = text[..end].trim_end_matches('\r').is_empty();
     let secret = Secret::from(text[..end].trim_end_matches('\r').to_owned());
-    // `Secret` wipes what it owns: so does this copy.
+    // `Secret` wipes the memory that it owns. So the copy of the whole file becomes one, and is wiped right here.
     drop(Secret::from(std::mem::take(&mut text)));
     if is_empty {
         return Err(refused("its first line is empty".to_owned()));

@@ -1,4 +1,4 @@
-//! What goes on until a signal, the end of the time, or a closed pipe ends it; and what it tells of an outage.
+//! Commands that go on until a signal, the end of the time, or a closed pipe ends them; and what they say in an outage.
 
 use std::future::Future;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::status::Status;
 
 /// How often this program asks itself whether it has a connection.
 const TICK: Duration = Duration::from_secs(1);
-/// So many ticks without a connection are an outage. A server that restarts is none.
+/// So many ticks without a connection are an outage. The restart of one server is none.
 const TICKS: u32 = 3;
 
 /// Hands what is followed to `tell`, until that has a status, the time is up (`at_end`), a signal comes, or nobody reads
@@ -54,7 +54,7 @@ where
         status = telling => Ok(status),
         ended = following => match ended {
             Ok(()) => Ok(at_end),
-            // Whoever has ended it need not be told.
+            // Whoever has sent the signal knows of it: there is no error to print.
             Err(Ended::Signalled(number, _)) => Ok(Status::signal(number)),
             Err(ended) => Err(ended),
         },

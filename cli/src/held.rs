@@ -1,4 +1,4 @@
-//! A command that runs while something is held, and has ended when that may be another's.
+//! A command that runs while a slot or a lease is held, and that has ended when somebody else may hold it.
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -13,13 +13,14 @@ use crate::child;
 use crate::print::{self, shown};
 use crate::status::Status;
 
-/// Of the time for which something is held unheard, what the command may take at most to end after SIGTERM.
+/// A slot or a lease lasts for some time without a word to the servers. After SIGTERM the command has at most this part
+/// of that time: one half.
 const MOST_OF_TIME: u32 = 2;
 
 /// The command, and how it is ended.
 #[derive(Args, Debug)]
 pub(crate) struct Terms {
-    /// What happens to the command when what it holds is lost
+    /// What happens to the command when the slot or the lease is lost
     #[arg(long, value_enum, default_value = "stop", value_name = "WHAT")]
     on_loss: OnLoss,
     /// How long the command has between SIGTERM and SIGKILL, at most half of the session timeout, or of a lease's duration
@@ -33,7 +34,7 @@ pub(crate) struct Terms {
     command: Vec<OsString>,
 }
 
-/// What happens to the command when what it holds is lost.
+/// What happens to the command when the slot or the lease is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OnLoss {
     /// It is ended
@@ -42,7 +43,7 @@ pub(crate) enum OnLoss {
     Ignore,
 }
 
-/// What the command finds in its environment.
+/// The variables that the command finds in its environment.
 #[derive(Debug)]
 pub(crate) struct Held {
     /// ZKCOORD_PATH.
@@ -53,7 +54,7 @@ pub(crate) struct Held {
     pub(crate) token: String,
 }
 
-/// That what is held is lost, or will be.
+/// The slot or the lease is lost, or will be soon.
 pub(crate) struct Loss {
     /// What has happened, for a line on standard error.
     pub(crate) text: String,
@@ -64,19 +65,20 @@ pub(crate) struct Loss {
 /// How the command has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// By itself, or it could not be started.
+    /// It has ended by itself, or could not be started.
     Itself(Status),
-    /// It was ended, because what it held was lost.
+    /// It was ended, because the slot or the lease was lost.
     Stopped,
 }
 
 impl Terms {
-    /// How long the command has between SIGTERM and SIGKILL, where `time` is how long what it holds lasts unheard.
+    /// How long the command has between SIGTERM and SIGKILL. `time` is for how long the slot or the lease lasts without
+    /// a word to the servers.
     pub(crate) fn kill_after(&self, time: Duration) -> Duration {
         self.kill_after.min(time / MOST_OF_TIME)
     }
 
-    /// Whether the command is ended when what it holds is lost.
+    /// Whether the command is ended when the slot or the lease is lost.
     pub(crate) fn stops(&self) -> bool {
         self.on_loss == OnLoss::Stop
     }

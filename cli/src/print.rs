@@ -16,7 +16,8 @@ use zkcoord::Error;
 
 use crate::status::Status;
 
-/// Columns of a terminal in which a table is wrapped. In fewer, or where their number is not known, it is not.
+/// The fewest columns of a terminal at which a table is wrapped. In a narrower terminal, or where its width is not
+/// known, a table is not wrapped.
 const NARROW: u16 = 60;
 
 /// Holders that one line names.
@@ -69,7 +70,7 @@ pub(crate) fn quoted(word: &str) -> String {
     text + "'"
 }
 
-/// How long, for people: the two greatest units.
+/// A time in seconds as text for people: in its two greatest units.
 pub(crate) fn age(seconds: f64) -> String {
     let whole = Duration::from_secs(Duration::try_from_secs_f64(seconds).unwrap_or_default().as_secs());
     let text = humantime::format_duration(whole).to_string();
@@ -126,7 +127,7 @@ pub(crate) fn raw(bytes: &[u8]) {
     let _ = out.write_all(bytes).and_then(|()| out.flush());
 }
 
-/// Writes a line of many. Whether somebody may read it.
+/// Writes a line of many, and returns whether somebody may read it.
 pub(crate) fn line(text: &str) -> bool {
     let mut out = io::stdout().lock();
     writeln!(out, "{text}").and_then(|()| out.flush()).is_ok()
@@ -137,7 +138,7 @@ pub(crate) fn json_line(value: &impl Serialize) -> bool {
     serde_json::to_string(value).is_ok_and(|text| line(&text))
 }
 
-/// Writes data to standard output as they are. Whoever has closed the pipe wants no more.
+/// Writes data to standard output as they are. A pipe that its reader has closed is no error: the reader wants no more.
 ///
 /// # Errors
 /// As of `write`, such as a file system that is full.
@@ -154,7 +155,7 @@ pub(crate) async fn unread() {
     let (sender, closed) = oneshot::channel();
     let waiting = thread::Builder::new().name("pipe".into()).spawn(move || {
         let out = io::stdout();
-        // Without an event to wait for, an error or a hang-up is what ends it.
+        // It asks for no event, so that only an error or a hang-up ends this wait.
         let mut pipe = [PollFd::new(&out, PollFlags::empty())];
         while poll(&mut pipe, None) == Err(Errno::INTR) {}
         if pipe[0].revents().intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL) {

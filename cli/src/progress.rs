@@ -88,7 +88,7 @@ fn short(reason: String) -> String {
     }
 }
 
-/// Waits, and tells meanwhile how that goes.
+/// Waits for `waiting`, and runs `telling` meanwhile.
 pub(crate) async fn beside<T>(telling: impl Future<Output = Infallible>, waiting: impl Future<Output = T>) -> T {
     tokio::select! {
         biased;
@@ -154,7 +154,7 @@ async fn tell_by(
     }
 }
 
-/// Clears the line, when it is told no more.
+/// Clears the line when the wait is over.
 struct Line(Manner);
 
 impl Drop for Line {

@@ -20,7 +20,8 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 /// Whether the terminal is ours now.
 static IS_OURS: AtomicBool = AtomicBool::new(false);
 
-/// The terminal while it shows a live view. It is as it was once this is dropped, also by a panic.
+/// The terminal while it shows a live view. The terminal is as it was before once this value is dropped, also by a
+/// panic.
 #[derive(Debug)]
 pub(crate) struct Screen(());
 
@@ -49,7 +50,7 @@ impl Screen {
         let mut signals = Signals::new([SIGQUIT, SIGTSTP])?;
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            // What the panic has to tell would go away with the alternate screen.
+            // The message of the panic would vanish with the alternate screen.
             leave();
             before(info);
         }));
@@ -75,7 +76,7 @@ impl Screen {
             return;
         }
         let (_, height) = size().unwrap_or((80, 24));
-        // Whoever has closed the terminal wants no more, and SIGHUP says so.
+        // Where somebody has closed the terminal there is nothing to draw on, and SIGHUP ends this program.
         let _ = frame(&mut io::stdout().lock(), text, height.into());
     }
 }
@@ -86,7 +87,7 @@ impl Drop for Screen {
     }
 }
 
-/// One drawing, between two marks by which a terminal that knows them shows no half of it.
+/// Writes one drawing between two marks. A terminal that knows the marks shows no half of a drawing.
 fn frame(out: &mut impl Write, text: &str, height: usize) -> io::Result<()> {
     let lines: Vec<_> = text.lines().collect();
     let most = if lines.len() > height { height.saturating_sub(1) } else { height };
@@ -115,7 +116,7 @@ fn enter() -> io::Result<()> {
     execute!(io::stdout(), EnterAlternateScreen, Hide, DisableLineWrap)
 }
 
-/// Gives the terminal back. Whether it was ours.
+/// Gives the terminal back, and returns whether it was ours.
 fn leave() -> bool {
     let was_ours = IS_OURS.swap(false, Ordering::AcqRel);
     if was_ours {

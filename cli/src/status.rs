@@ -31,12 +31,12 @@ impl Status {
     /// There is no such command.
     pub(crate) const NOT_FOUND: Self = Self(127);
 
-    /// Of a command that has ended by itself.
+    /// The status of a command that has ended by itself.
     pub(crate) const fn exit(code: u8) -> Self {
         Self(code)
     }
 
-    /// As a shell tells of a program that a signal has ended.
+    /// The status that a shell has for a program that a signal has ended.
     pub(crate) fn signal(number: i32) -> Self {
         Self(128 + u8::try_from(number).unwrap_or(127).min(127))
     }
@@ -72,7 +72,7 @@ impl From<Status> for ExitCode {
 /// Prints what is wrong with the arguments, or the help that was asked for.
 pub(crate) fn of_usage(error: &clap::Error) -> Status {
     let status = if error.use_stderr() { Status::USAGE } else { Status::DONE };
-    // Whoever has closed the pipe wants no more.
+    // Where the reader has closed the pipe there is nobody to tell.
     let _ = error.print();
     status
 }

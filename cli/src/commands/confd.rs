@@ -31,9 +31,10 @@ const ROLES: [&str; 5] = ["master", "candidate", "offline", "drained", "regular"
 
 /// What a Ganeti cluster knows of itself, from ganeti-confd on its master candidates
 ///
-/// No ZooKeeper is asked. On a node of the cluster the candidates, the key and the port are the node's own. Candidates
-/// may have an old configuration, so that a query has enough replies before it counts as answered. Too few replies, or
-/// such that contradict each other, are one line, and the status 1; none at all, the status 3.
+/// No ZooKeeper is asked. On a node of the cluster the candidates, the key and the port are the node's own. A candidate
+/// may have an old configuration: so several are asked, and a query counts as answered once enough have replied. Where
+/// too few reply, or where the replies contradict each other, there is one line on standard error, and the status is 1.
+/// Where none replies, the status is 3.
 #[derive(Args, Debug)]
 pub(crate) struct Confd {
     #[command(flatten)]
@@ -87,7 +88,7 @@ impl Asking {
         ask(&mut client, name, query, Terms { coverage, replies, timeout: self.timeout.unwrap_or(TIMEOUT) })
     }
 
-    /// Asks as many as the options say, and waits for as many as are enough.
+    /// Asks as many candidates as the options say, and waits until enough of them have replied.
     fn enough(&self, name: &str, query: Value) -> Result<Answer> {
         self.ask(name, query, self.coverage, None)
     }
@@ -126,7 +127,7 @@ enum Field {
     MnodePip = 2,
 }
 
-/// Print what a node is to its cluster: master, candidate, offline, drained or regular
+/// Print which role a node has in its cluster: master, candidate, offline, drained or regular
 #[derive(Args, Debug)]
 struct Role {
     /// The node's full name; default: this host's
@@ -135,7 +136,7 @@ struct Role {
 
 /// Ask every candidate who the master is, and show who has an old configuration, and who is silent
 ///
-/// The status is 1 where not all of them have the newest answer, and 3 where all are silent.
+/// The status is 1 where not all candidates have the newest answer, and 3 where all are silent.
 #[derive(Args, Debug)]
 struct Peers {}
 
@@ -178,7 +179,7 @@ impl Query {
     }
 }
 
-/// Prints an answer: of a list each item in a line of its own.
+/// Prints an answer. The items of a list are printed one a line.
 fn tell(answer: &Value) {
     match answer {
         Value::Array(items) => items.iter().for_each(|item| print::answer(&text(item))),
@@ -186,7 +187,7 @@ fn tell(answer: &Value) {
     }
 }
 
-/// A text as it is, all else as JSON, and in neither a command to a terminal.
+/// A text as it is, and any other value as JSON. What a terminal would obey is escaped in both.
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) => shown(text),
@@ -238,7 +239,7 @@ impl Role {
 }
 
 impl Asking {
-    /// Whether a node is the master, which the servers take for a candidate where it is not named in full.
+    /// Whether a node is the master. The candidates call the master a candidate where it is not named in full.
     fn is_master(&self, mut node: String) -> Result<bool> {
         let master = self.enough(MASTER, Value::Null)?;
         let master = master.result()?.as_str().ok_or_else(|| master.unexpected())?.to_owned();

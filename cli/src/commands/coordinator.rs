@@ -50,7 +50,7 @@ struct Which {
     /// Which coordinator it is: locks of different keys are different locks
     #[arg(long, default_value = "salt", value_name = "KEY")]
     key: String,
-    /// Below which znode the coordinators are
+    /// The znode below which the coordinators are
     #[arg(long, default_value = "/coordinator", value_name = "PATH")]
     root: String,
 }
@@ -61,7 +61,7 @@ impl Which {
     }
 }
 
-/// Ask for a lock, unless that was done before; the status is 0 when it is granted, 1 while the request waits
+/// Ask for a lock, unless the unit has asked before; the status is 0 when it is granted, 1 while the request waits
 #[derive(Args, Debug)]
 struct Acquire {
     /// The lock, such as restart
@@ -78,10 +78,10 @@ struct Acquire {
     /// Why, for those who see the queue
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// What the policy may count by; may be given more than once
+    /// A label that the policy may count by; may be given more than once
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
-    /// After what time the request may be dropped if nobody has asked again
+    /// After what time others may drop the request, or the grant, of a unit that was not seen meanwhile
     #[arg(long, value_name = "TIME", value_parser = arguments::time)]
     expires: Option<Duration>,
 }
@@ -202,14 +202,14 @@ fn reasons(reasons: [&Option<String>; 2]) -> String {
     reasons.into_iter().flatten().map(|reason| shown(reason)).collect::<Vec<_>>().join("; ")
 }
 
-/// Give a lock back, or a request up; the next is granted it in the same step
+/// Give a lock back, or withdraw a request; the next unit is granted the lock in the same transaction
 ///
 /// The status is 1 where the unit has no request.
 #[derive(Args, Debug)]
 struct Release {
     /// The lock
     lock: String,
-    /// Whose it is; default: the host's name
+    /// Whose lock, or request, it is; default: the host's name
     #[arg(long, value_name = "NAME")]
     unit: Option<String>,
     #[command(flatten)]
@@ -248,7 +248,7 @@ async fn released(
     Ok(if released.requested { Status::DONE } else { Status::NO })
 }
 
-/// Whom a change has let in.
+/// Tells who was granted the lock by a change, for the end of a sentence.
 fn next(effects: &Effects) -> String {
     if effects.granted.is_empty() {
         return String::new();
@@ -279,7 +279,7 @@ impl Decision {
 
 /// Grant a lock to a unit that has asked for it, whatever the policy says
 ///
-/// An operator's decision. The status is 1 where the unit was granted it already.
+/// An operator's decision. The status is 1 where the unit was granted the lock already.
 #[derive(Args, Debug)]
 struct Grant {
     #[command(flatten)]
@@ -311,7 +311,8 @@ impl Grant {
 
 /// Take a grant, or a request, away from a unit
 ///
-/// An operator's decision: the unit may be acting still. The status is 1 where the unit has no request.
+/// An operator's decision: make sure first that the unit does not act any more. The status is 1 where the unit has no
+/// request.
 #[derive(Args, Debug)]
 struct Revoke {
     #[command(flatten)]

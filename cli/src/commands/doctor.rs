@@ -17,10 +17,11 @@ use crate::status::Status;
 
 /// Print what is odd about a pool and its servers, and what to do about it
 ///
-/// It changes nothing. Odd are servers that cannot be used, a queue node of no session, more holders than the limit, no
-/// limit, a child that is no lease, an identifier with several slots, what is held or waited for longer than --older-than,
-/// a clock of this host that is far from the servers'; and, for those who log in, a pool that everybody may change. Each
-/// finding has a command to paste, where there is one. The status is 0 where nothing is odd, and 1 where something is.
+/// The command changes nothing. Odd are servers that cannot be used, a queue node of no session, more holders than the
+/// limit, no limit, a child that is no lease, an identifier with several slots, a slot that is held without a session
+/// for longer than --older-than, a wait that is longer than that, and a clock of this host that is far from the
+/// servers'. For those who log in, a pool that everybody may change is odd, too. Each finding has a command to paste,
+/// where there is one. The status is 0 where nothing is odd, and 1 where something is.
 #[derive(Args, Debug)]
 pub(crate) struct Doctor {
     /// The pool
@@ -68,10 +69,10 @@ impl Doctor {
                 Ok(pool) => {
                     let commands = Commands { path: path.clone(), options: options.clone() };
                     let odd = pool.findings(&commands, self.older_than, SystemTime::now()).into_iter();
-                    // Of one pool everybody knows which it is.
+                    // Findings name their pool only where there may be several pools.
                     found.extend(odd.map(|finding| if all { finding.of(&path) } else { finding }));
                 }
-                // Of many pools one that this user may not read hides no other.
+                // Among many pools, one that this user may not read must not hide the findings of the others.
                 Err(error @ Error::NoAuth { .. }) if all => found.push(examination::unreadable(&path, error)),
                 Err(error) => refused = Some(error.clone()),
             }
@@ -79,7 +80,7 @@ impl Doctor {
         let whole = pools.as_ref().ok().filter(|_| refused.is_none());
         let looked_at = whole.map(|pools| if all { numbered(pools.len(), &shown) } else { print::shown(&shown) });
         tell(looked_at.as_deref(), &found, output);
-        // What is known of the servers has been printed, and says why the pools cannot be read.
+        // The findings about the servers have been printed by now. They may say why the pools cannot be read.
         pools?;
         refused.map_or(Ok(()), Err)?;
         servers?;
@@ -107,7 +108,7 @@ fn or_missing<T>(read: Result<T>) -> Result<Option<T>> {
     }
 }
 
-/// Prints what is odd. `looked_at`: what was looked at, where all of it could be.
+/// Prints what is odd. `looked_at` names what was examined, where all of it could be.
 fn tell(looked_at: Option<&str>, found: &[Finding], output: OutputOptions) {
     match output.form() {
         Form::Json => print::json(&found),

@@ -19,7 +19,7 @@ use crate::status::Status;
 
 const HEAD: [&str; 11] =
     ["id", "address", "role", "mode", "in sync", "version", "zxid", "behind", "clients", "latency ms", "up since"];
-/// What the findings advise, as this program has it.
+/// The commands that the findings advise, as this program calls them.
 const COMMANDS: Commands =
     Commands { remove: "zkcoord ensemble remove", restart_order: "zkcoord ensemble restart-order" };
 
@@ -74,8 +74,8 @@ struct Members {}
 
 /// Add a server, or change its role, if the ensemble survives it, and wait until it is in sync
 ///
-/// The server has to run already, with all members in its list and itself. It follows then, and does not vote. A refusal
-/// is one line, and the status 1.
+/// The server has to run already, with all members and itself in its list: it follows then, and does not vote. A step
+/// that is refused is one line, and the status is 1.
 #[derive(Args, Debug)]
 struct Add {
     /// The server: server.ID=HOST:PORT:PORT[:ROLE];[HOST:]PORT
@@ -86,7 +86,8 @@ struct Add {
 
 /// Remove a server, if the rest survives it, and wait until the others are in sync
 ///
-/// The server itself runs on, without a vote, until somebody stops it. A refusal is one line, and the status 1.
+/// The server itself runs on, without a vote, until somebody stops it. A step that is refused is one line, and the
+/// status is 1.
 #[derive(Args, Debug)]
 struct Remove {
     /// Its id, or server.ID
@@ -98,10 +99,10 @@ struct Remove {
 /// How a change is made.
 #[derive(Args, Debug)]
 struct Change {
-    /// Tell what would become of it, and change nothing
+    /// Tell what would become of the members, and change nothing
     #[arg(long)]
     only_decide: bool,
-    /// How long it may take; default: the time to look for a server
+    /// How long the change may take; default: --connect-timeout
     #[arg(short, long, value_name = "TIME", value_parser = arguments::timeout)]
     timeout: Option<Timeout>,
 }
@@ -114,15 +115,17 @@ impl Change {
 
 /// Print in which order the members are restarted: observers, then followers, the leader last
 ///
-/// So there is one election, and not one after each restart. Ask again before each restart: another one may lead.
+/// So there is one election, and not one after each restart. Ask again before each restart: another member may lead by
+/// then.
 #[derive(Args, Debug)]
 struct RestartOrder {}
 
-/// Find what is odd about the ensemble, and say what to do about each; the status is 1 where there is anything
+/// Find what is odd about the ensemble, and say what to do about each finding; the status is 1 where there is one
 ///
-/// No quorum, or one that a single failure would end; an even number of participants; a member that does not answer or is
-/// not in sync; a server that is no member; members that disagree on the configuration, or are of different versions;
-/// words that are refused; clocks that differ, as far as AdminServers tell them; zxids near their end. Changes nothing.
+/// Findings are no quorum, or one that a single failure would end; an even number of participants; a member that does
+/// not answer or is not in sync; a server that is no member; members that disagree on the configuration, or are of
+/// different versions; four-letter words that a server refuses; clocks that differ, as far as AdminServers tell them;
+/// zxids near their end. The command changes nothing.
 #[derive(Args, Debug)]
 struct Doctor {}
 

@@ -14,15 +14,15 @@ use crate::status::Status;
 
 /// Print a line for each change of a pool: slots taken and given back, waiters, the limit
 ///
-/// It goes on until a signal ends it, the time is up, or nobody reads its output any more. An outage of the servers is
-/// waited for. The time of a line is when this program has seen the change; changes that come and go at once, or while no
-/// server answers, may be seen in part. The pool need not exist yet. With --verbose standard error has the state from
-/// which it begins.
+/// The command goes on until a signal ends it, the time is up, or nobody reads its output any more. It waits through an
+/// outage of the servers. The time of a line is when this program has seen the change. Of changes that come and go at
+/// once, or while no server answers, only a part may be seen. The pool need not exist yet. With --verbose, standard
+/// error has the state of the pool at the beginning.
 #[derive(Args, Debug)]
 pub(crate) struct Events {
     /// The pool, such as /restart/web
     path: String,
-    /// How long; without it for ever
+    /// How long to go on; without it for ever
     #[arg(short, long, value_name = "TIME", value_parser = arguments::timeout)]
     timeout: Option<Timeout>,
     /// Also a line for each waiter that moves up

@@ -34,7 +34,7 @@ const RETRY_PERIOD: Duration = Duration::from_secs(2);
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 const PERIODS_OF_DURATION: u32 = 6;
 const DEADLINES_OF_DURATION: u32 = 2;
-/// Between the end of the command and that of the lease: so much, or this part of a short lease.
+/// What is left between the end of the command and the end of the lease: so much, or this part of a short lease.
 const MARGIN: Duration = Duration::from_millis(250);
 const MARGINS_OF_DURATION: u32 = 8;
 
@@ -75,10 +75,10 @@ impl Lease {
 struct Wanted {
     /// The lease, such as /leases/prod/migration. It is made when it is missing
     path: String,
-    /// For how long it is held after it was taken or renewed
+    /// For how long the lease is held after it was taken or renewed
     #[arg(short, long, default_value = "60", value_name = "TIME", value_parser = arguments::time)]
     duration: Duration,
-    /// How long to wait for it; 0 tries once; without it for ever
+    /// How long to wait for the lease; 0 tries once; without it for ever
     #[arg(short, long, value_name = "TIME", value_parser = arguments::timeout)]
     timeout: Option<Timeout>,
     /// Who holds it; default: the host's name
@@ -122,10 +122,11 @@ impl Wanted {
 /// Take a lease, run a command while it is renewed, and give the lease back
 ///
 /// Ends with the status of the command. The command has ZKCOORD_PATH, ZKCOORD_IDENTIFIER, the owner, and ZKCOORD_TOKEN
-/// in its environment: a greater token is a later holder's. SIGINT, SIGTERM and SIGHUP are passed on to it. While it runs
-/// the lease is renewed. If no renewal is acknowledged, the command and all that it has started get SIGTERM, and SIGKILL
-/// after --kill-after, before the lease ends by this host's clock; if somebody takes the lease away, at once. While this
-/// program is stopped (SIGSTOP, Ctrl-Z) it can do no such thing.
+/// in its environment: a greater token is a later holder's. SIGINT, SIGTERM and SIGHUP are passed on to the command.
+/// While the command runs, the lease is renewed. If no renewal is acknowledged, the command and all processes that it
+/// has started get SIGTERM, and SIGKILL after --kill-after, before the lease ends by this host's clock. If somebody
+/// takes the lease away, they get SIGTERM at once. While this program is stopped (SIGSTOP, Ctrl-Z) it can neither renew
+/// the lease nor end the command.
 #[derive(Args, Debug)]
 struct Run {
     #[command(flatten)]
@@ -191,7 +192,7 @@ impl Run {
                 }
             };
             if self.terms.stops() {
-                // A renewal that comes through now would keep it from others, for nobody.
+                // A renewal that came through now would keep the lease from others, though nobody works under it.
                 hold.stop();
             }
             Loss { text, over: Box::pin(clock::until(end)) }
@@ -199,7 +200,7 @@ impl Run {
         self.terms.run(calls, held, losing, output).await
     }
 
-    /// Gives the lease back: how it was lost before that, where it was. What cannot be given back runs out.
+    /// Gives the lease back, and returns how it was lost before that, if it was. What cannot be given back runs out.
     async fn give_back(&self, calls: &mut Calls, hold: &Hold, output: OutputOptions) -> Option<End> {
         let released = calls.change(|client, budget| async move { hold.release(&client, &budget).await }).await;
         match released {
@@ -225,7 +226,7 @@ fn pace(duration: Duration) -> Pace {
     }
 }
 
-/// Tells of a renewal that is late. What is lost is told of where the command is ended.
+/// Tells of a renewal that is late. The code that ends the command tells of a loss.
 fn teller(path: &str, output: OutputOptions) -> impl Fn(&str, News) + Send + Sync + 'static {
     let path = shown(path);
     move |_, news| match news {
@@ -246,7 +247,8 @@ fn text_of(end: &End) -> String {
 
 /// Take a lease for an owner, and leave it to run out
 ///
-/// Nothing renews it but another `lease lock` of the same owner. Prints the fencing token, and until when it is held.
+/// This command does not renew the lease; another `lease lock` of the same owner does. Prints the fencing token, and
+/// until when the lease is held.
 #[derive(Args, Debug)]
 struct Lock {
     #[command(flatten)]
@@ -263,7 +265,7 @@ impl Lock {
             return Ok(self.lease.was_not_free(output, ""));
         };
         let left = taken.sent.after(taken.claim.duration).since(Moment::now());
-        // A century is the longest of all leases.
+        // No lease is longer than a century, so this sum does not overflow.
         let until = humantime::format_rfc3339_seconds(SystemTime::now() + left).to_string();
         match output.form() {
             Form::Json => print::json(&json!({
@@ -287,7 +289,7 @@ impl Lock {
 
 /// Give the lease of an owner back
 ///
-/// Whoever has taken it in that name; the status is 1 where the owner does not hold it.
+/// It does not matter which process has taken the lease in that name. The status is 1 where the owner does not hold it.
 #[derive(Args, Debug)]
 struct Unlock {
     /// The lease

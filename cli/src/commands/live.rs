@@ -57,7 +57,7 @@ pub(crate) async fn view(calls: &mut Calls, pool: String, output: OutputOptions)
 
 /// Draws, until a key ends it.
 async fn draw(client: &Client, mut statuses: watch::Receiver<Read>) -> std::io::Result<Status> {
-    // A pool that cannot be read is an error on the terminal as it was.
+    // The screen is taken only once the pool was read: the error of a pool that cannot be read stays on the terminal.
     if statuses.changed().await.is_err() {
         return std::future::pending().await;
     }
@@ -75,7 +75,7 @@ async fn draw(client: &Client, mut statuses: watch::Receiver<Read>) -> std::io::
     }
 }
 
-/// Waits until there is something to draw, or until it is to end: the status.
+/// Waits until there is something to draw, or until the view is to end: then the answer is the exit status.
 async fn next(
     statuses: &mut watch::Receiver<Read>,
     inputs: &mut UnboundedReceiver<Input>,
@@ -96,7 +96,7 @@ async fn next(
     }
 }
 
-/// What is drawn of a status that was read so long ago.
+/// The text to draw for a status whose age is `since`.
 fn text(status: &semaphore::Status, since: Duration, outage: Option<&str>) -> String {
     let mut status = status.clone();
     let since = since.as_secs_f64();

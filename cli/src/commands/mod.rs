@@ -99,8 +99,8 @@ pub(crate) fn run(matches: &ArgMatches) -> Status {
     }
 }
 
-/// Runs a command that asks the servers. All of it is in one thread, the first of the process: the kernel ends the
-/// command of `run` when the thread ends that has started it.
+/// Runs a command that asks the servers. All of it runs in the first thread of the process, which lives as long as the
+/// process does: the kernel would end the command of `run` together with the thread that has started it.
 fn with_calls(
     connection: &ConnectionOptions,
     output: OutputOptions,

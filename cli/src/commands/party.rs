@@ -14,10 +14,10 @@ use crate::status::Status;
 pub(crate) struct Party {
     /// The party, such as /workers
     path: String,
-    /// Wait until it has so many members; the status is 1 where it has fewer when the time is up
+    /// Wait until the party has so many members; the status is 1 where it has fewer when the time is up
     #[arg(short, long, value_name = "N")]
     min: Option<usize>,
-    /// How long to wait for them; 0 looks once; without it for ever
+    /// How long to wait for the members; 0 looks once; without it for ever
     #[arg(short, long, value_name = "TIME", value_parser = arguments::timeout, requires = "min")]
     timeout: Option<Timeout>,
 }

@@ -14,7 +14,7 @@ use crate::print::{self, age, shown, Form};
 use crate::progress;
 use crate::status::Status;
 
-/// Pools that are named in the place of one that is not there.
+/// How many pools are named that have the same parent as a path at which there is no pool.
 const MOST_NEIGHBOURS: usize = 10;
 
 /// Which pool, and how long to wait for a slot of it.
@@ -154,7 +154,7 @@ impl StatusOf {
             .ask(|client, budget| async move {
                 let status = semaphore::status(&client, &pool, &budget).await?;
                 let is_there = status.exists || !status.waiters.is_empty();
-                // Who may not list the parent has his answer all the same.
+                // A user who may not list the parent gets the answer all the same, without neighbours.
                 let neighbours = match output.form() {
                     Form::Text if !is_there => semaphore::neighbours(&client, &pool, &budget).await.ok().flatten(),
                     _ => None,
@@ -171,7 +171,7 @@ impl StatusOf {
     }
 }
 
-/// That there is no pool, and which there are at its side.
+/// Says that there is no pool at a path, and which pools are beside it.
 fn missing(calls: &Calls, path: &str, pools: &[String]) -> String {
     let named = |path: &str| shown(&calls.settings().shown(path));
     let there: Vec<_> = pools.iter().take(MOST_NEIGHBOURS).map(|pool| named(pool)).collect();
@@ -221,7 +221,7 @@ pub(crate) fn text(status: &semaphore::Status) -> String {
 
 /// Change how many may hold a slot
 ///
-/// Waiters see it at once, and nobody who holds a slot loses it.
+/// Waiters see the new number at once, and nobody who holds a slot loses it.
 #[derive(Args, Debug)]
 pub(crate) struct SetMax {
     /// The pool
@@ -252,8 +252,8 @@ impl SetMax {
 
 /// Remove a pool that nobody uses, with its limit
 ///
-/// While somebody holds a slot or waits for one nothing is removed, and the answer is 1. Whoever locks after that makes the
-/// pool anew.
+/// While somebody holds a slot or waits for one nothing is removed, and the status is 1. Whoever locks after the
+/// removal makes the pool anew.
 #[derive(Args, Debug)]
 pub(crate) struct RemovePool {
     /// The pool

@@ -13,7 +13,7 @@ use crate::status::Status;
 /// A pool is a znode beside which there is a queue: somebody has asked for a slot of it.
 #[derive(Args, Debug)]
 pub(crate) struct Pools {
-    /// Below which znode
+    /// The znode below which to look
     #[arg(default_value = "/")]
     root: String,
 }
@@ -33,7 +33,7 @@ impl Pools {
     }
 }
 
-/// What must not be read has a question mark.
+/// A row of the table. What this user may not read is a question mark.
 fn row(pool: &Listed) -> Vec<String> {
     let number = |number: Option<usize>| number.map_or_else(|| "?".to_owned(), |number| number.to_string());
     let slots = pool.max_concurrency.map_or_else(|| "no limit".to_owned(), |limit| limit.to_string());

@@ -22,17 +22,17 @@ use crate::print::{self, shown};
 use crate::progress;
 use crate::status::Status;
 
-/// Between the end of the command and the moment when the servers may give the slot on.
+/// What is left between the end of the command and the moment when the servers may give the slot to another.
 const MARGIN: Duration = Duration::from_millis(250);
 
 /// Take a slot, run a command with it, and give the slot back
 ///
 /// Ends with the status of the command. The command has ZKCOORD_PATH, ZKCOORD_IDENTIFIER and ZKCOORD_TOKEN in its
 /// environment: a greater token is a later holder's, so that a store which remembers the greatest can refuse those who
-/// come too late. SIGINT, SIGTERM and SIGHUP are passed on to it. If the session is lost, or the servers cannot be heard
-/// for so long that it may be, the command and all that it has started get SIGTERM, and SIGKILL after --kill-after,
-/// before the servers can give the slot to another. While this program is stopped (SIGSTOP, Ctrl-Z) it can do no such
-/// thing.
+/// come too late. SIGINT, SIGTERM and SIGHUP are passed on to the command. If the session is lost, or the servers
+/// cannot be heard for so long that it may be, the command and all processes that it has started get SIGTERM, and
+/// SIGKILL after --kill-after, before the servers can give the slot to another. While this program is stopped (SIGSTOP,
+/// Ctrl-Z) it cannot end the command.
 #[derive(Args, Debug)]
 pub(crate) struct Run {
     #[command(flatten)]
@@ -66,7 +66,7 @@ impl Run {
             return Ok(Status::NO);
         };
         let ended = self.with(calls, &hold, output).await;
-        // The end of the session gives back what is lost, or as good as lost.
+        // Where the slot was lost, or may have been, the end of the session removes an ephemeral lease.
         if ended != Ended::Stopped || self.persistent {
             self.give_back(calls, hold, output).await;
         }
@@ -109,7 +109,7 @@ impl Run {
         let kill_after = self.terms.kill_after(client.settings().identity.session_timeout());
         let budget = Budget::waiting(Timeout::Forever, client.settings().connect_timeout, Cancel::default());
         let losing = async {
-            // A lease that nobody may read counts as lost: it cannot be looked after.
+            // A lease that this user may not read counts as lost: nothing would tell that it is gone.
             let kept = semaphore::lost_early(&client, hold, kill_after + MARGIN, &budget).await.ok().flatten();
             let end = Instant::now() + kill_after;
             let end = kept.and_then(|until| until.checked_sub(MARGIN)).map_or(end, |until| until.min(end));
@@ -119,7 +119,7 @@ impl Run {
         self.terms.run(calls, held, losing, output).await
     }
 
-    /// Gives the slot back. What cannot be given back ends with the session.
+    /// Gives the slot back. An ephemeral lease that cannot be given back ends with the session; a persistent one stays.
     async fn give_back(&self, calls: &mut Calls, hold: Hold, output: OutputOptions) {
         let pool = hold.pool.clone();
         let released = calls.change(|client, budget| async move { semaphore::release(&client, &hold, &budget).await });

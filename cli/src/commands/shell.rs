@@ -52,7 +52,7 @@ impl Manual {
             command = found;
         }
         let mut page = Vec::new();
-        // It is written to memory.
+        // The page is written to memory, which cannot fail.
         let _ = clap_mangen::Man::new(command).render(&mut page);
         print::raw(&page);
         Status::DONE

@@ -76,9 +76,9 @@ fn ask(word: &str) -> Result<Secret> {
 
 /// Print the ACL of a znode, an entry a line, or write it
 ///
-/// A line is what --set takes. The hash of a digest is as good as its password to whoever has time: keep it to yourself.
-/// --set writes the whole ACL, and with --version only if nobody has written it since. With --json the ACL is a list, or
-/// the new stat where it was written.
+/// Each line is an entry as --set takes it. Whoever has the hash of a digest, and time, can find its password: keep the
+/// hash to yourself. --set writes the whole ACL; with --version it does so only if nobody has written the ACL since.
+/// With --json the ACL is a list; where it was written, the new stat is printed.
 #[derive(Args, Debug)]
 #[command(disable_version_flag = true)]
 pub(crate) struct Acl {

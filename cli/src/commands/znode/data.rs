@@ -68,8 +68,8 @@ impl Get {
 
 /// Write the data of a znode
 ///
-/// With --version they are written only if nobody has written since that version was read: compare and set. A znode at
-/// another version is status 1. With --json the new stat is printed.
+/// With --version the data are written only if nobody has written since that version was read: compare and set. A znode
+/// at another version is status 1. With --json the new stat is printed.
 #[derive(Args, Debug)]
 #[command(disable_version_flag = true)]
 pub(crate) struct Set {
@@ -102,7 +102,7 @@ impl Set {
 
 /// Create a znode, and print its path
 ///
-/// It is persistent: an ephemeral one would end with this command.
+/// The znode is persistent: an ephemeral one would end with this command.
 #[derive(Args, Debug)]
 pub(crate) struct Create {
     /// The znode
@@ -148,14 +148,14 @@ impl Create {
 
 /// Delete a znode
 ///
-/// One that has children is left alone, unless --recursive is given: then a part may be deleted when an error ends it, and
-/// a znode that is not there is no error.
+/// A znode that has children is left alone, unless --recursive is given. With --recursive a znode that is not there is
+/// no error, and an error in the middle may leave a part of the znodes deleted.
 #[derive(Args, Debug)]
 #[command(disable_version_flag = true)]
 pub(crate) struct Rm {
     /// The znode
     path: String,
-    /// With all that is below it
+    /// Delete all znodes below it, too
     #[arg(short, long)]
     recursive: bool,
     /// Delete only if the znode is at this version

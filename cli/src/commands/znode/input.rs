@@ -14,7 +14,7 @@ use zkcoord::Error;
 use crate::call::{Answer, Calls, Ended};
 use crate::signals;
 
-/// Bytes. Servers take less.
+/// The most bytes that are read. No server takes so many.
 const MOST: u64 = 64 * 1024 * 1024;
 const STDIN: &str = "-";
 

@@ -16,7 +16,7 @@ pub(crate) struct Ls {
     /// The znode
     #[arg(default_value = "/")]
     path: String,
-    /// With what the servers know about each
+    /// Print what the servers know about each child, too
     #[arg(short, long)]
     long: bool,
 }
@@ -94,7 +94,7 @@ pub(crate) struct Tree {
     /// The znode
     #[arg(default_value = "/")]
     path: String,
-    /// How many levels below it
+    /// How many levels below the znode are printed
     #[arg(short = 'L', long, value_name = "N")]
     depth: Option<usize>,
 }
@@ -122,7 +122,7 @@ impl Tree {
 fn drawn(branches: &[Branch]) -> Vec<String> {
     let level = |path: &str| if path == "/" { 0 } else { path.matches('/').count() };
     let top = branches.first().map_or(0, |root| level(&root.path));
-    // Whether a znode is the last of its parent is known from what comes after it: from the end.
+    // Whether a znode is the last child of its parent shows in what comes after it. So this goes from the end.
     let mut is_last = vec![true; branches.len()];
     let mut has_later: Vec<bool> = Vec::new();
     for (index, branch) in branches.iter().enumerate().rev() {

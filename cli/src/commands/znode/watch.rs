@@ -14,14 +14,14 @@ use crate::status::Status;
 
 /// Print a line for each change of a znode: of its data or children, its coming and going
 ///
-/// It goes on until a signal ends it, the time is up, or nobody reads its output any more. An outage of the servers is
-/// waited for. Changes that come close together may be printed as one, and those of an ACL are not seen. The znode need not
-/// exist yet.
+/// The command goes on until a signal ends it, the time is up, or nobody reads its output any more. It waits through an
+/// outage of the servers. Changes that come close together may be printed as one, and changes of an ACL are not seen.
+/// The znode need not exist yet.
 #[derive(Args, Debug)]
 pub(crate) struct Watch {
     /// The znode
     path: String,
-    /// How long; without it for ever
+    /// How long to watch; without it for ever
     #[arg(short, long, value_name = "TIME", value_parser = arguments::timeout)]
     timeout: Option<Timeout>,
     /// End with the first change; the status is 1 where there was none in time

@@ -8,7 +8,7 @@ Fires an event when the cluster has another master, and when this node has anoth
 :depends: zkcoord
 :configuration: Whom to ask is configured as for the execution module ``ganeti_confd``, in the minion's configuration.
     All keys are optional: a profile, this node's name in the cluster (default: ``ganeti_confd:node``, then the full
-    host name), and the seconds that one look may take.
+    host name), and the seconds that each of the beacon's two questions may take (default 2).
 
     .. code-block:: yaml
 
@@ -19,9 +19,10 @@ Fires an event when the cluster has another master, and when this node has anoth
             - timeout: 2
             - interval: 60
 
-Only answers that can be trusted count: enough candidates have replied, and none contradicts another. An answer that is
-older than one that was seen before is none, until ten looks in a row have had it: the cluster was restored then. The
-first look is no news, and neither is the first after another profile, node or set of candidates was configured.
+Only answers that can be trusted count: enough candidates have replied, and none contradicts another. An answer with a
+lower serial than an answer before it comes from an old copy of the configuration, and does not count. Once ten looks in
+a row have had the same lower serial it does count: the cluster was restored to an old state then. The first look fires
+nothing, and neither does the first look after another profile, node or set of candidates was configured.
 """
 
 import logging
@@ -43,9 +44,9 @@ __virtualname__ = "ganeti_confd"
 
 _KNOWN = {"profile": str, "node": str, "timeout": (int, float), "interval": (int, float)}
 _OF_SALT = {"enabled", "disable_during_state_run", "beacon_module", "run_once", "_beacon_name"}
-# Looks in a row that see an older answer before it is believed.
+# How many looks in a row have to see the same lower serial before its answer is believed.
 _LOOKS = 10
-# Seconds. Other beacons wait for this one.
+# Seconds for each question. The other beacons of the minion wait until this one is done.
 _TIMEOUT = 2
 _KEY = "ganeti_confd.beacon"
 
@@ -56,7 +57,7 @@ def __virtual__():
 
 def validate(config):
     """
-    Tell whether the beacon's configuration is one.
+    Tell whether the beacon's configuration is valid, and what is wrong with it.
     """
     if not isinstance(config, list) or not all(isinstance(each, dict) for each in config):
         return False, "The configuration of the beacon ganeti_confd must be a list of dicts."
@@ -70,7 +71,7 @@ def validate(config):
 
 def beacon(config):
     """
-    Look who is the master, and what this node is.
+    Ask who is the master, and which role this node has. Return an event for each that has changed.
     """
     given = _settings(config)
     clusters = __context__.setdefault(_KEY, {})
@@ -79,7 +80,7 @@ def beacon(config):
 
 def _news(kind, given, clusters):
     """
-    The event of one kind, if there is one.
+    Return the event of one kind, ``master`` or ``role``; ``None`` where nothing has changed.
     """
     configuration = config.of_minion(__opts__, __opts__.get("grains", {}), __opts__.get("pillar", {}), ROOT)
     asker = Asker(configuration, given.get("profile"), timeout=given.get("timeout", _TIMEOUT))
@@ -95,7 +96,7 @@ def _news(kind, given, clusters):
         log.debug("The beacon ganeti_confd found no node %s in the cluster", name)
         return None
     new = role_of(answer.answer) if name else answer.answer
-    if name and new == "candidate":  # so is the master to the servers, where it is not named in full
+    if name and new == "candidate":  # the candidates call the master so, too, where it is not named in full
         if "master" not in seen:
             return None
         new = "master" if is_called(seen["master"][0], name) else new
@@ -111,7 +112,7 @@ def _news(kind, given, clusters):
 
 def _which(configuration, given, node):
     """
-    Of which cluster, and of which node of it, something is remembered.
+    Return what tells one cluster, and one node of it, from another. The last answers are kept under this key.
     """
     profile = given.get("profile")
     peers = settings_of(configuration, profile).get("peers")

@@ -2,9 +2,9 @@
 Fire when a slot is held for too long, or a queue is too long
 =============================================================
 
-Looks at pools each ``interval`` seconds, and fires ``salt/beacon/MINION/zk_concurrency/POOL``. Configured with one
-minion, or a few: each that has it asks the servers. They are taken from ``zookeeper`` in the minion's configuration,
-grains or pillar:
+Every ``interval`` seconds the beacon reads the status of pools, and fires ``salt/beacon/MINION/zk_concurrency/POOL``.
+Configure it with one minion, or with a few: each minion that has the beacon asks the servers. The servers are those of
+``zookeeper`` in the minion's configuration, grains or pillar:
 
 .. code-block:: yaml
 
@@ -15,15 +15,15 @@ grains or pillar:
         - longer_than: 20
         - interval: 60
 
-``pools`` is a list of paths, and ``below`` stands for all pools that are below a path when it is looked. A slot that is
-held for more than ``older_than`` seconds, and a queue of more than ``longer_than`` waiters, are fired once, and once
-more when that is over. Where one of the two is missing it is not looked for. ``profile`` names a part of the
-configuration.
+``pools`` is a list of paths. ``below`` is a path, and stands for all pools that are below it at the moment. The beacon
+fires once when a slot is held for more than ``older_than`` seconds, or when more than ``longer_than`` waiters are in a
+queue, and once more when that is over. Where one of the two numbers is missing, the beacon does not look for that.
+``profile`` names a part of the configuration.
 
-An event has ``path`` and ``what``: ``held`` (for too long) and ``released`` (after that), each with ``identifier``,
-``since``, ``age`` (seconds), ``lease``, ``ephemeral``, and ``reason``, ``host`` and ``job`` where they were given;
-``queued`` (too many) and ``moved`` (after that), each with ``waiting`` and ``oldest`` (seconds). What others have
-written into znodes is without what a terminal would obey.
+An event has ``path`` and ``what``. ``what`` is ``held`` (a slot is held for too long) or ``released`` (that is over),
+each with ``identifier``, ``since``, ``age`` (seconds), ``lease``, ``ephemeral``, and ``reason``, ``host`` and ``job``
+where they were given. Or it is ``queued`` (too many wait) or ``moved`` (that is over), each with ``waiting`` and
+``oldest`` (seconds). In texts that others have written into znodes, what a terminal would obey is escaped.
 """
 
 import logging
@@ -56,7 +56,7 @@ def __virtual__():
 
 def validate(config):
     """
-    Tell whether the configuration of the beacon is one.
+    Tell whether the configuration of the beacon is valid, and what is wrong with it.
     """
     settings = configuration.of_beacon(config)
     if settings is None:
@@ -86,7 +86,7 @@ def beacon(config):
         paths = list(settings.get("pools") or [])
         if settings.get("below"):
             paths += _below(client, settings["below"])
-        # Of a pool that is there no more it is fired that it is odd no more.
+        # A pool that was odd is read again, also where it was removed since: its end would not be fired otherwise.
         for path in dict.fromkeys([*paths, *known]):
             try:
                 status = client.status(path, _LIMIT)
@@ -114,7 +114,7 @@ def _below(client, root):
 
 def _news(status, known, path, settings):
     """
-    What is fired of a pool. `known` has what was fired before and is not over, by what it is about.
+    Return the events of a pool. `known` has what was fired before and is not over yet; it is brought up to date.
     """
     odd = _odd(status, settings)
     event = {"tag": shown(path.strip("/")), "path": shown(status["path"])}

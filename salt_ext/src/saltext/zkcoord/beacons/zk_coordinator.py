@@ -20,15 +20,17 @@ of the fleet, a grant wakes the one minion that it is for.
             - again: 300           # seconds; default 300, 0 for never
 
 The event has ``lock``, ``request``, ``granted`` (when), ``token``, ``by`` (who has decided) and ``reason`` (an
-operator's). A grant that is there when the beacon starts is told, too. What a run has asked for and was granted at
-once, that run knows, and is not told: so an ``acquire`` without a condition makes no endless loop. A grant that is
-still held after ``again`` seconds, because its run has failed or its event was lost, is told again, and once in so many
-seconds; but not while a state run goes on. When Salt closes the beacon and begins it anew, as it does whenever it
-refreshes its modules, what was told stays told.
+operator's). A grant that is there when the beacon starts is fired, too. A grant that this minion has decided itself is
+not fired, since the run that asked knows of it. So an ``acquire`` without a condition makes no endless loop of runs.
 
-The beacon also decides, now and then, what can be granted to those for whom this minion waits with others: a window
-that has opened, a request whose process died too early. It lets this minion be seen, so that what has ``expires`` does
-not expire while the minion is there, waiting or granted.
+A grant that is still held after ``again`` seconds is fired, whether it was fired before or not, and then once in so
+many seconds: its run may have failed, or its event may have been lost. It is not fired again while a state run goes on.
+Salt closes the beacon and starts it anew whenever it refreshes its modules. What was fired before that is not fired
+anew.
+
+The beacon also decides, now and then, who is granted the locks that this minion waits for or holds. So nobody waits for
+ever after a window has opened, or after a process has died between asking and deciding. And the beacon lets this minion
+be seen, so that its request or its grant with ``expires`` does not expire while the minion is there.
 """
 
 import salt.utils.event
@@ -72,7 +74,8 @@ def validate(config):
 
 def beacon(config):
     """
-    See to it that grants are told. They are told by a thread, at once, and not when this is called.
+    Make sure that the thread runs that fires the events. It fires as soon as there is a grant, and not when Salt calls
+    this function.
     """
     settings = _settings(config)
     name = settings.pop("_beacon_name", __virtualname__)
@@ -97,7 +100,7 @@ def _settings(config):
 
 
 def _watch(name, wanted, reported, interval):
-    # In another thread Salt's loader has nothing to look up: what is needed there is taken along.
+    # In another thread Salt's loader cannot look up `__opts__` and `__salt__`: the thread gets what it needs from here.
     opts, functions = dict(__opts__), {name: __salt__[name] for name in ("event.send",) if name in __salt__}
 
     def coordinator():
@@ -106,7 +109,7 @@ def _watch(name, wanted, reported, interval):
         return Coordinator(client, wanted["key"], wanted["root"])
 
     def tell(grant):
-        # As Salt tells of its own beacons, but at once.
+        # Salt hands over the events of its own beacons in this form. Here that is done at once.
         tag = f"salt/beacon/{opts['id']}/{name}/granted"
         event = {"tag": tag, "data": {**grant, "id": opts["id"]}, "beacon_name": __virtualname__}
         with salt.utils.event.get_event("minion", opts=opts, listen=False) as bus:

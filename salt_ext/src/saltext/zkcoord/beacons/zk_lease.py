@@ -2,8 +2,8 @@
 Fire when a timed lease changes hands, or is about to run out
 =============================================================
 
-Looks at leases each ``interval`` seconds, and fires ``salt/beacon/MINION/zk_lease/LEASE``. Configured with the minion,
-where the servers are taken from ``zookeeper`` in its configuration, grains or pillar:
+Every ``interval`` seconds the beacon reads the status of leases, and fires ``salt/beacon/MINION/zk_lease/LEASE``.
+Configure it with the minion. The servers are those of ``zookeeper`` in the minion's configuration, grains or pillar:
 
 .. code-block:: yaml
 
@@ -14,12 +14,13 @@ where the servers are taken from ``zookeeper`` in its configuration, grains or p
         - ending: 30
         - interval: 10
 
-``ending`` is the number of seconds that are left of a lease when it counts as about to run out; without it only
-changes are fired. ``profile`` names a part of the configuration.
+A lease counts as about to run out when at most ``ending`` seconds of it are left. Without ``ending`` the beacon fires
+only changes. ``profile`` names a part of the configuration.
 
-An event has ``path``, ``what`` (``taken``, ``changed`` (from one holder to another), ``released``, ``ending``),
-``owner`` and ``before`` (who holds it and who did; ``None`` for nobody), ``transitions``, ``left`` (seconds) and
-``fencing_token``. The first look fires nothing but ``ending``: what was before is not known.
+An event has ``path``, ``what``, ``owner`` and ``before`` (who holds the lease now, and who did at the last look;
+``None`` for nobody), ``transitions``, ``left`` (seconds) and ``fencing_token``. ``what`` is ``taken``, ``changed``
+(from one holder to another), ``released`` or ``ending``. The first look fires nothing but ``ending``, since the beacon
+does not know yet who held the lease before.
 """
 
 import logging
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 
 __virtualname__ = "zk_lease"
 
-# Seconds for one look: a beacon must not hold up its minion.
+# Seconds for reading one lease: a beacon must not hold up its minion.
 _LIMIT = 2
 
 
@@ -49,7 +50,7 @@ def __virtual__():
 
 def validate(config):
     """
-    Tell whether the configuration of the beacon is one.
+    Tell whether the configuration of the beacon is valid, and what is wrong with it.
     """
     settings = configuration.of_beacon(config)
     if settings is None:

@@ -3,7 +3,7 @@ This node's part in a Ganeti cluster
 ====================================
 
 The grain ``ganeti``: this node's ``role``, the name of the ``master``, and the name of the ``cluster``. It is off by
-default, since each start of a minion asks then.
+default, since a minion that has it asks the candidates when it starts, and starts later for that.
 
 :depends: zkcoord
 :configuration: In the minion's configuration. Whom to ask is configured as for the execution module ``ganeti_confd``; a
@@ -16,7 +16,8 @@ default, since each start of a minion asks then.
           grains_ttl: 300             # seconds for which an answer is kept, default 300
           node: node3.example.com     # this node's name in the cluster, default its full host name
 
-An answer is kept in the minion's cache, and so is that there was none. Only one that can be trusted becomes a grain.
+The minion keeps an answer in its cache; where there was none, it keeps that, too. Only an answer that can be trusted
+becomes a grain.
 """
 
 import json
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 _FILE = "ganeti_confd.grains"
 _TTL = 300
-# Seconds for each of three questions, or four on a candidate: a minion starts no sooner.
+# Seconds for each of three questions, or of four on a candidate. The minion does not start before all are answered.
 _TIMEOUT = 2
 
 
@@ -71,7 +72,7 @@ def _asked():
 
 def _kept(section):
     """
-    What was found not long ago; ``None`` where that is not so.
+    Return what was found less than ``grains_ttl`` seconds ago; ``None`` where nothing was.
     """
     try:
         with open(_path(), encoding="utf-8") as file:

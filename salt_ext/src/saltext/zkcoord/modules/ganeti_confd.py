@@ -3,7 +3,8 @@ What a Ganeti cluster knows of itself
 =====================================
 
 Ask the master candidates of a Ganeti cluster through their ganeti-confd, and know whether the answer can be trusted.
-It reads, and changes nothing. Neither Ganeti's libraries nor a cluster's node are needed, only the cluster's key.
+These functions read, and change nothing. They need the cluster's key, but neither Ganeti's libraries nor a node of the
+cluster.
 
 :depends: zkcoord
 :configuration: In the minion configuration, the grains or the pillar; for all calls, or for those with
@@ -24,9 +25,10 @@ It reads, and changes nothing. Neither Ganeti's libraries nor a cluster's node a
             peers: [198.51.100.11, 198.51.100.12]
             hmac_key: 0e3f6c...                         # 40 digits, in place of a file
 
-A *candidate* has a copy of the cluster's configuration, and may have an old one. An answer is the newest of enough
-replies. Where too few reply, or where candidates contradict each other, it is an error unless ``require_quorum`` or
-``require_consistent`` is ``False``. The key is in no log, no argument and no event.
+A *candidate* has a copy of the cluster's configuration, which may be an old one. So several candidates are asked, and
+once enough have replied the newest reply is the answer. Too few replies are an error, unless ``require_quorum`` is
+``False``. Candidates that contradict each other are an error, unless ``require_consistent`` is ``False``. The key is in
+no log, no argument and no event.
 """
 
 from saltext.zkcoord.utils import config
@@ -49,7 +51,7 @@ def __virtual__():
 @documented("asking", errors="asking")
 def ping(profile=None, coverage=None, replies=None, timeout=None, require_quorum=True, require_consistent=True):
     """
-    Tell which version of the configuration the candidates have: they are there.
+    Tell which version of the configuration the candidates have. An answer shows that they are there.
 
     Returns the version, such as 3000000.
 
@@ -77,10 +79,10 @@ def cluster_master(
     Tell which node is the master.
 
     fields
-        What to return instead, a list of ``name``, ``ip`` (the cluster's address) and ``mnode_pip`` (the master's
-        primary address).
+        What to return in place of the name: a list of ``name``, ``ip`` (the cluster's address) and ``mnode_pip`` (the
+        master's primary address).
 
-    Returns the name of the master node, or a list with what was asked for.
+    Returns the name of the master node, or a list with the ``fields`` that were asked for.
 
     CLI Example:
 
@@ -104,11 +106,11 @@ def node_role_by_name(
     require_consistent=True,
 ):
     """
-    Tell what a node is to its cluster.
+    Tell which role a node has in its cluster.
 
     name
-        The node's name, in full or up to a dot, or its UUID. The master is the master by each of them: the candidates
-        are asked for it, too, where they answer ``candidate``.
+        The node's name, in full or up to a dot, or its UUID. The candidates call the master a candidate where it is not
+        named in full. So where they answer ``candidate``, they are asked who the master is as well.
 
     Returns ``master``, ``candidate``, ``offline``, ``drained`` or ``regular``.
 
@@ -140,10 +142,10 @@ def node_pip_by_instance_ip(
         The instance's address, or a list of them.
 
     link
-        The link that it is on. Default: the cluster's default link.
+        The link that the address is on. Default: the cluster's default link.
 
-    Returns the node's primary address. For a list, a dict of them by the instances' addresses; ``None`` is one that is
-    unknown.
+    Returns the node's primary address. For a list of addresses, it returns a dict of the nodes' primary addresses by
+    the instances' addresses, with ``None`` for an address that is unknown.
 
     CLI Example:
 
@@ -320,7 +322,8 @@ def config_query(
     Read a part of the cluster's configuration.
 
     path
-        What part: a JSON pointer, which begins with a slash. A secret that it leads to itself is shown.
+        Which part: a JSON pointer, which begins with a slash. A secret is shown where the pointer leads right to it,
+        whatever ``secrets`` says.
 
     Returns whatever is there.
 
@@ -341,7 +344,7 @@ def data_collectors(
     """
     List Ganeti's data collectors.
 
-    Returns a dict of them by name: whether each is ``active``, and its ``interval`` in seconds.
+    Returns a dict by the collectors' names. Each has ``active`` and ``interval`` (seconds).
 
     CLI Example:
 
@@ -375,8 +378,8 @@ def query(
         What is asked for: a text, a dict, or nothing. It depends on the type.
 
     Returns a dict: ``answer``, ``status`` (0 is an answer, 1 an error), ``serial``, ``consistent``, ``asked``,
-    ``replied``, ``needed``, ``timed_out``, and ``by_peer``, what each has replied. That there is no such entry is an
-    answer here, of status 1.
+    ``replied``, ``needed``, ``timed_out``, and ``by_peer``, the reply of each candidate. Where there is no such entry,
+    this function raises nothing: the answer then has the status 1.
 
     CLI Example:
 

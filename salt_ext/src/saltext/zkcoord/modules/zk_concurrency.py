@@ -7,7 +7,7 @@ znodes, so minions with either module share one limit.
 
 :depends: zkcoord
 :configuration: In the minion configuration, the grains or the pillar; for all calls, or for those with
-    ``profile=prod``. An explicit argument wins over the configuration, and that over the default.
+    ``profile=prod``. An explicit argument wins over the configuration, and the configuration over the default.
 
     .. code-block:: yaml
 
@@ -30,13 +30,15 @@ znodes, so minions with either module share one limit.
             idle_timeout: 60                  # seconds, default 60
             max_buffer: 1048575               # bytes of a request, the servers' jute.maxbuffer; default 1048575
 
-A *pool* is a znode with ``max_concurrency`` slots. Whoever holds a slot has a *lease* in it, and is known
-by an *identifier*. Waiters are served in the order in which they came.
+A *pool* is a znode that stores its number of slots, ``max_concurrency``. Whoever holds a slot is known by an
+*identifier*, and has a *lease*: a child of the pool's znode, with the identifier in it. Waiters get slots in the order
+in which they came.
 
-Where there is a master its event bus hears of it, in ``zk_concurrency/MINION/KIND`` with ``path`` and
-``identifier``, unless ``events`` is ``false``. ``waiting`` has the ``position`` in the queue (1 is next), at most
-once a second and only when it changes; ``acquired`` and ``forced`` have ``max_concurrency`` and ``waited``
-(seconds); ``released`` and ``lost`` end a hold. Where a ``reason`` was given, they have that too.
+Where there is a master, its event bus gets an event for each step: ``zk_concurrency/MINION/KIND`` with ``path`` and
+``identifier``. ``events: false`` switches the events off. ``waiting`` has the ``position`` in the queue (1 is next); it
+is sent at most once a second, and only when the position changes. ``acquired`` and ``forced`` have ``max_concurrency``
+and ``waited`` (seconds). ``released`` and ``lost`` end a hold. ``acquired``, ``forced``, and the ``released`` of
+``unlock`` have the ``reason`` that was given.
 """
 
 import functools
@@ -58,11 +60,11 @@ else:
 
 log = logging.getLogger(__name__)
 
-# The file has this name too: only with both equal to Salt's own does the loader always prefer this module.
+# Salt's loader always prefers this module to Salt's own only where two names are Salt's: this one, and the file's.
 __virtualname__ = "zk_concurrency"
 
-# What Salt's own functions do not have comes last, and is not keyword-only: Salt 3006 refuses such arguments,
-# and `module.run` of Salt 3008 passes them by position. Nor can `run` name its keywords for that.
+# Parameters that Salt's own functions do not have come last. None is keyword-only: Salt 3006 refuses such parameters,
+# and `module.run` of Salt 3008 passes them by position. For the same reason `run` takes these out of its `**kwargs`.
 _CLAIM = ("identifier", "max_concurrency", "timeout", "fun_kwargs", "reason")
 _CONNECTION = ("zk_hosts", "profile", "scheme", "username", "password", "default_acl")
 _RUN = {**dict.fromkeys((*_CLAIM, *_CONNECTION)), "max_concurrency": 1}
@@ -96,16 +98,16 @@ def lock(
         The pool's znode; created when missing.
 
     identifier
-        Who holds the slot; any text or number. Default: the host's name. Who holds a slot already is answered
-        ``True`` at once, and one ``unlock`` frees it.
+        Who holds the slot; any text or number. Default: the host's name. An identifier that holds a slot already is
+        answered ``True`` at once. Calls are not counted: one ``unlock`` frees the slot.
 
     ephemeral_lease
         ``True``: the lease ends with this process, which is that of one ``salt-call`` or of one job or state
         run of a minion. ``False``: it stays until ``unlock``.
 
     force
-        Take a slot at once, whatever the count and whoever waits. Then ``timeout`` is at most
-        ``connect_timeout``. It is logged as a warning.
+        ``True``: take a slot at once, whatever the count and whoever waits. ``timeout`` is then at most
+        ``connect_timeout``, and the log has a warning.
 
     Returns ``True`` when the slot is held. Returns ``False`` when the time ran out; the exit code is then 1.
 
@@ -138,7 +140,7 @@ def unlock(
     **security,
 ):
     """
-    Give a slot back. Works from any process, and from any host with the same identifier.
+    Give a slot back. This works from any process, and from any host that names the identifier.
 
     path
         The pool's znode.
@@ -150,7 +152,7 @@ def unlock(
         Slots in the pool, as given to ``lock``.
 
     ephemeral_lease
-        As given to ``lock``. Leases of either kind are removed.
+        As given to ``lock``. Where the identifier has no lease of this kind, its leases of the other kind are removed.
 
     Returns ``True`` when a lease of the identifier was removed. Returns ``False`` when it held none; the exit code
     is then 1.
@@ -189,7 +191,7 @@ def lock_holders(
         The pool's znode.
 
     identifier, max_concurrency, ephemeral_lease
-        Change nothing: all holders are listed.
+        These are there for the stock module's sake, and change nothing: all holders are listed.
 
     Returns the holders' identifiers as a list, in no promised order; empty when the pool does not exist.
 
@@ -236,11 +238,11 @@ def party_members(
         Wait until ``min_nodes`` members are there.
 
     timeout
-        Seconds, connecting included: with ``blocking``, ``None`` waits for ever and ``0`` looks once.
-        Without, at most and by default ``connect_timeout``.
+        Seconds, connecting included. With ``blocking``, ``None`` waits for ever and ``0`` looks once. Without
+        ``blocking``, at most and by default ``connect_timeout``.
 
     Returns the members' identifiers as a list, in no promised order; empty when the party does not exist.
-    When the time ran out, the members so far: compare their number with ``min_nodes``.
+    When the time ran out, it returns the members that are there: compare their number with ``min_nodes``.
 
     CLI Example:
 
@@ -271,12 +273,14 @@ def status(
     path
         The pool's znode.
 
-    Returns a dict: ``path``; ``max_concurrency``, which the pool stores, or ``None``; ``free``, how many slots
-    can be had, or ``None`` where nothing limits them; ``holders``, the longest first, each with ``identifier``,
-    ``since`` (UTC, by the servers' clock), ``age`` (seconds, by this host's clock), ``ephemeral``,
-    ``fencing_token`` (the lease's czxid: later holders have greater ones), ``session`` and ``lease``;
-    ``waiters``, in the order of the queue, each with ``identifier``, ``position`` (1 is next), ``since``,
-    ``age``, ``session`` and ``place``. A pool that does not exist has neither.
+    Returns a dict. ``max_concurrency`` is the number that the pool at ``path`` stores, or ``None``. ``free`` is how
+    many slots can be had, or ``None`` where nothing limits them. ``holders`` is a list, the longest holder first. Each
+    has ``identifier``, ``since`` (UTC, by the servers' clock), ``age`` (seconds, by this host's clock), ``ephemeral``,
+    ``fencing_token`` (the lease's czxid: later holders have greater ones), ``session``, ``lease`` (the name of its
+    znode), and ``reason``, ``host``, ``pid`` and ``job`` where a reason was given. ``waiters`` is a list in the order
+    of the queue. Each has ``identifier``, ``position`` (1 is next), ``since``, ``age``, ``session``, ``place`` (the
+    name of its queue node) and ``orphan`` (``True``: its queue node belongs to no session, and blocks all behind it). A
+    pool that does not exist has no holders and no waiters.
 
     CLI Example:
 
@@ -303,7 +307,7 @@ def set_max(
     **security,
 ):
     """
-    Change the number of slots that a pool stores. Waiters see it at once; nobody is evicted.
+    Change the number of slots that a pool stores. Waiters see the new number at once, and no holder loses its slot.
 
     path
         The pool's znode; created when missing.
@@ -311,8 +315,8 @@ def set_max(
     max_concurrency
         The new number, at least 1. Whoever calls ``lock`` from now on must give it.
 
-    Returns a dict: ``path``, ``old`` (``None`` where there was no number), ``new``, ``holders`` (how many), and
-    ``overshoot``, how many of them there are beyond the new number.
+    Returns a dict: ``path``, ``old`` (``None`` where there was no number), ``new``, ``holders`` (how many leases there
+    are), and ``overshoot`` (how many of these are above the new number).
 
     A znode whose data is no number is left alone, and is an error like a wrong argument.
 
@@ -330,26 +334,27 @@ def set_max(
 @documented("limit", "wait", "connection", "kept reason", errors="wait", creates=True)
 def run(path, fun, *args, **kwargs):
     """
-    Take a slot, call another function, and free the slot, whatever comes of it.
+    Take a slot, call another function, and give the slot back however the function ends.
 
     path
         The pool's znode; created when missing.
 
     fun
-        The function to call, such as ``service.restart``. Who may call ``run`` may call them all, but for
-        those that ``whitelist_modules`` leaves out.
+        The function to call, such as ``service.restart``. Whoever may call ``run`` may call every function by it,
+        except those that ``whitelist_modules`` leaves out.
 
     args, fun_kwargs
-        The function's own arguments, and its keywords as a dict. This and all that follows is given by keyword.
+        The function's own arguments, and its keywords as a dict. ``fun_kwargs`` and all parameters below are given by
+        keyword.
 
     identifier
         Who holds the slot. Default: the host's name. Two runs with one identifier share one slot, which is free again
-        when the last of them has ended. A slot that somebody else has locked for the identifier stays as it is.
+        when the last of them has ended. A slot that somebody has locked for the identifier stays locked.
 
     Returns what the function returns, and leaves its exit code alone. The lease is ephemeral: it ends with this
-    process whatever happens. When the connection is lost while the function runs, the slot stays as long as the
-    session does. When the job is terminated while the function runs (Ctrl-C, ``saltutil.term_job``), the processes
-    that it has started are ended first, and the slot is given back after that.
+    process whatever happens. When the connection is lost while the function runs, the slot is held for as long as the
+    session lives. When the job is terminated while the function runs (Ctrl-C, ``saltutil.term_job``), the processes
+    that the function has started are ended first, and the slot is given back after that.
 
     Raises what the function raises. A function that does not exist, or that does not take these arguments, is a wrong
     argument; then no slot is taken. Raises ``CommandExecutionError`` also when the time ran out, and when the slot was
@@ -375,7 +380,7 @@ def run(path, fun, *args, **kwargs):
         raise CommandExecutionError(f"no slot at {path} within {timeout} s, {held}; {fun} was not called")
     guard = Guard()
     try:
-        # At the end of the process as well: a job that is terminated comes to no other end.
+        # A job that is terminated does not come to the lines below. The end of its process gives the slot back.
         runs.at_end(slot, functools.partial(slot.end, fun))
         result = function(*args, **keywords)
     except BaseException:
@@ -397,9 +402,11 @@ def _client(*connection, **security):
 
 def _with_retcode(answer):
     """
-    Make ``salt-call`` exit with 1 when the answer is ``False``. Not in a state run, which sets its own code: there
-    Salt would take this one for the result of every later ``onlyif`` and ``unless`` with ``fun``. A state run's context
-    is a copy with a file client in it.
+    Make ``salt-call`` exit with 1 when the answer is ``False``.
+
+    A state run sets its own exit code, and is left alone: Salt would take the 1 for the result of every later
+    ``onlyif`` and ``unless`` with ``fun``. A state run is known by its context, which is a copy with a file client in
+    it.
     """
     if not answer and "fileclient" not in __context__:
         __context__["retcode"] = 1
@@ -422,12 +429,13 @@ def pools(
     List the pools below a znode, and the znode itself where it is one. Creates nothing.
 
     root
-        Below which znode.
+        The znode below which to look.
 
-    Returns a list of dicts, in the order of their paths: ``path``; ``max_concurrency``, which the pool stores, or
-    ``None``; ``held`` and ``waiting``, how many; and ``changes``, how often a slot was taken or given back since the
-    pool was made; each ``None`` where this user may not see it. A pool is a znode beside which there is a queue:
-    somebody has asked for a slot of it. A root that does not exist is an error.
+    Returns a list of dicts, in the order of their paths. Each has ``path``, ``max_concurrency`` (the number that the
+    pool stores), ``held`` and ``waiting`` (how many hold a slot, and how many wait), and ``changes`` (how often a slot
+    was taken or given back since the pool was made). A value is ``None`` where the pool does not store it, or where
+    this user may not see it. A pool is a znode beside which there is a queue: somebody has asked for a slot of it. A
+    root that does not exist is an error.
 
     CLI Example:
 
@@ -457,8 +465,8 @@ def remove_pool(
     path
         The pool's znode.
 
-    Returns ``True`` when it was removed, ``False`` when there was no such pool. While somebody holds a slot, or
-    waits, it is an error, and nothing is changed. Whoever locks after that makes the pool anew.
+    Returns ``True`` when the pool was removed, ``False`` when there was no such pool. While somebody holds a slot, or
+    waits, the call is an error, and nothing is changed. Whoever locks after the removal makes the pool anew.
 
     CLI Example:
 

@@ -2,21 +2,21 @@
 Ask now, be granted later, through ZooKeeper
 ============================================
 
-A minion asks for a lock and goes on. The request is remembered, with its position in the queue, through the end of the
-run and a reboot, and is granted in a later run. Nothing here waits; to wait in the run, use ``zk_concurrency``.
+A minion asks for a lock and goes on. The servers keep its request, with its position in the queue, through the end of
+the run and a reboot. In a later run the minion finds that it was granted the lock. No function here waits; to wait in
+the run, use ``zk_concurrency``.
 
 :depends: zkcoord
 :configuration: As for ``zk_concurrency``: hosts and credentials in ``zookeeper`` or ``zookeeper:PROFILE``.
 
-A *unit*, by default a minion, has a *request* for a *lock*. Whoever calls one of these functions decides right then
-what is
-granted: there is no leader. The state ``zk_coordinator.acquire`` asks and gives back by itself; the beacon
-``zk_coordinator`` tells a minion of its grant; the runner shows who holds and who waits.
+A *unit*, by default a minion, has a *request* for a *lock*. There is no leader: whoever asks for a lock, or gives it
+back, decides right then who is granted it. The state ``zk_coordinator.acquire`` asks for a lock and gives it back by
+itself. The beacon ``zk_coordinator`` tells a minion of its grant. The runner shows who holds a lock and who waits.
 
-Where there is a master its event bus hears of it, in ``zk_coordinator/ID/KIND`` with ``lock``, ``path`` and
-``identifier``, the unit, unless ``events`` is ``false``. ``ID`` is that of the minion or master that has done it. KIND
-is ``requested``, ``granted``, ``kept``, ``released``, ``withdrawn``, ``revoked`` or ``dropped``. Where a ``reason`` was
-given, they have that too.
+Where there is a master, its event bus gets an event for each step: ``zk_coordinator/ID/KIND`` with ``lock``, ``path``
+and ``identifier`` (the unit). ``events: false`` switches the events off. ``ID`` is the id of the minion or master that
+has acted. ``KIND`` is ``requested``, ``granted``, ``kept``, ``released``, ``withdrawn``, ``revoked`` or ``dropped``.
+Where a ``reason`` was given, the event has it, too.
 """
 
 from saltext.zkcoord.utils import config
@@ -58,9 +58,9 @@ def acquire(
     **security,
 ):
     """
-    Ask for a lock, unless that was done before, and tell whether it is granted. It does not wait.
+    Ask for a lock, unless the unit has asked before, and tell whether the lock is granted. This function never waits.
 
-    Returns ``True`` when the lock is granted: it is the unit's until ``release``. Returns ``False`` when the request
+    Returns ``True`` when the lock is granted: the unit has it until ``release``. Returns ``False`` when the request
     waits; the exit code is then 1.
 
     CLI Example:
@@ -95,7 +95,7 @@ def granted(
     """
     Tell whether a lock is granted to a unit. Changes nothing.
 
-    Returns ``True`` or ``False``; the exit code is then 1.
+    Returns ``True`` or ``False``. For ``False`` the exit code is 1.
 
     CLI Example:
 
@@ -126,7 +126,7 @@ def requested(
     """
     Tell whether a unit has a request for a lock, granted or not. Changes nothing.
 
-    Returns ``True`` or ``False``; the exit code is then 1.
+    Returns ``True`` or ``False``. For ``False`` the exit code is 1.
 
     CLI Example:
 
@@ -188,7 +188,7 @@ def release(
     **security,
 ):
     """
-    Give a lock back, or a request up. The next is granted it in the same step.
+    Give a lock back, or withdraw a request. The next unit is granted the lock in the same transaction.
 
     Returns ``True`` when there was a request, granted or not. Returns ``False`` when there was none; the exit code is
     then 1.
@@ -227,13 +227,17 @@ def queue(
     unit
         Only the locks that this unit has asked for. Default: all.
 
-    Returns a dict for each lock, by its name, with ``policy``, and ``rule``, the same in words; ``max``, the most
-    grants at a time, or ``None``; ``opens``, when a window opens next, where none is open; ``holders``, the longest
-    first, each with ``unit``, ``since`` (UTC, by the servers' clock: when it has asked), ``granted`` (when), ``age``
-    (seconds since then, by this host's clock), ``token`` (a fencing token: later ones are greater), ``by`` (who has
-    decided), ``granted_because`` (an operator's reason), ``reason``, ``labels``, ``expires``, ``seen``; ``waiters``, in
-    the order of the queue, each with ``unit``, ``position`` (1 is next), ``since``, ``age``, ``hopeless`` (why it can
-    never be granted, or ``None``), ``reason``, ``labels``, ``expires`` and ``seen``.
+    Returns a dict with one entry for each lock, by its name. ``policy`` is the lock's policy, and ``rule`` the same in
+    words. ``max`` is the most grants at a time, or ``None``. ``opens`` is when a window opens next, where none is open.
+
+    ``holders`` is a list, the longest holder first. Each has ``unit``, ``since`` (when it asked: UTC, by the servers'
+    clock), ``granted`` (when it was granted the lock), ``age`` (seconds since the grant, by this host's clock),
+    ``token`` (a fencing token: later grants have greater ones), ``by`` (who decided), ``granted_because`` (an
+    operator's reason), ``reason``, ``labels``, ``expires`` and ``seen`` (when the unit was seen last).
+
+    ``waiters`` is a list in the order of the queue. Each has ``unit``, ``position`` (1 is next), ``since``, ``age``
+    (seconds since it asked), ``hopeless`` (why it can never be granted the lock, or ``None``), ``reason``, ``labels``,
+    ``expires`` and ``seen``.
 
     CLI Example:
 
@@ -276,8 +280,9 @@ def grant(
     reason
         Why. It is stored with the grant, logged as a warning, and told on the event bus.
 
-    The grant counts like any other. Returns ``True`` when it was granted. Returns ``False`` when it was before; the
-    exit code is then 1. A unit without a request is a wrong argument.
+    The grant counts like any other: nobody else is granted the lock before there is room again. Returns ``True`` when
+    this call has granted the lock. Returns ``False`` when the unit was granted it before; the exit code is then 1. A
+    unit without a request is a wrong argument.
 
     CLI Example:
 
@@ -314,9 +319,10 @@ def revoke(
     reason
         Why. It is logged as a warning, and told on the event bus.
 
-    The next is granted the lock in the same step: make sure first that the unit does not act any more. If it is there
-    after all, it finds that it has no request, and asks again at the end of the queue. Where a program decides by a
-    policy of its own (``custom``), nobody is granted the lock before a program that has this policy runs again.
+    The next unit is granted the lock in the same transaction: make sure first that this unit does not act any more. If
+    the unit runs again after all, it finds that it has no request, and asks again at the end of the queue. Where a
+    program decides by a policy of its own (``custom``), nobody is granted the lock before a program that has this
+    policy runs again.
 
     Returns ``True`` when there was a request, granted or not. Returns ``False`` when there was none; the exit code is
     then 1.
@@ -347,20 +353,20 @@ def handle(
     **security,
 ):
     """
-    Decide what is granted now, and drop requests that have expired. Nobody needs it for a lock to change hands.
+    Decide what is granted now, and drop requests that have expired. A lock changes hands without this function.
 
     lock
         The lock. Default: all that anybody has asked for.
 
     unit
-        In whose name it is decided. It is shown with the grants. Default: this host's id.
+        In whose name this call decides; ``queue`` shows it with the grants. Default: the id of this minion or master.
 
-    It is for what happens by itself: a window that opens, a party that grows, a unit that is not seen any more. The
-    beacon does it too, for the locks that its minion waits for or is granted. The request of the minion that calls it
-    counts as seen.
+    The function is for changes that no unit makes: a window that opens, a party that grows, a unit that is not seen any
+    more. The beacon decides as well, for the locks that its minion waits for or is granted. The request of the minion
+    that calls this function counts as seen.
 
-    Returns a dict: ``granted``, units by lock, and ``dropped``, requests by lock, each with ``unit``, ``granted``,
-    ``seen`` and ``expires``.
+    Returns a dict. ``granted`` has the units by lock. ``dropped`` has the requests by lock, each with ``unit``,
+    ``granted``, ``seen`` and ``expires``.
 
     CLI Example:
 
@@ -392,10 +398,10 @@ def set_policy(
     Change the policy of a lock, and decide by the new one. No grant is taken away.
 
     policy
-        As for ``acquire``. Whoever asks from then on must give it.
+        As for ``acquire``. Whoever asks from then on must give the new one.
 
-    Returns a dict: ``old`` and ``new``, in words; ``None`` where nobody has asked for the lock yet, and nothing was
-    changed.
+    Returns a dict with the policies ``old`` and ``new``, in words. Both are ``None`` where nobody has asked for the
+    lock yet: nothing was changed then.
 
     CLI Example:
 
@@ -430,9 +436,11 @@ def _shown(queues):
 
 def _with_retcode(answer):
     """
-    Make ``salt-call`` exit with 1 when the answer is ``False``. Not in a state run, which sets its own code: there
-    Salt would take this one for the result of every later ``onlyif`` and ``unless`` with ``fun``. A state run's context
-    is a copy with a file client in it.
+    Make ``salt-call`` exit with 1 when the answer is ``False``.
+
+    A state run sets its own exit code, and is left alone: Salt would take the 1 for the result of every later
+    ``onlyif`` and ``unless`` with ``fun``. A state run is known by its context, which is a copy with a file client in
+    it.
     """
     if not answer and "fileclient" not in __context__:
         __context__["retcode"] = 1

@@ -9,12 +9,12 @@ For those who run ZooKeeper. The functions are those of Charmed ZooKeeper's libr
     port of the servers' AdminServers, beside ``hosts``.
 
 A *member* is a line of the ensemble's configuration: ``server.4=zk4:2888:3888:participant;2181``. The last number is
-the port for clients; ``observer`` is the other role. Whoever changes members must be one who may write
-``/zookeeper/config``: by default that is the servers' super user alone. The servers must have ``reconfigEnabled=true``.
+the port for clients; ``observer`` is the other role. Whoever changes members needs the permission to write
+``/zookeeper/config``, which by default the servers' super user alone has. The servers need ``reconfigEnabled=true``.
 
-No step is sent that the ensemble would not survive: one after which those that are up and in sync are no quorum, one
-that takes an id or an address twice, one that adds a server which does not serve yet, and a second step before the
-first is in sync. Which servers are asked for a four-letter word that they do not answer, their AdminServers answer.
+No step is sent that the ensemble would not survive. Such a step would leave no quorum of members that are up and in
+sync, or take an id or an address twice, or add a server that does not serve yet, or come before the members are in sync
+after the step before it. Where a server does not answer a four-letter word, its AdminServer is asked.
 """
 
 from saltext.zkcoord.utils import config as configuration
@@ -42,14 +42,15 @@ def status(
     timeout=None, admin_port=None, **security,
 ):
     """
-    Ask every server what it is: one row a server, whether it answers or not.
+    Ask every server what it is. Each server has one row, whether it answers or not.
 
-    Returns a dict: ``servers``, each with ``id``, ``address``, ``member`` (its line), ``role``, ``mode``, ``in_sync``,
-    ``version``, ``zxid``, ``behind`` (transactions behind the leader, at least), ``connections``, ``latency``
-    (milliseconds: least/mean/most), ``since`` (when it started), ``configuration`` (the version that it has),
-    ``words`` (which way each was answered) and ``trouble`` (why it does not answer, or is not in sync); ``leader``, its
-    id; ``config`` and ``config_version``, or ``trouble``; ``has_quorum``; ``critical``, the members that no quorum can
-    do without now.
+    Returns a dict. ``servers`` is the list of rows, each with ``id``, ``address``, ``member`` (its line), ``role``,
+    ``mode``, ``in_sync``, ``version``, ``zxid``, ``behind`` (by how many transactions it is behind the leader, at
+    least), ``connections``, ``latency`` (milliseconds: least/mean/most), ``since`` (when it started), ``configuration``
+    (the version that it has), ``words`` (by which way it has answered each four-letter word) and ``trouble`` (why it
+    does not answer, or is not in sync). ``leader`` is an id. ``config`` and ``config_version`` are the configuration,
+    or ``trouble`` says why it could not be read. ``has_quorum`` tells whether the members that are in sync are a
+    quorum, and ``critical`` lists the members without any one of which there would be none.
 
     CLI Example:
 
@@ -70,7 +71,7 @@ def get_leader(
     """
     Find the server that leads. An election is waited for, three seconds at most.
 
-    Returns the server, ``host:port``. Raises ``CommandExecutionError`` where none of those that are named leads.
+    Returns the server, ``host:port``. Raises ``CommandExecutionError`` where none of the servers that are named leads.
 
     CLI Example:
 
@@ -90,7 +91,7 @@ def get_any_unit(
     """
     Find a server that serves.
 
-    Returns the first of them, ``host:port``.
+    Returns the first server that serves, ``host:port``.
 
     CLI Example:
 
@@ -150,7 +151,7 @@ def config_version(
     """
     Tell which change made the ensemble's configuration.
 
-    Returns its version, a number.
+    Returns the version of the configuration, a number: the zxid of that change.
 
     CLI Example:
 
@@ -168,9 +169,9 @@ def get_version(
     timeout=None, admin_port=None, **security,
 ):
     """
-    Tell which version of ZooKeeper the leader is.
+    Tell which version of ZooKeeper the leader runs.
 
-    Returns it, such as ``3.8.0``.
+    Returns the version, such as ``3.8.0``.
 
     CLI Example:
 
@@ -188,8 +189,8 @@ def members_syncing(
     timeout=None, admin_port=None, **security,
 ):
     """
-    Tell whether any of the servers that are named is being brought up to date: it runs, and does not serve yet. One of
-    them must lead.
+    Tell whether any server that is named runs and does not serve yet, since it is being brought up to date. One of the
+    servers that are named must lead.
 
     Returns ``True`` or ``False``.
 
@@ -229,7 +230,7 @@ def is_ready(
     timeout=None, admin_port=None, **security,
 ):
     """
-    Tell whether the servers that are named are up, and in sync with an ensemble. One that stands alone is not.
+    Tell whether all servers that are named are up, and in sync with an ensemble. A server that stands alone is not.
 
     Returns ``True`` or ``False``.
 
@@ -252,7 +253,8 @@ def srvr(
     """
     Ask the servers that are named for ``srvr``.
 
-    Returns a dict of each server's fields, ``source`` among them: ``4lw`` or ``admin``; or its ``error``.
+    Returns a dict by server. Each has the fields of its answer and the ``source`` (``4lw`` or ``admin``), or an
+    ``error``.
 
     CLI Example:
 
@@ -295,14 +297,14 @@ def add_members(
     Add servers to the ensemble, one at a time, each once those before it are in sync.
 
     members
-        A line, or a list of them. The servers run already, with all members and themselves in their lists. On a
-        command line it is given by name: Salt would take the line itself for a keyword.
+        A server's line, or a list of lines. Each server must run already, with all members and itself in its list. On a
+        command line, write ``members='LINE'``: Salt would take the line alone for a keyword.
 
     only_decide
-        Say what would become of it, and change nothing.
+        ``True``: say what would become of the call, and change nothing.
 
     Returns a dict: ``changed``, whether anything was not like that before; ``members`` and ``version`` after it. Raises
-    ``CommandExecutionError`` when a server does not serve yet, and for each step that is refused.
+    ``CommandExecutionError`` when a server does not serve yet, and when a step is refused.
 
     CLI Example:
 
@@ -323,11 +325,11 @@ def remove_members(
     Remove servers from the ensemble, one at a time, each once the others are in sync.
 
     members
-        A line, ``server.4``, or an id; or a list of them. One that is no member is passed over. A line whose id another
-        server has is refused.
+        A server's line, ``server.4``, or an id; or a list of these. A server that is no member is passed over. A line
+        whose id another server has is refused.
 
     only_decide
-        Say what would become of it, and change nothing.
+        ``True``: say what would become of the call, and change nothing.
 
     Returns a dict as ``add_members`` does. The servers themselves run on, without a vote, until somebody stops them.
 
@@ -348,7 +350,7 @@ def leader_znodes(
     timeout=None, admin_port=None, **security,
 ):
     """
-    List a znode and all below it, as the leader knows them; not ZooKeeper's own.
+    List a znode and all znodes below it, as the leader knows them. ZooKeeper's own znodes are left out.
 
     path
         The znode.
@@ -377,9 +379,9 @@ def create_znode_leader(
         The znode.
 
     acls
-        What it permits. Default: ``default_acl``.
+        The znode's ACL. Default: ``default_acl``.
 
-    Returns ``True``. Raises ``CommandExecutionError`` when it exists.
+    Returns ``True``. Raises ``CommandExecutionError`` when the znode exists.
 
     CLI Example:
 
@@ -399,13 +401,13 @@ def set_acls_znode_leader(
     timeout=None, admin_port=None, **security,
 ):
     """
-    Change what a znode permits.
+    Change the ACL of a znode.
 
     path
         The znode.
 
     acls
-        Its whole ACL.
+        The whole ACL: what is not in it is no longer permitted.
 
     Returns ``True``.
 
@@ -425,7 +427,7 @@ def delete_znode_leader(
     timeout=None, admin_port=None, **security,
 ):
     """
-    Delete a znode and all below it. One that does not exist is fine.
+    Delete a znode and all znodes below it. A znode that does not exist is no error.
 
     path
         The znode.
@@ -448,12 +450,12 @@ def get_acls(
     timeout=None, admin_port=None, **security,
 ):
     """
-    Tell what a znode permits.
+    Read the ACL of a znode.
 
     path
         The znode.
 
-    Returns its entries, each permissions, and scheme and id.
+    Returns its entries. Each is the sum of the permissions, and the scheme with the id.
 
     CLI Example:
 
@@ -471,12 +473,12 @@ def wait_synced(
     timeout=None, admin_port=None, **security,
 ):
     """
-    Wait until members are in sync, and get on with the leader: the gate between two restarts.
+    Wait until members are in sync, and know what the leader knew a moment before: the gate between two restarts.
 
     ids
-        The ids of those that are waited for. Default: all members. An id that is no member's is waited for, too.
+        The ids of the members that are waited for. Default: all members. An id that no member has is waited for, too.
 
-    Returns a dict as ``add_members`` does. Raises ``CommandExecutionError`` when they are not in time.
+    Returns a dict as ``add_members`` does. Raises ``CommandExecutionError`` when they are not in sync in time.
 
     CLI Example:
 

@@ -2,19 +2,20 @@
 One host at a time, and a dead one ends by the clock
 ====================================================
 
-A slot of ``zk_concurrency`` ends with its session, or when it is unlocked. A *timed lease* ends when it was not
-renewed for its duration, whatever has died: so nobody has to free what a dead host holds. It is what leaselocker does
-on Kubernetes, on ZooKeeper, with the same record.
+A slot of ``zk_concurrency`` is free when the session of its holder ends, or when somebody unlocks it. A *timed lease*
+ends by the clock: when nobody has renewed it for its duration, whatever has died. So nobody has to free what a dead
+host holds. leaselocker does the same on Kubernetes, with the same record.
 
 :depends: zkcoord
 :configuration: As for the execution module ``zk_concurrency``.
 
-Between ``salt-call`` and the next one nobody renews a lease: it outlives the process, and ends by itself. ``run``, and
-the state ``zk_lease.held``, renew it for as long as their process works, however long that is.
+Nobody renews a lease between one ``salt-call`` and the next: the lease outlives the process, and ends by itself.
+``run`` and the state ``zk_lease.held`` renew their lease for as long as their process works, however long that takes.
 
-Where there is a master its event bus hears of it, in ``zk_lease/MINION/KIND`` with ``path`` and ``owner``, unless
-``zookeeper:events`` is ``false``: ``waiting`` (``position`` in the queue), ``acquired`` (``token``, ``transitions``,
-``waited``), ``taken_over`` (``taken_from``, whose lease was over), ``renewed_late``, ``released`` and ``lost``.
+Where there is a master, its event bus gets an event for each step of a lease: ``zk_lease/MINION/KIND`` with ``path``
+and ``owner``. ``zookeeper:events: false`` switches the events off. ``KIND`` is ``waiting`` (with the ``position`` in
+the queue), ``acquired`` (with ``token``, ``transitions`` and ``waited``), ``taken_over`` (with ``taken_from``: whose
+lease was over), ``renewed_late``, ``released`` or ``lost``.
 """
 
 import functools
@@ -34,7 +35,7 @@ else:
 
 __virtualname__ = "zk_lease"
 
-# As in zk_concurrency: Salt 3006 refuses keyword-only arguments, and `run` cannot name its own.
+# As in zk_concurrency: Salt 3006 refuses keyword-only arguments. So `run` takes these out of its `**kwargs`.
 _CLAIM = ("owner", "duration", "timeout", "max_clock_skew", "fun_kwargs")
 _CONNECTION = ("zk_hosts", "profile", "scheme", "username", "password", "default_acl")
 _RUN = {**dict.fromkeys((*_CLAIM, *_CONNECTION)), "duration": 60, "max_clock_skew": 1}
@@ -61,12 +62,14 @@ def lock(
     **security,
 ):
     """
-    Take a lease, and wait for it if need be: first in, first out. It outlives this process, and ends by itself.
+    Take a lease, and wait for it if need be: first in, first out. The lease outlives this process, and ends by itself.
 
     path
-        The record's znode; created when missing. Its last part is lower-cased.
+        The record's znode; created when missing. The last part of the path is lower-cased.
 
-    Who has it already is answered ``True``, and has it for ``duration`` from now on.
+    An owner that holds the lease already, from ``lock`` or ``try_lock``, is answered ``True`` at once. It then holds
+    the lease for at least ``duration`` from now on. A lease that ``run`` or the state ``zk_lease.held`` holds is waited
+    for, also where the owner is the same.
 
     Returns ``True`` when the lease is held. Returns ``False`` when the time ran out; the exit code is then 1.
 
@@ -100,9 +103,9 @@ def try_lock(
     Take a lease if it can be had at once, and wait for nobody.
 
     path
-        The record's znode; created when missing. Its last part is lower-cased.
+        The record's znode; created when missing. The last part of the path is lower-cased.
 
-    A dead holder's lease can be had ``max_clock_skew`` after it is over, by the servers' clock.
+    The lease of a dead holder can be had ``max_clock_skew`` seconds after its end, by the servers' clock.
 
     Returns ``True`` when the lease is held. Returns ``False`` when somebody else has it, or waits for it; the exit
     code is then 1.
@@ -138,9 +141,10 @@ def renew(
         The record's znode.
 
     duration
-        For how long it is held from now on, as for ``lock``. Default: for as long as before.
+        For how long the lease is held from now on, as for ``lock``. Default: for as long as before.
 
-    Returns ``True`` when it was renewed. Returns ``False`` when the owner does not hold it; the exit code is then 1.
+    Returns ``True`` when the lease was renewed. Returns ``False`` when the owner does not hold it; the exit code is
+    then 1.
 
     CLI Example:
 
@@ -167,13 +171,13 @@ def unlock(
     **security,
 ):
     """
-    Give a lease back. Works from any process, and from any host that names the owner.
+    Give a lease back. This works from any process, and from any host that names the owner.
 
     path
         The record's znode.
 
-    Returns ``True`` when this call has given it back. Returns ``False`` when the owner did not hold it; the exit code
-    is then 1.
+    Returns ``True`` when this call has given the lease back. Returns ``False`` when the owner did not hold it; the exit
+    code is then 1.
 
     CLI Example:
 
@@ -242,12 +246,12 @@ def check(
         The record's znode.
 
     max_tolerable_expired_lease
-        By how much it may be overdue: seconds, or text as for ``lock``. When the lease ends is told by the servers'
-        clock, and now by this host's: where that is behind by minutes, a lease that is over counts for that long.
-        What must be certain takes the lease, with ``try_lock`` or ``run``.
+        By how much the lease may be overdue: seconds, or text as for ``lock``. The servers' clock tells when the lease
+        ends, and this host's clock tells what time it is now. Where this host's clock is minutes behind, a lease counts
+        as held for minutes after its end. Whoever must be certain takes the lease, with ``try_lock`` or ``run``.
 
-    Returns ``True``. Where somebody else has it, nobody, or where it is overdue by more, that is a
-    ``CommandExecutionError`` in one line.
+    Returns ``True``. Raises ``CommandExecutionError``, in one line, when somebody else holds the lease, when nobody
+    does, and when it is overdue by more.
 
     CLI Example:
 
@@ -278,7 +282,7 @@ def get(
         The record's znode.
 
     Returns a dict with ``holderIdentity``, ``leaseDurationSeconds``, ``acquireTime``, ``renewTime``,
-    ``leaseTransitions`` and whatever else is in it; ``None`` where there is no record.
+    ``leaseTransitions`` and whatever else is in the record. Returns ``None`` where there is no record.
 
     CLI Example:
 
@@ -304,7 +308,7 @@ def create(
     **security,
 ):
     """
-    Create the record of a lease. One that is there is an error.
+    Create the record of a lease. A record that is there already is an error.
 
     path
         The record's znode.
@@ -338,14 +342,14 @@ def update(
     **security,
 ):
     """
-    Change the record of a lease, unless somebody changes it at the same time: that is an error. Rather use ``lock``,
-    ``renew`` and ``unlock``: whoever holds the lease may lose it by this.
+    Change the record of a lease. It is an error when somebody else changes the record at the same time. Rather use
+    ``lock``, ``renew`` and ``unlock``: the holder may lose the lease by this call.
 
     path
         The record's znode.
 
     record
-        A dict with the members to change. All others stay.
+        A dict with the members of the record to change. All other members stay.
 
     Returns the record, as ``get`` does.
 
@@ -361,7 +365,8 @@ def update(
 
 def describe(path):
     """
-    Tell how a lease is called: ``namespace/name``, the last two parts of its path, the name in lower case.
+    Tell what a lease is called: ``namespace/name``. These are the last two parts of its path, with the name in lower
+    case.
 
     path
         The record's znode.
@@ -413,11 +418,12 @@ def status(
     path
         The record's znode.
 
-    Returns a dict: ``path``; ``transitions``; ``holder``, ``None`` where nobody holds it, else with ``owner``,
-    ``acquired`` (by the holder's clock), ``duration`` (seconds), ``renewed`` and ``until`` (UTC, by the servers'
-    clock), ``left`` (seconds until then by this host's clock; negative: it is over, and whoever asks next may have it),
-    ``fencing_token`` (``None``: another program holds it) and ``by_name`` (whether ``renew`` can renew it);
-    ``waiters``, in the order of the queue, each with ``owner``, ``position`` (1 is next), ``since`` and ``age``.
+    Returns a dict. ``path`` is the record's znode, and ``transitions`` how often the lease has changed hands.
+    ``holder`` is ``None`` where nobody holds the lease. Otherwise it is a dict with ``owner``, ``acquired`` (by the
+    holder's clock), ``duration`` (seconds), ``renewed`` and ``until`` (UTC, by the servers' clock), ``left`` (seconds
+    until then by this host's clock; negative where the lease is over, and others may take it), ``fencing_token``
+    (``None`` where another program holds the lease) and ``by_name`` (whether ``renew`` can renew it). ``waiters`` is a
+    list in the order of the queue, each with ``owner``, ``position`` (1 is next), ``since`` and ``age`` (seconds).
 
     CLI Example:
 
@@ -433,23 +439,26 @@ def status(
 @documented("owner", "lease", "wait", "skew", "connection", errors="wait", creates=True)
 def run(path, fun, *args, **kwargs):
     """
-    Take a lease, call another function, renew the lease while that runs, and give it back, whatever comes of it.
+    Take a lease, call another function, renew the lease while the function runs, and give the lease back however the
+    function ends.
 
     path
         The record's znode; created when missing.
 
     fun
-        The function to call, such as ``cmd.run``. Who may call ``run`` may call them all, but for those that
-        ``whitelist_modules`` leaves out.
+        The function to call, such as ``cmd.run``. Whoever may call ``run`` may call every function by it, except those
+        that ``whitelist_modules`` leaves out.
 
     args, fun_kwargs
-        The function's own arguments, and its keywords as a dict. This and all that follows is given by keyword.
+        The function's own arguments, and its keywords as a dict. ``fun_kwargs`` and all parameters below are given by
+        keyword.
 
-    Returns what the function returns, and leaves its exit code alone. The lease is this call's: another ``run``, also
-    of the same minion, waits for it. When it is lost while the function runs, the processes that the function has
-    started are ended at once, and the states that it would run after that fail. The processes are ended, before the
-    lease is given back, also when the job is terminated (Ctrl-C, ``saltutil.term_job``). In a minion with
-    ``multiprocessing: False`` all jobs are one process, and nothing is ended: the loss is reported at the end.
+    Returns what the function returns, and leaves its exit code alone. The lease belongs to this call: another ``run``,
+    also of the same minion, waits for it. When the lease is lost while the function runs, the processes that the
+    function has started are ended at once, and the states that it would run after that fail. When the job is terminated
+    (Ctrl-C, ``saltutil.term_job``), these processes are ended, too, before the lease is given back. In a minion with
+    ``multiprocessing: False`` all jobs share one process, and nothing is ended: the loss is reported when the function
+    has ended.
 
     Raises what the function raises. A function that does not exist, or that does not take these arguments, is a wrong
     argument; then no lease is taken. Raises ``CommandExecutionError`` also when the time ran out, and when the lease
@@ -477,7 +486,7 @@ def _client(*connection, **security):
 
 def _with_retcode(answer):
     """
-    Make ``salt-call`` exit with 1 when the answer is ``False``. Not in a state run, which sets its own code.
+    Make ``salt-call`` exit with 1 when the answer is ``False``. A state run is left alone, since it sets its own code.
     """
     if not answer and "fileclient" not in __context__:
         __context__["retcode"] = 1

@@ -7,19 +7,22 @@ A drop-in for the ``zookeeper`` module that Salt had up to 3007: the same functi
 :depends: zkcoord
 :configuration: As that of the execution module ``zk_concurrency``, which is described there.
 
-An *ACL* is one entry or a list of them. An entry is a dict with ``username``, ``password``, and of ``read``, ``write``,
-``create``, ``delete``, ``admin`` and ``allperms`` those that are true (there is no ``all``); or a dict with ``scheme``,
-``id`` and ``perms``, which are letters of ``cdrwa`` or ``all``, such as ``{scheme: ip, id: 10.0.0.0/8, perms: rw}``;
-or the word ``creator_all``: everything to whoever creates the znode.
+An *ACL* is one entry or a list of entries. An entry is one of these:
+
+- A dict with ``username`` and ``password``, and ``True`` for each permission that the user has: ``read``, ``write``,
+  ``create``, ``delete``, ``admin``, or ``allperms`` for all of them. There is no permission ``all`` here.
+- A dict with ``scheme``, ``id`` and ``perms``, such as ``{scheme: ip, id: 10.0.0.0/8, perms: rw}``. ``perms`` is
+  letters of ``cdrwa``, or ``all``.
+- The word ``creator_all``. It permits everything to whoever creates the znode.
 
 What differs from Salt's own module:
 
-- ``ensure_path`` is always ``True``; Salt's is the path where it made one. ``delete`` is always ``True``;
-  Salt's is nothing where it is recursive.
-- ``delete`` looks at ``version`` also where it is recursive.
-- ``get`` shows what is not UTF-8 with replacement characters; Salt's fails.
-- Every call is made as the user that it names, or that its profile names. Salt's stays, in a state run, with
-  whom it first was for that profile or those hosts.
+- ``ensure_path`` always returns ``True``. Salt's returns the path where it has created one.
+- ``delete`` always returns ``True``. Salt's returns nothing where it is recursive.
+- ``delete`` checks ``version`` also where it is recursive.
+- ``get`` shows bytes that are not UTF-8 as replacement characters. Salt's fails on them.
+- Every call logs in as the user that its arguments or its profile name. In a state run, Salt's goes on as the user that
+  it first was for that profile or those hosts.
 - An ACL that permits nothing is refused.
 """
 
@@ -39,10 +42,11 @@ except ImportError as err:
 else:
     _missing = None
 
-# The file has this name too: only with both equal to Salt's own does the loader always prefer this module.
+# Salt's loader always prefers this module to Salt's own only where two names are Salt's: this one, and the file's.
 __virtualname__ = "zookeeper"
 
-# The fields of kazoo's classes, which Salt's own module returns: in JSON and in a job's return they are lists.
+# Salt's own module returns objects of kazoo's classes. These here have the same fields, and are lists as well in JSON
+# and in a job's return.
 ZnodeStat = namedtuple(
     "ZnodeStat",
     "czxid mzxid ctime mtime version cversion aversion ephemeralOwner dataLength numChildren pzxid",
@@ -78,21 +82,22 @@ def create(
         The znode.
 
     value
-        Its data, as text.
+        The znode's data, as text.
 
     acls
-        Its ACL. Default: ``default_acl``.
+        The znode's ACL. Default: ``default_acl``.
 
     ephemeral
-        It ends with this process, which is that of one ``salt-call`` or of one job or state run of a minion.
+        ``True``: the znode ends with this process, which is that of one ``salt-call`` or of one job or state run of a
+        minion.
 
     sequence
-        The servers append a number to its name.
+        ``True``: the servers append a number to the znode's name.
 
     makepath
-        Create missing parents too, with the same ACL. They are never ephemeral.
+        ``True``: create the missing parents too, with the same ACL. They are never ephemeral.
 
-    Returns the path of what was created. Raises ``CommandExecutionError`` when the znode exists, and when its
+    Returns the path of the znode that was created. Raises ``CommandExecutionError`` when the znode exists, and when its
     parent does not.
 
     CLI Example:
@@ -118,7 +123,7 @@ def ensure_path(
         The znode.
 
     acls
-        ACL of what is created. Default: ``default_acl``. What exists keeps its own.
+        The ACL of the znodes that are created. Default: ``default_acl``. A znode that exists keeps its own.
 
     Returns ``True``.
 
@@ -130,8 +135,9 @@ def ensure_path(
     """
     client = _client(hosts, profile, scheme, username, password, default_acl, **security)
     if acls:
-        _acls(acls)  # refuses what is wrong, also where nothing has to be created
-    # To create first would ask for more than is needed: the permission to create in the parent.
+        _acls(acls)  # refuses a wrong ACL also where no znode has to be created
+    # First it asks whether the znode exists. To create needs a permission in the parent, and a user without it would
+    # fail although there is nothing to create.
     if not client.znode("exists", path):
         try:
             client.znode("create", path, acls=acls, makepath=True)
@@ -168,8 +174,8 @@ def get(path, profile=None, hosts=None, scheme=None, username=None, password=Non
     path
         The znode.
 
-    Returns text; what is not UTF-8 is shown with replacement characters. Raises ``CommandExecutionError`` when
-    there is no such znode.
+    Returns the data as text. Bytes that are not UTF-8 are shown as replacement characters. Raises
+    ``CommandExecutionError`` when there is no such znode.
 
     CLI Example:
 
@@ -225,11 +231,11 @@ def set(
         The data, as text.
 
     version
-        The version at which the data must be; ``-1`` for any.
+        The version at which the data must be before the call; ``-1`` for any.
 
-    Returns the znode's stat after that: czxid, mzxid, ctime, mtime, version, cversion, aversion,
+    Returns the znode's stat after the write: czxid, mzxid, ctime, mtime, version, cversion, aversion,
     ephemeralOwner, dataLength, numChildren and pzxid. Raises ``CommandExecutionError`` when there is no such
-    znode, and when it is at another version.
+    znode, and when its data are at another version.
 
     CLI Example:
 
@@ -250,8 +256,9 @@ def get_acls(path, profile=None, hosts=None, scheme=None, username=None, passwor
     path
         The znode.
 
-    Returns a list of entries, as ``make_digest_acl`` does one. To a user without the ``admin`` permission the
-    servers show ``x`` for every digest. Raises ``CommandExecutionError`` when there is no such znode.
+    Returns a list of entries, each in the form that ``make_digest_acl`` returns. To a user without the ``admin``
+    permission the servers show ``x`` in place of every digest. Raises ``CommandExecutionError`` when there is no such
+    znode.
 
     CLI Example:
 
@@ -321,12 +328,12 @@ def delete(
         The znode.
 
     version
-        The version at which its data must be; ``-1`` for any.
+        The version at which the znode's data must be; ``-1`` for any.
 
     recursive
-        Delete all that is below it, too.
+        ``True``: delete all znodes below it, too.
 
-    Returns ``True``. Raises ``CommandExecutionError`` when there is no such znode, when it is at another
+    Returns ``True``. Raises ``CommandExecutionError`` when there is no such znode, when its data are at another
     version, and when it has children and ``recursive`` is not given.
 
     CLI Example:
@@ -345,7 +352,7 @@ def make_digest_acl(
     username, password, read=False, write=False, create=False, delete=False, admin=False, allperms=False
 ):
     """
-    Compute an entry of an ACL, as ``get_acls`` returns them. Asks no server.
+    Compute an entry of an ACL for a user, in the form that ``get_acls`` returns. No server is asked.
 
     username
         The user.
@@ -357,10 +364,10 @@ def make_digest_acl(
         What the user may do: ``True`` or ``False``.
 
     allperms
-        ``True``: all of it.
+        ``True``: the user may do all of it.
 
-    Returns the permissions' sum (read 1, write 2, create 4, delete 8, admin 16), and the scheme and the id: the
-    user's name and a digest of the password.
+    Returns the sum of the permissions (read 1, write 2, create 4, delete 8, admin 16), and the scheme with the id. The
+    id is the user's name and a digest of the password.
 
     CLI Example:
 
@@ -374,7 +381,7 @@ def make_digest_acl(
 
 def make_acl(scheme, perms, id=None):
     """
-    Compute an entry of an ACL, as ``get_acls`` returns them. Asks no server.
+    Compute an entry of an ACL for any scheme, in the form that ``get_acls`` returns. No server is asked.
 
     scheme
         ``world``, ``digest``, ``ip``, or what else the servers know, such as ``sasl`` and ``x509``.
@@ -383,9 +390,10 @@ def make_acl(scheme, perms, id=None):
         Letters of ``cdrwa`` (create, delete, read, write, admin), or ``all``.
 
     id
-        Who it is, as the scheme has it: for ``digest`` what ``make_digest_acl`` computes. ``world`` needs none.
+        Who is meant, in the notation of the scheme: for ``digest`` the id that ``make_digest_acl`` computes. ``world``
+        needs none.
 
-    Returns the permissions' sum, the scheme and the id.
+    Returns the sum of the permissions, and the scheme with the id.
 
     CLI Example:
 

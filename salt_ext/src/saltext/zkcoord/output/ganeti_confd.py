@@ -2,7 +2,7 @@
 Which candidate says what
 =========================
 
-Shows what the runner's ``ganeti_confd.peers`` answers to somebody who reads it at a terminal. It looks like that unless
+This outputter shows the answer of the runner's ``ganeti_confd.peers`` at a terminal. ``salt-run`` uses it unless
 ``--out`` says otherwise.
 """
 
@@ -55,6 +55,7 @@ def _row(peer, reply):
 
 
 def _with(outputter, data, **kwargs):
-    # `output` in the options would win over the name, and a table's lines over `separate_rows=False`.
+    # `output` in the options would win over the name of the outputter. Lines between the rows of a table are switched
+    # off in the options: Salt passes over an argument that is false, such as `separate_rows=False`.
     opts = {key: value for key, value in __opts__.items() if key != "output"}
     return salt.output.out_format(data, outputter, {"out.table.separate_rows": False, **opts}, **kwargs)

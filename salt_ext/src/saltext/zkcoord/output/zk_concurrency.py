@@ -2,8 +2,8 @@
 Who holds a slot, and who waits
 ===============================
 
-Shows what ``zk_concurrency.status``, ``pools`` and ``doctor`` answer to somebody who reads it at a terminal. The
-runner's answers look like that unless ``--out`` says otherwise. For minions:
+This outputter shows the answers of ``zk_concurrency.status``, ``pools`` and ``doctor`` at a terminal. ``salt-run`` uses
+it for the runner's answers unless ``--out`` says otherwise. For minions, name it:
 
 .. code-block:: bash
 
@@ -16,7 +16,7 @@ from saltext.zkcoord.utils.terminal import shown
 
 __virtualname__ = "zk_concurrency"
 
-# Pools that are named in the place of one that is not there.
+# How many pools are named that have the same parent as a path at which there is no pool.
 _MOST = 10
 
 
@@ -122,5 +122,5 @@ def _status(pool):
 
 
 def _is_orphan(waiter):
-    # A minion may have an older version.
+    # A minion with an older version of this extension does not tell `orphan`.
     return waiter.get("orphan", False)

@@ -2,8 +2,8 @@
 Who is granted a lock, and who waits
 ====================================
 
-Shows what ``zk_coordinator.queue`` and ``zk_coordinator.doctor`` answer to somebody who reads it at a terminal. The
-runner's answers look like that unless ``--out`` says otherwise. For minions:
+This outputter shows the answers of ``zk_coordinator.queue`` and ``zk_coordinator.doctor`` at a terminal. ``salt-run``
+uses it for the runner's answers unless ``--out`` says otherwise. For minions, name it:
 
 .. code-block:: bash
 

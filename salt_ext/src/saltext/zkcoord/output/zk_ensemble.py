@@ -2,8 +2,8 @@
 The servers of an ensemble
 ==========================
 
-Shows what ``zk_ensemble.status`` and ``zk_ensemble.doctor`` answer to somebody who reads it at a terminal. The runner's
-answers look like that unless ``--out`` says otherwise. For minions:
+This outputter shows the answers of ``zk_ensemble.status`` and ``zk_ensemble.doctor`` at a terminal. ``salt-run`` uses
+it for the runner's answers unless ``--out`` says otherwise. For minions, name it:
 
 .. code-block:: bash
 
@@ -87,6 +87,7 @@ def _table(labels, rows):
 
 
 def _with(outputter, data, **kwargs):
-    # `output` in the options would win over the name, and a table's lines over `separate_rows=False`.
+    # `output` in the options would win over the name of the outputter. Lines between the rows of a table are switched
+    # off in the options: Salt passes over an argument that is false, such as `separate_rows=False`.
     opts = {key: value for key, value in __opts__.items() if key != "output"}
     return salt.output.out_format(data, outputter, {"out.table.separate_rows": False, **opts}, **kwargs)

@@ -2,8 +2,8 @@
 Who holds a timed lease, and until when
 =======================================
 
-Shows what ``zk_lease.status`` and ``zk_lease.list`` answer to somebody who reads it at a terminal. The runner's answers
-look like that unless ``--out`` says otherwise.
+This outputter shows the answers of ``zk_lease.status`` and ``zk_lease.list`` at a terminal. ``salt-run`` uses it for
+the runner's answers unless ``--out`` says otherwise.
 """
 
 import salt.output

@@ -73,13 +73,14 @@ def peers(profile=None, timeout=None):
         Read the settings from ``ganeti_confd:PROFILE`` in the configuration, instead of from ``ganeti_confd``.
 
     timeout
-        Seconds to wait for all of them. Default: the configuration's, then 10.
+        Seconds to wait for all candidates. Default: the configuration's, then 10.
 
-    Returns a dict: ``serial``, the highest; ``master``, by that serial; ``consistent``; and ``peers``, by their
-    addresses, each with its ``state``, and with what it has of ``serial``, ``master``, ``latency`` (seconds) and
-    ``error``. The state is ``current``, ``stale`` (its serial is lower), ``contradicts`` (it has the highest serial,
-    and another master), ``broken`` (it answers with an error) or ``silent``. ``salt-run`` shows a table. A candidate
-    that is current has the newest serial of those that replied: the cluster may have a newer one where nobody is asked.
+    Returns a dict: ``serial``, the highest; ``master``, who is the master by that serial; ``consistent``; and
+    ``peers``, by their addresses. Each peer has its ``state``, and what is known of ``serial``, ``master``, ``latency``
+    (seconds) and ``error``. The state is ``current``, ``stale`` (its serial is lower), ``contradicts`` (it has the
+    highest serial, and another master), ``broken`` (it answers with an error) or ``silent``. A candidate that is
+    current has the newest serial of those that replied: a candidate that was not asked may have a newer one.
+    ``salt-run`` shows a table.
 
     CLI Example:
 

@@ -90,7 +90,7 @@ def doctor(
     **security,
 ):
     """
-    Look for what is odd about a pool, and say what to do about each. Changes nothing.
+    Look for what is odd about a pool, and say what to do about each finding. Changes nothing.
 
     path
         The pool's znode.
@@ -102,7 +102,7 @@ def doctor(
         Seconds after which a waiter is odd.
 
     max_concurrency
-        How many slots it should have. Default: whatever it stores is right.
+        How many slots the pool should have. Default: whatever number it stores is right.
 
     ping_timeout
         Seconds to wait for those holders that are minions to answer ``test.ping``.
@@ -110,12 +110,14 @@ def doctor(
     timeout
         Seconds to wait for the ensemble, as for ``status``.
 
-    Returns a dict: ``path``, and ``findings``, each with ``what`` and ``do``: holders that are no accepted minion of
-    this master, that do not answer, or that hold two slots; waiters that wait for too long; queue nodes that belong to
-    no session, and block all behind them; children that are no lease of anybody; more holders than slots, another
-    number of slots than expected, none, or no such pool. What others have written into znodes is shown without what a
-    terminal would obey, and quoted in commands. ``salt-run`` shows it as text, unless there is an ``--out``. The
-    masters' own leases are holders like any other: only this one's is known here.
+    Returns a dict: ``path``, and ``findings``, each with ``what`` and ``do``. A finding is about a holder that is no
+    accepted minion of this master, that does not answer, or that holds two slots; a waiter that waits for too long; a
+    queue node that belongs to no session, and blocks all behind it; a child of the pool that is no lease; more holders
+    than slots, another number of slots than expected, no number, or no such pool. A master that holds a slot is a
+    holder like any other. Only this master's own id is known here, so another master's slot is a finding.
+
+    In texts that others have written into znodes, what a terminal would obey is escaped; in commands the texts are
+    quoted as well. ``salt-run`` shows the answer as text, unless there is an ``--out``.
 
     CLI Example:
 
@@ -147,7 +149,7 @@ def doctor(
             *examination.patient_waiters(patience),
             *examination.limit(pools[one][1], limit),
         ]
-        # Of one pool everybody knows which it is.
+        # Findings name their pool only where there may be several pools.
         findings += [{**it, "what": f"{printable(one)}: {it['what']}"} for it in odd] if below else odd
     about = path if below else pools[path][0]["path"]
     return shown(__opts__, "doctor", {"path": about, "findings": findings})
@@ -173,20 +175,20 @@ def metrics(
     Tell of slots, timed leases, grants and servers in the format of OpenMetrics. Creates nothing.
 
     root
-        Below which znode the pools are.
+        The znode below which the pools are.
 
     leases
         Paths right below which there are timed leases: a list, or text with commas.
 
     keys
-        The coordinators whose locks are told of: their keys, as a list, or text with commas.
+        The keys of the coordinators whose locks are in the text: a list, or text with commas.
 
     textfile
-        Write it into this file instead, for the textfile collector of node_exporter, and return its name. The file is
-        replaced in one step. node_exporter wants a name that ends in ``.prom``.
+        Write the text into this file, for the textfile collector of node_exporter, and return the file's name. The file
+        is replaced in one step. node_exporter wants a name that ends in ``.prom``.
 
-    Returns the text. What the servers do not answer is left out, and ``zkcoord_unanswered`` is 1 for that part. It
-    needs ``prometheus_client`` in Salt's own Python.
+    Returns the text. What the servers do not answer is left out, and ``zkcoord_unanswered`` is 1 for that part. This
+    function needs ``prometheus_client`` in Salt's own Python.
 
     CLI Example:
 
@@ -202,8 +204,8 @@ def metrics(
 
 def _readable(client, paths, timeout, many):
     """
-    The status of pools, and what each holds where that is no number; and of `many`, a finding for each that this user
-    may not read.
+    Return the status of pools, each with the data of its znode where it stores no number, and findings. Where there are
+    `many`, a pool that this user may not read is a finding, and hides no other pool.
     """
     pools, findings = {}, []
     for path in paths:
@@ -239,7 +241,7 @@ def _number(kind, name, value):
 
 def _present(minions, timeout):
     """
-    Which of them answer, and what is to be said if nobody can be asked.
+    Return which of the minions answer, and a finding if they could not be asked. Then all count as present.
     """
     if not minions:
         return set(), []

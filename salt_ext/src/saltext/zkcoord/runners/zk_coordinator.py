@@ -75,7 +75,7 @@ def doctor(
     **security,
 ):
     """
-    Look for what is odd about the locks of a coordinator, and say what to do about each. Changes nothing.
+    Look for what is odd about the locks of a coordinator, and say what to do about each finding. Changes nothing.
 
     lock
         The lock. Default: all that anybody has asked for.
@@ -83,11 +83,12 @@ def doctor(
     max_age
         Seconds after which a grant is odd.
 
-    Returns a dict: ``path``, and ``findings``, each with ``what`` and ``do``: units with a request that are no accepted
-    minion of this master, grants that are older than ``max_age``, requests that the policy can never grant, and those
-    that have expired; locks whose policy or grants cannot be read. What others have written into znodes is shown
-    without what a terminal would obey, and quoted in commands. ``salt-run`` shows it as text, unless there is an
-    ``--out``.
+    Returns a dict: ``path``, and ``findings``, each with ``what`` and ``do``. A finding is about a unit with a request
+    that is no accepted minion of this master, a grant that is older than ``max_age``, a request that the policy can
+    never grant, a request or a grant that has expired, or a lock whose policy or grants cannot be read.
+
+    In texts that others have written into znodes, what a terminal would obey is escaped; in commands the texts are
+    quoted as well. ``salt-run`` shows the answer as text, unless there is an ``--out``.
 
     CLI Example:
 
@@ -139,7 +140,7 @@ def _operator():
 
 def _shown(queues):
     """
-    A table where somebody reads it, and nobody said ``--out``.
+    Return a table for ``salt-run`` without ``--out``, and the queues themselves for all other callers.
     """
     answer = shown(__opts__, "queue", {"path": "", "queues": queues}, __virtualname__)
     return answer if "outputter" in answer else queues

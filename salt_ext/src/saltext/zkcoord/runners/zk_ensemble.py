@@ -43,7 +43,7 @@ def status(
     timeout=None, admin_port=None, **security,
 ):
     """
-    Ask every server what it is, and show it as a table: one row a server, whether it answers or not.
+    Ask every server what it is, and show a table. Each server has one row, whether it answers or not.
 
     Returns a dict, as ``zk_ensemble.status`` of the execution module does. ``salt-run`` shows a table. With ``--out``,
     and for all other callers, it is the dict.
@@ -67,7 +67,8 @@ def restart_order(
     """
     Tell in which order the members are restarted: observers, then followers, the leader last.
 
-    So there is one election, and not one after each restart. Ask again before each restart: another one may lead.
+    So there is one election, and not one after each restart. Ask again before each restart: another member may lead by
+    then.
 
     Returns a list of dicts, each with ``id``, ``address``, ``role``, ``mode`` and ``in_sync``.
 
@@ -89,13 +90,14 @@ def doctor(
     timeout=None, admin_port=None, **security,
 ):
     """
-    Look for what is odd about an ensemble, and say what to do about each. Changes nothing.
+    Look for what is odd about an ensemble, and say what to do about each finding. Changes nothing.
 
-    Returns a dict: ``path``, which is the hosts, and ``findings``, each with ``what`` and ``do``: no quorum, or one
-    that a single failure would break; an even number of participants; a member that does not answer or is not in sync;
-    a server that is no member; members that disagree on the configuration, or are of different versions; words that are
-    refused where there is no AdminServer; clocks that differ, as far as AdminServers tell them; zxids near their end.
-    ``salt-run`` shows it as text, unless there is an ``--out``.
+    Returns a dict: ``path``, which is the hosts, and ``findings``, each with ``what`` and ``do``. A finding is about no
+    quorum, or one that a single failure would break; an even number of participants; a member that does not answer or
+    is not in sync; a server that is no member; members that disagree on the configuration, or are of different
+    versions; four-letter words that a server refuses, where no AdminServer answers for it; clocks that differ, as far
+    as AdminServers tell them; zxids near their end. ``salt-run`` shows the answer as text, unless there is an
+    ``--out``.
 
     CLI Example:
 
@@ -123,5 +125,6 @@ def _shown(function, answer):
     is_command = __opts__.get("fun") == f"zk_ensemble.{function}" and not __opts__.get("async")
     if not is_command or __opts__.get("output"):
         return answer
-    # Salt takes `data` for states, whose dicts are below a name: without one, it would have failed.
+    # Salt takes `data` for the results of states, which are dicts below a name each. Without a name it would take the
+    # answer for a failure.
     return {"outputter": "zk_ensemble", "data": {"ensemble": answer}}

@@ -2,7 +2,7 @@
 Timed leases, from the master
 =============================
 
-Who holds what, and taking a lease away from a holder that is known to be dead before it is over.
+See who holds which lease, and take a lease away before it is over, from a holder that is known to be dead.
 
 :depends: zkcoord
 :configuration: In the master's configuration, as for the runner ``zk_concurrency``.
@@ -74,7 +74,7 @@ def list(
     List the leases right below a path: who holds each, until when, and how many wait. Creates nothing.
 
     path
-        Any znode, such as ``/leases/prod``. What is no lease is left out.
+        Any znode, such as ``/leases/prod``. A child of it that is no lease is left out.
 
     Returns a list of dicts with ``path``, ``holder`` and ``transitions`` as in ``status``, and ``waiting``.
 
@@ -103,8 +103,8 @@ def unlock(
     **security,
 ):
     """
-    Give a lease back for its holder. Only for one that is known to act no more: it is told that it has lost the lease,
-    but may not hear of it in time.
+    Give a lease back for its holder. Do so only where the holder is known to act no more: a holder that acts still
+    learns that it has lost the lease, but perhaps not in time.
 
     path
         The record's znode.
@@ -112,8 +112,8 @@ def unlock(
     owner
         Whose lease it has to be. Default: whoever holds it.
 
-    Returns ``True`` when this call has given it back. Returns ``False`` when it was not held so; an orchestration's
-    state then fails.
+    Returns ``True`` when this call has given the lease back. Returns ``False`` when nobody held it, or not ``owner``;
+    an orchestration's state then fails.
 
     CLI Example:
 

@@ -19,8 +19,8 @@ The execution module of the same name describes the configuration.
             interval: 30
 
 With ``retry`` a gate asks again until it holds. With ``coverage: -1`` and ``replies: -1`` it holds only if every
-candidate that is configured, or that this node has heard of, tells the same. One that replies that it cannot read its
-configuration does not.
+candidate that is configured, or that this node has heard of, tells the same. A candidate that replies that it cannot
+read its configuration tells nothing, and the gate does not hold.
 """
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -55,12 +55,13 @@ def master_is(
     require_consistent=True,
 ):
     """
-    Hold where a node is the master of its cluster.
+    A gate that holds where a node is the master of its cluster.
 
     name
         The node's full name.
 
-    With ``test=True`` it asks as well. Where it would fail because another node is the master, the result is ``None``.
+    With ``test=True`` the state asks as well. Where it would fail because another node is the master, the result is
+    ``None``.
 
     .. code-block:: yaml
 
@@ -88,15 +89,16 @@ def role_is(
     require_consistent=True,
 ):
     """
-    Hold where a node has a role in its cluster.
+    A gate that holds where a node has a role in its cluster.
 
     name
-        The node's name, in full or up to a dot. The master is the master by either.
+        The node's name, in full or up to a dot. The master is known by either.
 
     role
         ``master``, ``candidate``, ``offline``, ``drained`` or ``regular``, or a list of those that will do.
 
-    With ``test=True`` it asks as well. Where it would fail because the node has another role, the result is ``None``.
+    With ``test=True`` the state asks as well. Where it would fail because the node has another role, the result is
+    ``None``.
 
     .. code-block:: yaml
 
@@ -129,7 +131,7 @@ def instance_on(
     require_consistent=True,
 ):
     """
-    Hold where an instance has a node for its primary one.
+    A gate that holds where a node is the primary node of an instance.
 
     name
         The instance's full name.
@@ -137,10 +139,11 @@ def instance_on(
     node
         The node's full name.
 
-    With ``test=True`` it asks as well. Where it would fail because the instance is elsewhere, the result is ``None``.
+    With ``test=True`` the state asks as well. Where it would fail because the instance is elsewhere, the result is
+    ``None``.
 
-    The candidates are asked for all instances of the node. Where these are longer than a datagram can be, 65,507 bytes,
-    which some dozens of instances are, no candidate answers, and the gate does not hold.
+    A candidate answers with all instances of the node, in one datagram. Some dozens of instances are longer than a
+    datagram can be, 65,507 bytes. Then no candidate answers, and the gate does not hold.
 
     .. code-block:: yaml
 

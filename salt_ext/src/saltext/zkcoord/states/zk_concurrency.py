@@ -41,7 +41,7 @@ else:
 
 log = logging.getLogger(__name__)
 
-# The file has this name too: only with both equal to Salt's own does the loader always prefer this module.
+# Salt's loader always prefers this module to Salt's own only where two names are Salt's: this one, and the file's.
 __virtualname__ = "zk_concurrency"
 
 # Seconds for giving a slot back when the process of a run ends.
@@ -74,18 +74,19 @@ def lock(
     **security,
 ):
     """
-    Take a slot, waiting for one if need be. It stays until ``unlock``: rather use ``held``, which needs none.
+    Take a slot, and wait for one if need be. The slot is held until ``unlock``. Rather use ``held``, which gives its
+    slot back by itself.
 
     name
         The pool's znode; created when missing.
 
     ephemeral_lease
-        The lease ends with the process of this run.
+        ``True``: the lease ends with the process of this run.
 
     When the time ran out the state fails, and its comment names the holders.
 
-    With ``test=True`` the comment tells whether the slot is held already (``result: True``), free, or how many are in
-    the queue before it.
+    With ``test=True`` the comment tells whether the slot is held already (``result: True``), whether one is free, or
+    how many are in the queue.
 
     .. code-block:: yaml
 
@@ -118,7 +119,7 @@ def unlock(
     **security,
 ):
     """
-    Give a slot back. To have none is success, too.
+    Give a slot back. To hold none is success, too.
 
     name
         The pool's znode.
@@ -174,30 +175,33 @@ def held(
         The pool's znode; created when missing.
 
     keep_on_failure
-        ``True``: keep the slot when the run fails, so that a failed restart stops those that come after it.
+        ``True``: keep the slot when the run fails, so that a failed restart stops the hosts that come after this one.
 
-    States that need the slot ``require`` this one. It runs where it stands, so what takes time and hurts nobody comes
-    before it; with ``order: last`` it runs right before the first state that requires it. The lease is ephemeral and
-    belongs to the session of the run's own process, that of the minion's job or of ``salt-call``. At the end of that
-    process it is given back; if the process is killed it goes with its session, ``session_timeout`` seconds later. No
-    state after it, and no failure of one, can keep it. If the session expired while the run went on, somebody else may
-    have held the slot, too: the log then has an error, and the event bus ``lost``.
+    States that need the slot ``require`` this one. This state runs where it stands in the tree. So put states that take
+    time and hurt nobody before it; with ``order: last`` it runs right before the first state that requires it.
+
+    The lease is ephemeral, and belongs to the session of the run's own process, that of the minion's job or of
+    ``salt-call``. At the end of that process the slot is given back, whatever the states after this one do, and whether
+    they fail or not. If the process is killed, the servers remove the lease with its session, ``session_timeout``
+    seconds later. If the session expires while the run goes on, somebody else may have held the slot, too: the log then
+    has an error, and the event bus has ``lost``.
 
     When a run is terminated (Ctrl-C, ``saltutil.term_job``), the processes that it has started since are ended first,
-    and the slot is given back after that. What they have stopped may stay so: use ``keep_on_failure`` against that.
-    A slot that somebody else has locked for the identifier stays as it is.
+    and the slot is given back after that. A service that they have stopped may stay stopped: with ``keep_on_failure``
+    the slot stays held then. A slot that somebody has locked for the identifier stays locked.
 
-    With ``keep_on_failure`` the lease is persistent, and is given back at the end of the process only if the run came
-    to its end and no state of it failed, whether it requires the slot or not. A run that fails, is terminated or
-    killed leaves it. The next run of the same minion holds it at once, and gives it back if it ends well; or somebody
-    does ``zk_concurrency.unlock``.
+    With ``keep_on_failure`` the lease is persistent. At the end of the process the slot is given back only if the run
+    came to its end and none of its states failed, whether they require the slot or not. A run that fails, is terminated
+    or is killed leaves the slot held. The next run of the same minion has it at once, and gives it back if it ends
+    well. Or somebody gives the slot back by ``zk_concurrency.unlock``.
 
-    ``zk_concurrency.unlock`` gives it back before the end, where that is early enough.
+    The state ``zk_concurrency.unlock`` gives the slot back before the end of the run.
 
-    It cannot be ``parallel`` itself, since it would end with its own process; states that require it can. Nor is
-    there such an end in a minion with ``multiprocessing: False``: there, use ``lock`` and ``unlock``.
+    ``held`` cannot be ``parallel`` itself, since the slot would be given back at the end of its own process; states
+    that require it can. In a minion with ``multiprocessing: False`` a run has no process of its own, at whose end the
+    slot could be given back: use ``lock`` and ``unlock`` there.
 
-    ``test=True`` as for ``lock``.
+    ``test=True`` does as for ``lock``.
 
     .. code-block:: yaml
 
@@ -262,7 +266,7 @@ def min_party(
     timeout
         Seconds to wait, connecting included; ``None`` for ever. When they ran out the state fails.
 
-    With ``test=True`` it counts and does not wait; too few are ``result: None`` then.
+    With ``test=True`` the state counts the members and does not wait. Too few members are ``result: None`` then.
 
     .. code-block:: yaml
 
@@ -314,7 +318,7 @@ def _result(name, result, comment):
 
 
 def _failed(name, err):
-    # Somebody wants the run to end, or nobody knows what it holds.
+    # The next states must not run: a signal has asked the run to end, or nobody knows whether it holds the slot.
     if isinstance(err.__cause__, Cancelled | ConnectionLost):
         runs.stop(__salt__)
     return _result(name, False, err)
@@ -345,7 +349,7 @@ def _held_by(holders):
 
 def _blocked(name, connection):
     """
-    The queue node that belongs to no session, where those who hold a slot do not explain why there is none to be had.
+    Name the queue node that blocks the queue, for the end of a comment: the first one, where it belongs to no session.
     """
     try:
         waiters = __salt__["zk_concurrency.status"](name, timeout=_AT_END, **connection)["waiters"]
@@ -357,7 +361,7 @@ def _blocked(name, connection):
 
 def _foretell(name, claim, connection):
     """
-    What ``_take`` would find: the comment of Salt's own state, and more where it can be known.
+    Tell what ``_take`` would find. The comment is that of Salt's own state, and says more where that can be known.
     """
     comment = "Attempt to acquire lock"
     status = __salt__.get("zk_concurrency.status")

@@ -22,8 +22,9 @@ configuration, the beacon tells the minion when its turn has come.
         - onchanges:
           - zk_coordinator: a turn
 
-An ``acquire`` without a condition asks in every run, and each run in which it is granted restarts once more, needed or
-not. Say when it is needed: by ``guard``. (``onlyif`` and ``unless`` skip the state, and leave what is granted granted.)
+An ``acquire`` without a condition asks in every run, and each run in which the lock is granted restarts once more,
+needed or not. Say by ``guard`` when the lock is needed. (``onlyif`` and ``unless`` skip the state: a lock that was
+granted stays granted.)
 """
 
 import logging
@@ -50,7 +51,7 @@ __virtualname__ = "zk_coordinator"
 
 # Seconds for giving a lock back when the process of a run ends.
 _AT_END = 5
-# What a shell exits with that finds no such command, or may not run it.
+# A shell exits with these where it may not run the command, or finds no such command.
 _CANNOT_BE_RUN = (126, 127)
 
 
@@ -78,31 +79,34 @@ def acquire(
     **security,
 ):
     """
-    Ask for a lock, unless that was done before, and have it from here to the end of the run if it is granted.
+    Ask for a lock, unless the unit has asked before. If the lock is granted, hold it from here to the end of the run.
 
     name
         What the lock is called. Locks do not contend with each other.
 
     guard
-        What tells whether the lock is needed: a command, which is needed where it exits with 0 (one that cannot be run,
-        126 or 127, is a failure); or a mapping with
-        ``fun``, an execution function, and perhaps ``args`` and ``kwargs``, which is needed where the answer is true.
-        What is not needed is not asked for, and a request that is there is given up, so that the next has its turn.
+        What tells whether the lock is needed. Either a command: the lock is needed where it exits with 0, and a command
+        that cannot be run (126 or 127) is a failure. Or a mapping with ``fun``, an execution function, and perhaps
+        ``args`` and ``kwargs``: the lock is needed where the function's answer is true. Where the lock is not needed,
+        the state does not ask for it, and withdraws a request that is there, so that the next unit has its turn.
 
-    It never waits. Granted: ``result: True`` with changes, so that states with ``onchanges`` are run. Not granted:
-    ``result: True`` without changes, and the comment tells the position and the holders. The lock is given back at the
-    end of the run if no state of it failed. After a run that failed, was terminated or killed it is kept, and the next
-    run has it at once: states with ``onchanges`` are run again. ``onlyif`` and ``unless`` skip the state altogether: a
-    request that is there stays, and one that is granted keeps all others waiting until somebody gives it back. So does
-    a state that is taken out of the tree. With ``guard`` neither happens. Two runs of a minion at once
-    (``concurrent=True``) share what is granted, and the first to end gives it back: see to it that they do not ask for
-    the same lock.
+    This state never waits. Where the lock is granted, it has ``result: True`` and changes, so that states with
+    ``onchanges`` are run. Where it is not granted, the state has ``result: True`` without changes, and its comment
+    tells the position and the holders.
 
-    It cannot be ``parallel``, nor is there an end of a run in a minion with ``multiprocessing: False``: there, use the
-    functions of the execution module.
+    The lock is given back at the end of the run if no state of the run failed. After a run that failed, was terminated
+    or was killed the lock stays granted. The next run has it at once: states with ``onchanges`` are run again.
 
-    With ``test=True`` the comment tells whether it is granted already (``result: True``), is in the queue (``result:
-    True``), would be granted or would be queued, or is not needed.
+    ``onlyif`` and ``unless`` skip the state altogether: a request that is there stays, and one that is granted keeps
+    all others waiting until somebody gives the lock back. With ``guard`` this does not happen. It does happen where the
+    state is taken out of the tree. Two runs of a minion at once (``concurrent=True``) share what is granted, and the
+    first to end gives it back: see to it that they do not ask for the same lock.
+
+    The state cannot be ``parallel``. In a minion with ``multiprocessing: False`` a run has no process of its own, at
+    whose end the lock could be given back: use the functions of the execution module there.
+
+    With ``test=True`` the comment tells whether the lock is granted already (``result: True``), the request is in the
+    queue (``result: True``), the lock would be granted, the request would be queued, or the lock is not needed.
 
     .. code-block:: yaml
 
@@ -136,7 +140,7 @@ def acquire(
             return _result(name, True, standing(coordinator.queue(name), answer["position"]))
     except (CommandExecutionError, SaltInvocationError) as err:
         return _failed(name, err)
-    # An earlier state of this run may have had another request granted, which is gone.
+    # An earlier state of this run may have left another request to give back at the end, which is gone by now.
     runs.forget(held)
     runs.at_end(held, _Granted(coordinator, name, unit, answer["request"], run))
     since = {"old": None if answer["is_new"] else f"requested since {answer['since']}", "new": "granted"}
@@ -159,7 +163,7 @@ def released(
     **security,
 ):
     """
-    Give a lock back before the end of the run, or a request up. To have none is success, too.
+    Give a lock back before the end of the run, or withdraw a request. To have none is success, too.
 
     name
         The lock.
@@ -198,7 +202,7 @@ def _result(name, result, comment, changes=None):
 
 
 def _failed(name, err):
-    # Somebody wants the run to end, or nobody knows what it holds.
+    # The next states must not run: a signal has asked the run to end, or nobody knows whether it holds the lock.
     if isinstance(err.__cause__, Cancelled | ConnectionLost):
         runs.stop(__salt__)
     return _result(name, False, err)
@@ -219,7 +223,7 @@ def _is_needed(guard):
 
 def _own(queue, unit):
     """
-    The grant of a unit, and its position in the queue.
+    Return the grant of a unit, and its position in the queue; ``None`` for what it does not have.
     """
     grant = next((it for it in queue["holders"] if it["unit"] == str(unit)), None)
     return grant, next((it["position"] for it in queue["waiters"] if it["unit"] == str(unit)), None)

@@ -2,8 +2,8 @@
 The servers themselves, as they should be
 =========================================
 
-Who is in an ensemble, a gate between two restarts, and znodes with their ACLs; on the execution module of the same
-name, where the configuration and what a *member* is are described.
+States for the members of an ensemble, for the gate between two restarts, and for znodes with their ACLs. The execution
+module of the same name describes the configuration, and what a *member* is.
 
 :depends: zkcoord
 
@@ -18,8 +18,9 @@ name, where the configuration and what a *member* is are described.
           - server.2=zk2:2888:3888:participant;2181
           - server.3=zk3:2888:3888:participant;2181
 
-What is not ready yet, such as a server that has just been started, is ``result: False`` with a comment that says so:
-with ``retry`` Salt tries again. A step that the ensemble would not survive is never taken, and the comment says why.
+Where something is not ready yet, such as a server that has just been started, the state has ``result: False`` and a
+comment that says so: with ``retry`` Salt tries again. A step that the ensemble would not survive is never taken, and
+the comment says why.
 """
 
 import time
@@ -47,7 +48,7 @@ with suppress(ImportError):  # without them there is no execution module either,
 
 __virtualname__ = "zk_ensemble"
 
-# Seconds for all steps together, unless it is said otherwise; and before a step is decided anew.
+# Seconds for all steps together, where no timeout is given; and seconds before a step is decided anew.
 _ALL, _PAUSE = 300, 1
 
 
@@ -67,15 +68,16 @@ def members(
     """
     The ensemble has exactly these members.
 
-    It adds before it removes, one at a time, each once all before it are in sync, and removes the leader last. Where a
-    run has failed, the next one goes on where it stopped.
+    The state adds and removes one member at a time, each once all before it are in sync. It adds before it removes, and
+    removes the leader last. Where a run has failed, the next one goes on where it stopped.
 
     name
         Anything; it means nothing.
 
     members
-        All lines, and nothing else. A member whose line differs in its role is changed; one that differs in its
-        addresses is removed and added, if a server answers at the new ones, and voters are in no groups.
+        The lines of all members, and nothing else. A member whose line differs in its role is changed. A member whose
+        line differs in its addresses is removed and added, if a server answers at the new addresses, and voters are in
+        no groups.
 
     timeout
         Seconds for all steps together.
@@ -119,8 +121,8 @@ def member_present(
     A server is a member, such as the one of this minion.
 
     name
-        Its line. It runs already, and has all members and itself in its list. Where another member has its id, that is
-        an error, and that one stays.
+        The server's line. The server runs already, with all members and itself in its list. Where another member has
+        the id of this line, the state fails, and that member stays.
 
     timeout
         Seconds for all of it.
@@ -158,7 +160,8 @@ def member_absent(
     A server is no member, such as the one of this minion before it is stopped for good.
 
     name
-        Its line, ``server.4``, or its id. A line whose id another server has by now is an error, and that one stays.
+        The server's line, ``server.4``, or its id. Where another server has the id of a line by now, the state fails,
+        and that server stays.
 
     timeout
         Seconds for all of it.
@@ -190,15 +193,15 @@ def synced(
         Anything; it means nothing.
 
     ids
-        The ids of those that are waited for. Default: all members. An id that is no member's is waited for, too.
+        The ids of the members that are waited for. Default: all members. An id that no member has is waited for, too.
 
     besides
-        The id, or ids, of those that are not waited for: the server that is to be restarted, which may hang.
+        The id, or ids, of members that are not waited for: the server that is to be restarted, since it may hang.
 
     timeout
         Seconds to wait.
 
-    It never has changes. With ``test=True`` nothing is waited for.
+    The state never has changes. With ``test=True`` it does not wait.
 
     .. code-block:: yaml
 
@@ -369,7 +372,7 @@ def _take(ret, steps, now, timeout, connection):
 
 
 def _step(kind, argument, end, connection):
-    """Take one step. What passes by waiting is waited for, and the step decided anew; what else is refused stays so."""
+    """Take one step. A refusal that may pass is waited for, and the step decided anew. Any other is raised."""
     function = __salt__["zk_ensemble.add_members" if kind == "join" else "zk_ensemble.remove_members"]
     while True:
         rest = end - time.monotonic()
@@ -385,7 +388,7 @@ def _step(kind, argument, end, connection):
 
 
 def _check_move(steps):
-    """Before a member leaves for another address, see whether a server answers there: it could not come back."""
+    """Before a member moves, make sure that a server answers at its new address: it could not be added otherwise."""
     if len(steps) < 2 or steps[0][0] != "leave" or steps[1][0] != "join" or id_of(steps[1][1]) != id_of(steps[0][1]):
         return
     if not is_up(steps[1][1]):
@@ -435,7 +438,7 @@ def _ids(ids):
 
 
 def _lagging(wanted, rows):
-    """Who of these is not in sync, and why; nothing, if all are."""
+    """Say who of the `wanted` is not in sync, and why; nothing where all are."""
     unknown = [f"server.{number} is no member" for number in sorted(wanted - set(rows))]
     known = [rows[number] for number in sorted(wanted & set(rows))]
     return "; ".join([*unknown, *(f"{row['member']} {row['trouble']}" for row in known if not row["in_sync"])])

@@ -2,8 +2,8 @@
 One host at a time in a state run, and a dead one ends by the clock
 ===================================================================
 
-Take a timed lease before the states that only one host may run, renew it however long they take, and give it back after
-them. The execution module of the same name says what a lease is.
+Take a timed lease before the states that only one host may run, renew the lease however long they take, and give it
+back after them. The execution module of the same name says what a lease is.
 
 :depends: zkcoord
 
@@ -73,26 +73,28 @@ def held(
     Hold a lease from here to the end of the run, however that ends.
 
     name
-        The record's znode; created when missing. Its last part is lower-cased.
+        The record's znode; created when missing. The last part of the path is lower-cased.
 
     keep_on_failure
         ``True``: where the run fails, or does not come to its end, leave the lease to run out, and do not give it back.
 
     token_file
-        A file into which the fencing token is written, for what acts under the lease and hands it on. It is replaced
-        as a whole, and readable by its owner only.
+        A file into which the fencing token is written, for programs that act under the lease and hand the token on. The
+        file is replaced as a whole, and only its owner can read it.
 
     States that need the lease ``require`` this one. The run's own process, that of the minion's job or of
-    ``salt-call``, renews it, however long a state takes, and gives it back at its end. If the process is killed, the
-    lease ends when it was not renewed for ``duration``. If it is lost while the run goes on, because no server was
-    reached for so long, the processes that were started since are ended, the states after this moment fail and are not
-    run, the log has an error, and the event bus ``lost``.
+    ``salt-call``, renews the lease, however long a state takes, and gives it back at the end of the run. If the process
+    is killed, the lease ends ``duration`` after its last renewal.
+
+    The lease is lost while the run goes on where no server was reached for that long, or where somebody has taken the
+    lease away. Then the processes that the run has started since are ended, and the states after that fail without
+    being run. The log has an error, and the event bus has ``lost``.
 
     When a run is terminated (Ctrl-C, ``saltutil.term_job``), the processes that it has started since are ended first,
     and the lease is given back after that, unless ``keep_on_failure`` is set.
 
-    ``zk_lease.released`` gives it back before the end. ``held`` cannot be ``parallel`` itself; states that require it
-    can. Nor can it be used in a minion with ``multiprocessing: False``.
+    ``zk_lease.released`` gives the lease back before the end. ``held`` cannot be ``parallel`` itself; states that
+    require it can. Nor can ``held`` be used in a minion with ``multiprocessing: False``.
 
     With ``test=True`` the comment tells whether the lease is free, or who holds it and for how long.
 
@@ -127,7 +129,7 @@ def held(
     loss.guard()  # to the end of the process
     runs.at_end(key, _Held(f"{client.owner(owner)} at {name}", run, lease))
     token = lease.token
-    # What is lost from here on is noticed by the one who is told of losses.
+    # Where the lease is lost from here on, the core calls `loss`.
     why = f"lease held, fencing token {token}" if token else "the lease was lost as soon as it was taken"
     return _result(name, token is not None, why)
 
@@ -145,7 +147,7 @@ def released(
     **security,
 ):
     """
-    Give a lease back: the one that ``held`` has taken in this run, or the owner's. To have none is success, too.
+    Give a lease back: the one that ``held`` has taken in this run, or else the owner's. To hold none is success, too.
 
     name
         The record's znode.
@@ -174,7 +176,7 @@ def released(
 
 def _write(token_file, lease):
     """
-    Write the token. Why that could not be done, after which the lease is given back.
+    Write the fencing token into the file. Return why that failed, if it did; the lease is given back then.
     """
     token = lease.token
     if token is None:
@@ -196,7 +198,7 @@ def _client(zk_hosts, profile, scheme, username, password, default_acl, **securi
 
 def _key(client, name, owner):
     """
-    What tells one lease of this run from another, however its name is written.
+    Return what tells one lease of this run from another. It is the same for all ways to write the lease's name.
     """
     return "lease", client.path(name), client.owner(owner), client.hosts
 
@@ -206,7 +208,7 @@ def _result(name, result, comment):
 
 
 def _failed(name, err):
-    # Somebody wants the run to end, or nobody knows what it holds.
+    # The next states must not run: a signal has asked the run to end, or nobody knows whether it holds the lease.
     if isinstance(err.__cause__, Cancelled | ConnectionLost):
         runs.stop(__salt__)
     return _result(name, False, err)

@@ -2,27 +2,27 @@
 Znodes as they should be
 ========================
 
-A drop-in for the ``zookeeper`` states that Salt had up to 3007, on the execution module of the same name, where
-the configuration is described: the same parameters, results, comments and changes.
+A drop-in for the ``zookeeper`` states that Salt had up to 3007: the same parameters, results, comments and changes. The
+states call the execution module of the same name, which describes the configuration.
 
-An *ACL* is a dict or a list of dicts. Each has ``scheme``, ``id`` and ``perms`` (letters of ``cdrwa``, or ``all``), or
-``username``, ``password``, and of ``read``, ``write``,
-``create``, ``delete``, ``admin`` and ``allperms`` those that are true. There is no ``all``, which Salt's own
-documentation shows. Include the user that Salt itself connects as, with ``read`` at least: what cannot be read
-cannot be compared.
+An *ACL* is a dict or a list of dicts. Each has ``scheme``, ``id`` and ``perms`` (letters of ``cdrwa``, or ``all``); or
+it has ``username``, ``password``, and ``True`` for each permission of ``read``, ``write``, ``create``, ``delete``,
+``admin`` and ``allperms``. There is no permission ``all`` here, though Salt's own documentation shows it. Include the
+user that Salt itself connects as, with ``read`` at least: a state cannot compare what this user cannot read.
 
 What differs from Salt's own states:
 
-- Whatever goes wrong is ``result: False`` and one line that says what; it never is a traceback. When a part was
-  done by then, ``changes`` has that part.
-- ``present`` without ``acls`` leaves the ACL alone and does not look at it, so a znode with the right value is
-  in order. Salt's announces with ``test=True`` that the ACL will be removed, and else an update that it does not
-  do. An empty list is the same as none.
-- Where the ACL changes, ``changes`` has the old one; in Salt's it is missing, or it is the old value. Digests are ``x``
-  in there, which Salt's shows.
-- ``present`` with ``sequence`` succeeds, and names the znode that it made; Salt's looks for it where it is not.
-- Several minions can apply the same state at the same time: when another one is first, its work is looked at.
-- Digests that the servers hide, from users without ``admin``, are taken for the right ones.
+- Whatever goes wrong is ``result: False`` and one line that says what, and never a traceback. When a part was done
+  before that, ``changes`` has that part.
+- ``present`` without ``acls`` leaves the ACL alone and does not look at it, so a znode with the right value is in
+  order. An empty list is the same as no ``acls``. Salt's announces with ``test=True`` that it will remove the ACL, and
+  otherwise reports an update that it does not do.
+- Where the ACL changes, ``changes`` has the old ACL. In Salt's the old ACL is missing, or the old value is in its
+  place. Digests are shown as ``x`` here, and in full by Salt's.
+- ``present`` with ``sequence`` succeeds, and names the znode that it has created. Salt's looks for the znode under the
+  name without the number.
+- Several minions can apply the same state at the same time. Where another minion is first, its work is checked.
+- Digests that the servers hide from a user without ``admin`` are taken for the right ones.
 """
 
 from contextlib import contextmanager, suppress
@@ -34,7 +34,7 @@ from saltext.zkcoord.utils.documented import documented
 with suppress(ImportError):  # without them there is no execution module either, as `__virtual__` tells
     from zkcoord.errors import NodeExists, NoNode
 
-# The file has this name too: only with both equal to Salt's own does the loader always prefer this module.
+# Salt's loader always prefers this module to Salt's own only where two names are Salt's: this one, and the file's.
 __virtualname__ = "zookeeper"
 
 _READ = {"value": "zookeeper.get", "acls": "zookeeper.get_acls"}
@@ -78,18 +78,18 @@ def present(
         Its whole ACL. Default: a znode that is created gets ``default_acl``, one that exists keeps its own.
 
     ephemeral
-        Where it is created: it ends with this run.
+        ``True``: a znode that this state creates ends with this run.
 
     sequence
-        Where it is created: the servers append a number to its name. As ``name`` itself then still does not
-        exist, every run creates another one.
+        ``True``: the servers append a number to the name of a znode that this state creates. ``name`` itself does not
+        exist then, so every run creates another znode.
 
     makepath
-        Where it is created: create missing parents too, with the same ACL.
+        ``True``: create the missing parents of a znode that this state creates, too, with the same ACL.
 
     version
-        Where it is changed: the version at which the value must be, and that at which the ACL must be; ``-1`` for
-        any.
+        The version at which the value must be before this state changes it, and the ACL before this state changes that;
+        ``-1`` for any.
 
     .. code-block:: yaml
 
@@ -147,10 +147,10 @@ def absent(
         The znode. It must be readable: ``changes`` shows what is lost.
 
     version
-        The version at which its value must be; ``-1`` for any.
+        The version at which the znode's value must be; ``-1`` for any.
 
     recursive
-        Delete all that is below it, too. Otherwise a znode with children is a failure.
+        ``True``: delete all znodes below it, too. Otherwise a znode with children is a failure.
 
     .. code-block:: yaml
 
@@ -245,7 +245,7 @@ def acls(
 
 
 def _create(name, value, acls, ephemeral, sequence, makepath, connection):
-    """Create a znode. Its path, or ``None`` where another one was first."""
+    """Create a znode, and return its path; ``None`` where somebody else has created it first."""
     create = __salt__["zookeeper.create"]
     try:
         return create(name, value, acls, ephemeral, sequence, makepath, **connection)
@@ -256,7 +256,7 @@ def _create(name, value, acls, ephemeral, sequence, makepath, connection):
 
 
 def _created(ret, path, wanted, connection):
-    """Look at a znode that was created."""
+    """Read a znode that was created, and report what is there."""
     ret["changes"] = {"old": {}, "new": _shown(wanted)}
     found = {what: __salt__[read](path, **connection) for what, read in _READ.items()}
     ret["changes"]["new"] = _shown(found)
@@ -265,7 +265,7 @@ def _created(ret, path, wanted, connection):
 
 
 def _updated(ret, given, wanted, version, connection):
-    """Make a znode that exists the wanted one. `given` is `wanted` as the execution module takes it."""
+    """Change a znode where it differs from `wanted`. `given` is `wanted` as the execution module takes it."""
     name = ret["name"]
     found = {what: __salt__[_READ[what]](name, **connection) for what in wanted}
     other = [what for what in wanted if not _same(what, found[what], wanted[what])]
@@ -291,7 +291,7 @@ def _check(found, wanted):
 
 
 def _same(what, found, wanted):
-    """Whether a value or an ACL, of which the order means nothing, is the wanted one."""
+    """Whether a value or an ACL is the wanted one. The order of the entries of an ACL means nothing."""
     if what == "value":
         return found == wanted
     return set(found) in (set(wanted), {_hidden(entry) for entry in wanted})
@@ -303,7 +303,7 @@ def _hidden(entry):
     scheme, identity = who
     if scheme != "digest":
         return entry
-    # Named as they are, if they are.
+    # An entry that is a named tuple stays one.
     shown = getattr(type(who), "_make", tuple)((scheme, identity.partition(":")[0] + ":x"))
     return getattr(type(entry), "_make", tuple)((perms, shown))
 
@@ -319,13 +319,13 @@ def _shown(values):
 
 
 def _entries(acls):
-    """The entries that ACL dicts stand for."""
+    """Return the entries that ACL dicts stand for."""
     try:
         return [_entry(acl) for acl in ([acls] if isinstance(acls, dict) else acls or [])]
     except SaltInvocationError:
         raise
     except TypeError:
-        # Whatever it was, it is not shown: it might be a password.
+        # The error does not show the value: it might be a password.
         raise SaltInvocationError(
             "acls: must be a list of dicts with username, password, and allperms or any of "
             "read, write, create, delete, admin ('all' is not one of them); or with scheme, id and perms"
@@ -364,7 +364,7 @@ def _would(ret, comment, old, new):
 
 @contextmanager
 def _explained(ret):
-    """Let an error be the end of the comment, in the same line."""
+    """Append an error to the state's comment, in the same line."""
     try:
         yield
     except SaltException as err:

@@ -1,4 +1,4 @@
-"""The function that somebody else is to call."""
+"""Finding the function that another function is to call, and checking its arguments."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +17,10 @@ def callee(
     argument: str = "fun_kwargs",
 ) -> tuple[Callable[..., Any], dict[str, object]]:
     """
-    Find a function, and the keywords for it: its own, and what Salt tells of the job to those that take it.
+    Find a function, and the keywords for it: its own, and Salt's ``__pub_...`` of the job, if it takes any keyword.
 
-    ``argument`` is what the caller calls the keywords. Raises ``SaltInvocationError`` where there is no such function,
-    or where it does not take the arguments.
+    ``argument`` is the name of the caller's argument that has the function's own keywords, for errors. Raises
+    ``SaltInvocationError`` where there is no such function, or where it does not take the arguments.
     """
     published = {key: value for key, value in kwargs.items() if key.startswith("__pub_")}
     if unknown := sorted(kwargs.keys() - published.keys()):

@@ -17,7 +17,7 @@ from zkcoord.errors import NoNode, TimedOut
 
 log = logging.getLogger(__name__)
 
-# What the core has beyond the connection's arguments of Salt's own module.
+# Arguments of a connection that the core has, and Salt's own module does not have.
 SECURITY = ("mechanism", "use_ssl", "ca_certs", "certfile", "keyfile", "keyfile_password", "verify_certs")
 
 # Bytes of a reason that are kept beside a lease.
@@ -46,7 +46,7 @@ class Client:
         self._configuration = configuration
         self._profile = profile
         self.job: str | None = None
-        """The id of the job that this is called for, if it is known: it is kept beside a reason."""
+        """The id of the job that the calls are for, if it is known. It is kept beside a reason."""
         self._connection = {
             "zk_hosts": zk_hosts,
             "profile": profile,
@@ -99,7 +99,7 @@ class Client:
         keep: bool = False,
         reason: object = None,
     ) -> "Slot | None":
-        """Take a slot for one piece of work; None: there was none in time. `keep`: it stays when this process dies."""
+        """Take a slot for one piece of work; None: none was free in time. `keep`: the slot outlives this process."""
         events = self.events(path, identifier)
         listening = {} if events.on_position is None else {"on_position": events.on_position}
         try:
@@ -121,7 +121,8 @@ class Client:
         return Slot(self, hold)
 
     def _because(self, reason: object) -> dict[str, object]:
-        # A reason that was good enough for the log must not be one to refuse the slot.
+        # The core refuses a slot where the reason is too long. So it is cut here; the log and the events have all of
+        # it.
         text = "" if reason is None else str(reason).strip()
         if not text:
             return {}
@@ -146,7 +147,7 @@ class Client:
                 return None
 
     def held_by(self, path: str) -> str:
-        """Who stands in the way, for the end of a sentence."""
+        """Tell who holds a slot, and what blocks the queue, for the end of a sentence."""
         try:
             with self.errors():
                 holders, orphan = semaphore.obstacles(path, **self._keywords)
@@ -160,7 +161,7 @@ class Client:
         return self.call("status", path, timeout=timeout)
 
     def neighbours(self, path: str) -> list[str] | None:
-        """Which pools have the same parent as a path without a pool; None: there is one, or it cannot be told."""
+        """List the pools beside a path at which there is no pool; None: there is one, or the servers do not tell."""
         try:
             with self.errors():
                 return semaphore.neighbours(path, **self._keywords)
@@ -184,7 +185,8 @@ class Client:
     @property
     def _keywords(self) -> dict[str, Any]:
         """The connection's arguments, and what is configured of it."""
-        # The configured hosts are needed also where others are given: what is secret goes to no others.
+        # The core needs the configured hosts also where the call names others: it sends a configured password to no
+        # other hosts.
         names = [name for name, value in self._connection.items() if value not in (None, "", [])]
         section = self._configuration.section(self._profile, names)
         return {**self._connection, "config": section, "raise_on_signal": True}
@@ -199,27 +201,27 @@ class Client:
         return salt_errors()
 
     def events(self, path: object, identifier: object, system: str = "zk_concurrency") -> Events:
-        """What is told of a contender."""
+        """Return what sends the events of a contender."""
         return Events(self._salt, self._opts, self._configuration, path, identifier, self._profile, system)
 
 
 class Slot:
-    """A slot that is held by a lease of its own, which is given back, and no other."""
+    """A slot that is held by a lease of its own. To give it back removes this lease, and no other."""
 
     def __init__(self, client: Client, hold: zkcoord.Hold) -> None:
-        """Take who holds it, and what. At the end of a process Salt's loader has nothing to look up any more."""
+        """Keep all that the end of the process needs: Salt's loader cannot look anything up by then."""
         self._errors, self._hold = client.errors, hold
         self._events = client.events(hold.path, hold.identifier)
 
     def give_back(self, timeout: float | None = None) -> bool:
-        """Give it back; False: it was lost before. It is told on the bus, either way."""
+        """Give the slot back; False: it was lost before. The event bus hears of either."""
         with self._errors():
             was_held = self._hold.release(timeout)
         self._events.tell("released" if was_held else "lost")
         return was_held
 
     def end(self, during: str) -> str | None:
-        """Give it back after `during`. What is returned tells that it was lost, or may be."""
+        """Give the slot back after the function `during`. Return a message if it was lost, or may have been."""
         path, who = self._hold.path, self._hold.identifier
         try:
             if self.give_back():

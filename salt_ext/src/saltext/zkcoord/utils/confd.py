@@ -31,18 +31,18 @@ class Asker:
         self._options = {name: value for name, value in options.items() if value is not None}
 
     def call(self, function: str, *args: object, **kwargs: object) -> Any:
-        """Ask by a function of ``zkcoord.confd``. What comes back is plain, and can be sent."""
+        """Ask by a function of ``zkcoord.confd``, and return its answer in the types that Salt can send."""
         with self.errors():
             keywords = {**self._keywords(), **_trust(self._options), **kwargs}
             return plain(getattr(confd, function)(*args, **keywords))
 
     def query(self, kind: object, question: object, **kwargs: object) -> confd.Answer:
-        """Ask, and return whatever has come."""
+        """Ask, and return whatever has come, whether it can be trusted or not."""
         with self.errors():
             return confd.query(kind, question, **{**self._keywords(), **kwargs})
 
     def trusted(self, kind: object, question: object, **kwargs: object) -> confd.Answer:
-        """Ask, and return what has come if it can be trusted. That there is no such entry can be trusted, too."""
+        """Ask, and return the answer if it can be trusted; so can the answer that there is no such entry."""
         with self.errors():
             answer = confd.query(kind, question, **{**self._keywords(), **kwargs})
             with suppress(UnknownEntry):
@@ -113,7 +113,7 @@ def settings_of(configuration: Configuration, profile: object = None) -> dict[st
 
 
 def _key(key: object) -> bytes:
-    """A key that is written into a configuration: YAML has taken its newline away, or taken it for a number."""
+    """Return the key in a configuration, with the newline that YAML has taken away. A number is an error."""
     if not isinstance(key, str):
         raise SaltInvocationError("hmac_key: must be text in the configuration: put it in quotes")
     return f"{key}\n".encode() if _DIGITS.fullmatch(key) else key.encode()
@@ -167,7 +167,7 @@ def _field(name: object) -> confd.MasterField:
 
 
 def table_of(answer: confd.Answer) -> dict[str, Any]:
-    """Return what each candidate says of the master, and how new that is."""
+    """Return who is the master by each candidate, and how new that answer is."""
     best = answer.answer if answer.ok else None
     return {
         "serial": answer.serial if answer.ok else None,

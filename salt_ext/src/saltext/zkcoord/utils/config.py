@@ -22,7 +22,8 @@ class Configuration:
 
     ``config.get`` goes through its sources once for each key, and the first source that has the whole key wins. For a
     key that no source has, it parses each part of the key as YAML in every source, since a key may be a number there.
-    Most settings are in no source, and those few YAML documents took longer than the rest of a call on this side.
+    Most settings are in no source, and to parse so took longer than the rest of a call on this side. So this class
+    reads the sources itself, with the same result.
     """
 
     def __init__(self, opts: Mapping[str, object], *others: object, root: str = "zookeeper") -> None:

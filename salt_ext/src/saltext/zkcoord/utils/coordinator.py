@@ -24,7 +24,7 @@ class Coordinator:
         """Take the client, and which coordinator it is."""
         self._client = client
         self._home = {"key": key, "root": root}
-        # At the end of a process Salt's loader has nothing to look up any more.
+        # At the end of a process Salt's loader cannot look anything up any more. So the events are prepared here.
         self._events = client.events(None, "", _AREA)
 
     def acquire(
@@ -48,7 +48,7 @@ class Coordinator:
     def release(
         self, lock: object, unit: object, request: int | None = None, timeout: object = None, reason: object = None
     ) -> dict[str, Any]:
-        """Give a lock back, or a request up."""
+        """Give a lock back, or withdraw a request."""
         answer = self._call("release", lock, unit, request=request, timeout=timeout)
         if answer["requested"]:
             self._tell(lock, unit, "released" if answer["granted"] else "withdrawn", reason=reason)
@@ -77,7 +77,7 @@ class Coordinator:
     def handle(
         self, lock: object = None, by: object = None, timeout: object = None, seen: object = None
     ) -> dict[str, Any]:
-        """Decide what is granted now, and drop what has expired, but for the unit `seen`; of all locks or of one."""
+        """Decide what is granted now, of one lock or of all, and drop what has expired. The unit `seen` is there."""
         done: dict[str, Any] = {"granted": {}, "dropped": {}}
         broken: list[SaltException] = []
         for each in self.locks(timeout) if lock is None else [lock]:
@@ -86,7 +86,7 @@ class Coordinator:
             except SaltException as err:
                 if not isinstance(err.__cause__, ServerError):
                     raise
-                broken.append(err)  # after the others, which it does not hold up
+                broken.append(err)  # raised after the other locks, which it must not hold up
                 continue
             self._note(each, effects)
             if effects["granted"]:
@@ -117,7 +117,7 @@ class Coordinator:
         return self._call("granted", unit, known, timeout=timeout, cancel=cancel)
 
     def kept(self, lock: object, unit: object) -> None:
-        """Tell that a run has failed, so that its grant is kept for the next."""
+        """Tell the event bus that a run has failed, so that its grant is kept for the next run."""
         self._tell(lock, unit, "kept")
 
     def _call(self, function: str, *args: object, **kwargs: object) -> Any:
@@ -143,9 +143,9 @@ class Coordinator:
 
 
 def labels(policy: object, given: object, grains: Mapping[str, Any]) -> object:
-    """Return the labels of a request: those given, and the grains of those names that the policy counts by.
+    """Return the labels of a request: those given, and the grains with the names that the policy counts by.
 
-    What is of a wrong type is left to the core, which says so.
+    A value of a wrong type is returned as it is: the core refuses it, and says why.
     """
     if isinstance(given, list) and all(isinstance(name, str) for name in given):
         found: dict[str, Any] = {name: grains[name] for name in given if name in grains}

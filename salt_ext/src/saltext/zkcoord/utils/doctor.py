@@ -26,7 +26,7 @@ class Examination:
 
     @property
     def holders(self) -> list[str]:
-        """Who holds a slot, for what it is worth: foreign children apart."""
+        """The identifiers that hold a slot. Children of the pool that are no leases are left out."""
         return [holder["identifier"] for holder in self._pool["holders"] if not _is_foreign(holder)]
 
     def holders_without_a_minion(self, known: Collection[str], is_present: Callable[[str], bool]) -> Iterator[_Finding]:
@@ -91,7 +91,7 @@ class Examination:
         """
         Find what is wrong with the number that the pool stores.
 
-        `data` is what its znode holds, None where there is none; it matters only where that is no number.
+        `data` is what the pool's znode holds, None where there is no znode. It matters only where it is no number.
         """
         stored, held = self._pool["max_concurrency"], len(self._pool["holders"])
         if stored is None and data is None:
@@ -134,7 +134,7 @@ class Examination:
         return f"salt-call zookeeper.{function} {quoted(path)}{more}{self._options('hosts')}"
 
     def _options(self, hosts: str = "zk_hosts") -> str:
-        """What a command needs besides, but for what nobody should read; `hosts` is the name of these there."""
+        """The connection's arguments for a command, without secrets. `hosts` is what the command calls the hosts."""
         named = {hosts if name == "zk_hosts" else name: value for name, value in self._connection.items()}
         return "".join(f" {name}={'...' if name in _SECRET else _joined(value)}" for name, value in named.items())
 

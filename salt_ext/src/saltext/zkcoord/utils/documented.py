@@ -17,14 +17,14 @@ _PARAMETERS = {
             not sent the configuration's password: see *Security* in the manual.
 
         profile
-            Read the settings from ``zookeeper:PROFILE`` in the configuration, instead of from ``zookeeper``. One that
-            configures nothing is an error.
+            Read the settings from ``zookeeper:PROFILE`` in the configuration, instead of from ``zookeeper``. A profile
+            that configures nothing is an error.
 
         scheme
             Authentication scheme: ``digest``, the default when there are a username and a password, or ``sasl``.
 
         username, password
-            User to authenticate as. Arguments end up in the master's job cache: rather use the configuration.
+            User to authenticate as. Rather give both in the configuration: arguments end up in the master's job cache.
 
         default_acl
             $default_acl
@@ -35,8 +35,8 @@ _PARAMETERS = {
         """,
     "limit": """
         max_concurrency
-            Slots in the pool, at least 1. The first number given is stored in the pool. All must give the same:
-            another one is an error.
+            Slots in the pool, at least 1. The pool stores the number of the first caller. All others must give the
+            same: another number is an error.
         """,
     "wait": """
         timeout
@@ -48,18 +48,18 @@ _PARAMETERS = {
         """,
     "admin": """
         admin_port
-            The port of the AdminServers, which answer what a server refuses to. Default: the configuration's
-            ``admin_port``, then 8080; ``0`` for none.
+            The port of the AdminServers, which are asked where a server does not answer a four-letter word. Default:
+            the configuration's ``admin_port``, then 8080; ``0`` for none.
         """,
     "reason": """
         reason
-            Why, for the log and for those who listen to the event bus.
+            Why you call this, for the log and for those who listen to the event bus.
         """,
     "kept reason": """
         reason
-            Why, for the log, for those who listen to the event bus, and for ``status``. It is kept beside the lease,
-            together with the host, the process and the id of the job, up to 1,024 bytes of it, and gone with the lease.
-            Where the ACL forbids that, the slot is taken without.
+            Why the slot is wanted, for the log, for those who listen to the event bus, and for ``status``. Up to 1,024
+            bytes of it are kept beside the lease, together with the host, the process and the id of the job, and are
+            gone with the lease. Where the ACL forbids to keep a reason, the slot is taken without one.
         """,
     "owner": """
         owner
@@ -72,35 +72,36 @@ _PARAMETERS = {
         """,
     "skew": """
         max_clock_skew
-            Seconds by which the clocks of two ZooKeeper servers may differ, or one may be set. ``None``: the servers'
-            clock is not asked, and a lease is over when it was seen unchanged for its whole duration.
+            Seconds by which the clocks of two ZooKeeper servers may differ, or by which one clock may be set. ``None``:
+            the servers' clock is not asked, and another's lease is over when this process has seen it unchanged for its
+            whole duration.
         """,
     "asking": """
         profile
-            Read the settings from ``ganeti_confd:PROFILE`` in the configuration, instead of from ``ganeti_confd``. One
-            that configures nothing is an error.
+            Read the settings from ``ganeti_confd:PROFILE`` in the configuration, instead of from ``ganeti_confd``. A
+            profile that configures nothing is an error.
 
         coverage
             How many candidates are asked: 0 is six of them, or all where there are fewer; -1 is all. Default: the
             configuration's, then 0.
 
         replies
-            How many replies to wait for: -1 is all that are asked. Default: all of one or two, all but one of three
-            or four, a majority of more.
+            How many replies to wait for: -1 is one of each candidate that is asked. Default: all where one or two are
+            asked, all but one where three or four are, and a majority where more are.
 
         timeout
-            Seconds to wait for them. Default: the configuration's, then 10.
+            Seconds to wait for the replies. Default: the configuration's, then 10.
 
         require_quorum
-            ``False`` takes an answer though fewer have replied.
+            ``False``: take an answer although fewer candidates have replied.
 
         require_consistent
-            ``False`` takes an answer though the candidates contradict each other: the one that most of them give.
+            ``False``: take an answer although the candidates contradict each other: the one that most of them give.
         """,
     "secrets": """
         secrets
-            ``True`` shows the secrets of DRBD disks, and private parameters of operating systems. What is returned is
-            kept in job caches and logs.
+            ``True``: show the secrets of DRBD disks, and private parameters of operating systems. Job caches and logs
+            keep what is returned.
         """,
     "lock": """
         lock
@@ -115,15 +116,16 @@ _PARAMETERS = {
             Which coordinator it is. Locks of different keys are different locks.
 
         root
-            Below which znode the coordinators are.
+            The znode below which the coordinators are.
         """,
     "policy": """
         policy
             Who may be granted the lock together. ``serial``: one, first come, first served. Or a mapping, all of which
             holds together: ``max: 2``, or ``max: 25%`` with ``party: /web`` (of the members of that party, rounded
             down, but at least one); ``per: {rack: 1}``, for each value of a label; ``window: {days: [sat], from:
-            '02:00', to: '04:00', zone: Europe/Berlin}``, or a list of such windows. The first who asks stores it with
-            the lock. Another one is an error that names both; ``zk_coordinator.set_policy`` changes it.
+            '02:00', to: '04:00', zone: Europe/Berlin}``, or a list of such windows. The first who asks stores the
+            policy with the lock. To ask with another policy is an error that names both; ``zk_coordinator.set_policy``
+            changes the one that is stored.
         """,
     "asked": """
         labels
@@ -131,9 +133,10 @@ _PARAMETERS = {
             needs and that is missing here is the grain of that name, unless ``unit`` is another than this minion.
 
         expires
-            Seconds after which others may drop the request, or the grant, if the unit was not seen since: it has not
-            asked again, and its beacon does not run. It must be longer than the longest run, and than the time between
-            two. Default: never. What is dropped is logged, and told on the event bus.
+            Seconds after which others may drop the request, or the grant, of a unit that was not seen meanwhile. A unit
+            is seen when it asks again, when it is granted the lock, and while its beacon runs. So the time must be
+            longer than the longest run, and longer than the time between two runs. Default: never. The log and the
+            event bus tell what is dropped.
         """,
     "minion": """
         identifier
@@ -143,13 +146,13 @@ _PARAMETERS = {
 
 _DEFAULT_ACL = {
     True: """
-        ACL of created znodes, where no other is given. It is an entry or a list of them. An entry is a dict with
+        ACL of created znodes, where no other is given. It is an entry or a list of entries. An entry is a dict with
         ``username``, ``password``, and ``allperms`` or any of ``read``, ``write``, ``create``, ``delete``, ``admin``;
         or a dict with ``scheme``, ``id`` and ``perms`` (letters of ``cdrwa``, or ``all``); or ``creator_all``. Default:
-        everything to everybody.
+        the ACL permits everything to everybody.
         """,
     False: """
-        ACL of created znodes. Nothing is created here.
+        ACL of created znodes. This function creates none.
         """,
 }
 
@@ -167,13 +170,13 @@ _FAILS = (
     "answer or that refuse the access."
 )
 _AGAIN = "A datagram that is lost is sent again."
-_GOES_ON = "When the connection is lost, it goes on as soon as there is one again."
+_GOES_ON = "When the connection is lost, it goes on as soon as there is a connection again."
 
 _ERRORS = {
     "read": (_RAISES, f"{_CANCELLED}, it raises ``CommandExecutionError``. {_GOES_ON}"),
     "write": (
         _RAISES,
-        f"{_CANCELLED}, it raises ``CommandExecutionError``; what it was to change may then be changed or not. "
+        f"{_CANCELLED}, it raises ``CommandExecutionError``. What it was to change may be changed by then, or not. "
         f"{_GOES_ON}",
     ),
     "wait": (
@@ -193,7 +196,7 @@ _ERRORS = {
     ),
     "asking state": (
         "Whatever goes wrong is ``result: False`` and one line that says what: a wrong argument, too few candidates "
-        f"that reply, or such as contradict each other. So is a signal that comes meanwhile. {_AGAIN}",
+        f"that reply, or candidates that contradict each other. A signal makes the state fail as well. {_AGAIN}",
     ),
     "asking runner": (
         "Raises ``CommandExecutionError`` for a wrong argument or setting.",
@@ -210,11 +213,12 @@ _ERRORS = {
 
 def documented(*parameters: str, errors: str | None = None, creates: bool = False) -> Callable[[_Function], _Function]:
     """
-    Add to a function's docstring what it shares with others.
+    Add to a function's docstring the texts that it shares with others.
 
-    The `parameters` come after those that it describes itself; what becomes of `errors`, signals and lost connections
-    comes before its example. `creates` tells whether it makes znodes, so that ``default_acl`` has a meaning. The
-    function itself is returned, not a wrapper: Salt looks at its arguments, and pickles what it finds.
+    The texts of the `parameters` come after the parameters that the docstring describes itself. What becomes of
+    `errors`, signals and lost connections comes before its example. `creates` tells whether the function makes znodes,
+    so that ``default_acl`` has a meaning. The function itself is returned, not a wrapper: Salt looks at the arguments
+    of a function that it finds, and pickles it.
     """
 
     def add(function: _Function) -> _Function:

@@ -23,7 +23,7 @@ from zkcoord.errors import (
 _Entry = tuple[int, tuple[str, str]]
 
 _IN_SYNC = ("leader", "follower", "observer")
-# What passes by waiting, which is what Salt's `retry` does.
+# Errors that pass by waiting: with `retry` Salt tries the state again.
 _PASSING = (
     MembersSyncingError,
     MemberNotReadyError,
@@ -70,7 +70,7 @@ class EnsembleClient(Client):
             return ensemble.config(**self._time, **self._keywords)
 
     def ask(self, word: str) -> dict[str, dict[str, str]]:
-        """Ask all servers a word; of those that do not answer, there is the reason."""
+        """Ask all servers a four-letter word. Where a server does not answer, its reason is there."""
         with self.errors():
             answers = self._answers(word, hurried=False)
             if all(isinstance(answer, Error) for answer in answers.values()):
@@ -92,7 +92,7 @@ class EnsembleClient(Client):
             return found
 
     def of_leader(self) -> Mapping[str, str]:
-        """What the server is that leads."""
+        """What the leader answers to ``srvr``."""
         with self.errors():
             return self._led()[0]
 
@@ -102,7 +102,7 @@ class EnsembleClient(Client):
             return any(isinstance(answer, NotServing) for answer in self._led()[1].values())
 
     def _led(self) -> tuple[Mapping[str, str], Mapping[str, Any]]:
-        """What the server is that leads, and the answers of all."""
+        """What the leader answers to ``srvr``, and the answers of all."""
         answers = self._answers("srvr")
         for answer in answers.values():
             if _mode(answer) == "leader":
@@ -170,7 +170,7 @@ def lines_of(members: object) -> list[str]:
 
 
 def difference(now: list[str], wanted: list[str], leader: int | None = None) -> list[tuple[str, Any]]:
-    """Tell the steps from one to the other."""
+    """Return the steps that make the members `wanted` of those that are there `now`."""
     try:
         return ensemble.steps(now, wanted, leader)
     except Error as err:
@@ -178,7 +178,7 @@ def difference(now: list[str], wanted: list[str], leader: int | None = None) -> 
 
 
 def is_up(line: str) -> bool:
-    """Whether anything answers where clients find a member. No secret is sent there."""
+    """Whether anything answers at the address where clients find a member. No secret is sent there."""
     try:
         return ensemble.is_up(line)
     except Error as err:
@@ -186,7 +186,7 @@ def is_up(line: str) -> bool:
 
 
 def is_passing(err: BaseException) -> bool:
-    """Whether an error says what passes by waiting: a server that catches up, an election, somebody else's change."""
+    """Whether an error passes by waiting: a server catches up, an election goes on, somebody else changes members."""
     return isinstance(_cause(err), _PASSING)
 
 

@@ -9,7 +9,7 @@ _Row = Mapping[str, Any]
 
 # Seconds by which a clock may differ: the AdminServer tells whole seconds, and the question takes its time.
 _SKEW = 3
-# Of the 2^32 transactions that one leader can order, and of the 2^32 leaders that there can be.
+# The part after which a number is near its end: of the 2^32 transactions of one leader, or of the 2^31 leaders.
 _NEAR = 0.9
 _HALF = 1 << 32
 

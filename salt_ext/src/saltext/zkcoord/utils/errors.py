@@ -32,7 +32,7 @@ class RunnerError(NotImplemented, CommandExecutionError):
     """
     An error of a runner function, in one line.
 
-    Of any other exception than a ``salt.exceptions.NotImplemented`` Salt shows the traceback.
+    It is a ``salt.exceptions.NotImplemented``, because ``salt-run`` shows a traceback of every other exception.
     """
 
 

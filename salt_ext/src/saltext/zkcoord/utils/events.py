@@ -12,20 +12,21 @@ from saltext.zkcoord.utils.config import Configuration
 
 log = logging.getLogger(__name__)
 
-# Seconds for an event from `salt-call`. It goes straight to the master, and would wait for minutes for one that is
-# gone. A job hands it to its minion, and a runner to its master, at once.
+# Seconds for an event from `salt-call`, which sends it straight to the master, and would wait for minutes where the
+# master is gone. A job hands its events to its minion, and a runner to its master, at once.
 _PATIENCE = 2
 
 
 class Events:
     """
-    The events of one contender: ``zk_concurrency/<id>/<kind>``, with ``path`` and ``identifier``; of one who wants a
-    timed lease ``zk_lease/<id>/<kind>``, with ``path`` and ``owner``; of a unit that asks a coordinator for a lock
-    ``zk_coordinator/<id>/<kind>``, with ``path`` and ``identifier``.
+    The events of one contender.
 
-    ``<id>`` is that of the minion or master that acts. Off with ``zookeeper:events: False``, or
-    ``zookeeper:PROFILE:events: False``, and without a master to send to. An event that cannot be sent is a line
-    in the debug log, and nothing else.
+    They are ``zk_concurrency/<id>/<kind>`` for a slot, with ``path`` and ``identifier``; ``zk_lease/<id>/<kind>`` for a
+    timed lease, with ``path`` and ``owner``; and ``zk_coordinator/<id>/<kind>`` for a coordinator's lock, with ``path``
+    and ``identifier``. ``<id>`` is that of the minion or master that acts.
+
+    No event is sent with ``zookeeper:events: False``, with ``zookeeper:PROFILE:events: False``, and where there is no
+    master to send it to. An event that cannot be sent is a line in the debug log, and nothing else.
     """
 
     _master_is_gone = False
@@ -46,7 +47,7 @@ class Events:
         self._reported: int | None = None
         self._about = {"path": path, who: text_of(identifier)}
         self._send = salt.get("event.send") if _has_bus(opts) and _are_wanted(configuration, profile) else None
-        if self._send is not None:  # else it is not worth the asking: Salt's options are slow to answer
+        if self._send is not None:  # only then: Salt's options are slow to answer
             self._prefix = f"{system}/{opts.get('id')}"
             self._is_remote = opts.get("__cli") == "salt-call"
 
@@ -66,7 +67,7 @@ class Events:
 
     @property
     def waited(self) -> float:
-        """Seconds since the beginning."""
+        """Seconds since this object was made, when the wait began."""
         return round(time.monotonic() - self._began, 3)
 
     @property
@@ -82,14 +83,14 @@ class Events:
 
 
 def text_of(identifier: object) -> str:
-    """Return the identifier that a slot has in the end. Nothing stands for the host's name."""
+    """Return the identifier that a lease gets in the end: the host's name where none is given."""
     return socket.gethostname() if identifier in (None, "") else str(identifier)
 
 
 def _send(send: Callable[..., Any], tag: str, data: Mapping[str, object]) -> None:
     try:
         send(tag, data)
-    except Exception as err:  # whatever it is, a slot is more than news of it
+    except Exception as err:  # whatever it is: the slot matters more than the event
         log.debug("Could not send %s: %s", tag, err)
 
 

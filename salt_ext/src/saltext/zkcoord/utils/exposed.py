@@ -12,11 +12,12 @@ def exposed(
     function: Callable[..., Any], module: dict[str, Any], words: Mapping[str, str], remark: str = ""
 ) -> FunctionType:
     """
-    Return `function` as one of the `module`, of which these are the globals.
+    Return `function` as one of another module's own. `module` is that module's globals.
 
-    It is the same code with the same parameters, and looks up what it uses there: what Salt's loader puts into a
-    module, and the helpers, which have to be there under the same names. So Salt takes it for one of that module's own.
-    Its docstring is the same but for some `words`, and for a `remark` after the first paragraph.
+    The copy has the same code and the same parameters. It looks up all that it uses in the other module: what Salt's
+    loader puts there, and the helpers, which have to be there under the same names. So Salt takes the copy for a
+    function of that module. The docstring is the same but for some `words`, and for a `remark` after the first
+    paragraph.
     """
     copy = FunctionType(function.__code__, module, function.__name__, function.__defaults__, function.__closure__)
     copy.__kwdefaults__ = function.__kwdefaults__

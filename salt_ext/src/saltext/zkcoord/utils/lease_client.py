@@ -15,7 +15,8 @@ from zkcoord.errors import ArgumentError, NoNode
 
 log = logging.getLogger(__name__)
 
-# The parts of a lease's duration after which a renewal is late, and after which the next renewal comes; at most these.
+# A renewal is late after this part of the lease's duration, but after the core's RENEW_DEADLINE at most. The next
+# renewal comes after that part of the duration, but after the core's RETRY_PERIOD at most.
 _LATE, _MOST_LATE = 0.5, lease.RENEW_DEADLINE
 _PERIOD, _LONGEST_PERIOD = 0.2, lease.RETRY_PERIOD
 
@@ -24,23 +25,23 @@ class LeaseClient(Client):
     """The calls of one Salt function about timed leases, which share the connection's arguments."""
 
     def owner(self, owner: object) -> str:
-        """Who holds: the minion's or master's id, unless somebody else is named."""
+        """Return who holds a lease: the minion's or master's id, unless somebody else is named."""
         return str(self._opts["id"] if owner in (None, "") else owner)
 
     def path(self, name: str) -> str:
-        """The one path of all the ways to write the name of a lease."""
+        """Return the path of a lease, which is the same for all ways to write the lease's name."""
         with self.errors():
             return lease.LeaseLock(name, "-").path
 
     @property
     def hosts(self) -> str:
-        """The servers, whether they were given or are those of a profile."""
+        """The hosts of the servers, whether the call names them or a profile does."""
         keywords = {name: value for name, value in self._keywords.items() if name != "raise_on_signal"}
         with self.errors():
             return Connection(**keywords).hosts
 
     def described(self, path: str) -> str:
-        """How a lease is called."""
+        """Return what a lease is called."""
         with self.errors():
             return lease.LeaseLock(path, "-").describe()
 
@@ -108,7 +109,7 @@ class LeaseClient(Client):
         return True
 
     def update(self, path: str, record: object, timeout: object) -> dict[str, Any]:
-        """Change members of a record, if nobody writes it at the same time; the record."""
+        """Change members of a record, if nobody else writes it at the same time, and return the new record."""
         with self.errors():
             lock = lease.LeaseLock(path, "-", timeout=timeout, **self._keywords)
             now = lock.get()[0]
@@ -125,7 +126,7 @@ class LeaseClient(Client):
         max_clock_skew: object,
         on_lost: Callable[[], object] | None = None,
     ) -> "Held":
-        """Prepare to hold a lease for one piece of work, which renews it. Nothing is sent."""
+        """Prepare to hold a lease for one piece of work. The core renews it meanwhile. Nothing is sent yet."""
         owner, length = self.owner(owner), seconds("duration", duration)
         events = self.lease_events(path, owner)
 
@@ -153,7 +154,7 @@ class LeaseClient(Client):
         return Held(self, made)
 
     def held_by(self, path: str) -> str:
-        """Who stands in the way, for the end of a sentence."""
+        """Tell who holds a lease, and how many wait for it, for the end of a sentence."""
         try:
             status = self.lease("status", path, timeout=2)
         except SaltException:
@@ -171,7 +172,7 @@ class LeaseClient(Client):
             return getattr(lease, function)(*args, **kwargs, **self._keywords)
 
     def lease_events(self, path: object, owner: object) -> Events:
-        """What is told of one who holds, or wants to."""
+        """Return what sends the events of an owner that holds a lease, or wants to."""
         return Events(self._salt, self._opts, self._configuration, path, owner, self._profile, "zk_lease", "owner")
 
 
@@ -179,11 +180,11 @@ class Held:
     """A lease that is held for one piece of work, and renewed by the core while that lasts."""
 
     def __init__(self, client: LeaseClient, locker: lease.LeaseLocker) -> None:
-        """Take who holds it, and what. At the end of a process Salt's loader has nothing to look up any more."""
+        """Keep all that the end of the process needs: Salt's loader cannot look anything up by then."""
         self._errors, self._locker = client.errors, locker
 
     def lock(self, timeout: object) -> bool:
-        """Take it; False: it was not to be had in time."""
+        """Take the lease; False: it was not to be had in time."""
         with self._errors():
             return self._locker.lock(timeout)
 
@@ -198,13 +199,13 @@ class Held:
         return self._locker.fencing_token
 
     def give_back(self, timeout: float | None = None) -> bool:
-        """Give it back; False: it was lost before."""
+        """Give the lease back; False: it was lost before."""
         with self._errors():
             was_held = self._locker.held
             return self._locker.unlock(timeout) and was_held
 
     def end(self, during: str) -> str | None:
-        """Give it back after `during`. What is returned tells that it was lost, or may be."""
+        """Give the lease back after the function `during`. Return a message if it was lost, or may have been."""
         path, who = self._locker.path, shown(self._locker.owner)
         try:
             if self.give_back():
@@ -215,7 +216,7 @@ class Held:
 
 
 def _plain(record: lease.LockRecord) -> dict[str, Any]:
-    """A record as Salt can return it: that of the original, and other members beside it."""
+    """Return a record as Salt can send it: the members that Kubernetes' records have, and all others of the record."""
     return {**{name: json.loads(text) for name, text in record.more.items()}, **record.to_lease_spec()}
 
 

@@ -14,23 +14,23 @@ log = logging.getLogger(__name__)
 
 
 class Loss:
-    """What is done when a lease is lost while something runs under it: that is ended, and no more of it begins."""
+    """Ends the processes that were started under a lease when the lease is lost, and lets all further states fail."""
 
     def __init__(self, path: str) -> None:
-        """Be made in the thread that takes the lease."""
+        """Be made in the thread that takes the lease: the thread tells whether the run has a process of its own."""
         self._path = path
-        # A minion with ``multiprocessing: False`` has started what its other jobs have started.
+        # In a minion with ``multiprocessing: False`` the processes of other jobs would be ended as well.
         self._has_process = runs.has_process()
         self._guard: Guard | None = None
         self._turn, self._is_done = threading.Lock(), False
 
     def guard(self) -> Guard:
-        """Count what is started from now on as started under the lease."""
+        """Count the processes that are started from now on as started under the lease."""
         self._guard = Guard()
         return self._guard
 
     def __call__(self) -> None:
-        """Be called, from a thread of its own, when the lease is lost."""
+        """End what runs under the lease. The core calls this from a thread of its own when the lease is lost."""
         if not self._has_process:
             return
         with self._turn:
@@ -42,7 +42,7 @@ class Loss:
             self._guard.end_started()
 
     def over(self) -> None:
-        """Be called when nothing runs under the lease any more."""
+        """Let states run again. To be called when nothing runs under the lease any more."""
         with self._turn:
             self._is_done = True
             runs.refuse_no_more()
@@ -61,8 +61,8 @@ def under_lease(
     """
     Take the lease, call the `function` of that `name`, and give the lease back.
 
-    When the lease is lost meanwhile, what the function has started is ended, and its states fail from then on.
-    Raises ``CommandExecutionError`` then, and where there was no lease in time.
+    When the lease is lost while the function runs, the processes that it has started are ended, and its states fail
+    from then on. Raises ``CommandExecutionError`` then, and where the lease was not to be had in time.
     """
     loss_of_it = Loss(path)
     held = client.locker(path, owner, duration, max_clock_skew, loss_of_it)
@@ -73,7 +73,7 @@ def under_lease(
     try:
         if held.token is None:
             raise CommandExecutionError(f"the lease {path} was lost as soon as it was taken; {name} was not called")
-        # At the end of the process as well: a job that is terminated comes to no other end.
+        # A job that is terminated does not come to the lines below. The end of its process gives the lease back.
         runs.at_end(held, functools.partial(held.end, name))
         result = function()
     except BaseException:

@@ -32,7 +32,7 @@ class MasterClient(Client):
         answer = shown(self._opts, "status", status)
         is_empty = status["max_concurrency"] is None and not status["holders"] and not status["waiters"]
         if "outputter" in answer and is_empty:
-            # All of them as the caller names them: below the chroot.
+            # All paths are as the caller names them: below the chroot.
             status |= {"path": path, "neighbours": self.neighbours(path)}
         return answer
 
@@ -47,7 +47,7 @@ class MasterClient(Client):
     ) -> Any:
         """Return the metrics as text, or write them into a file, and return its name."""
         try:
-            from zkcoord import metrics  # noqa: PLC0415 - it needs what not everybody has
+            from zkcoord import metrics  # noqa: PLC0415 - it needs prometheus_client, which not everybody has
         except ImportError as err:
             with runner_errors():
                 raise CommandExecutionError(str(err)) from err
@@ -78,5 +78,6 @@ def shown(
     is_command = opts.get("fun") == f"{module}.{function}" and not opts.get("async")
     if not is_command or opts.get("output"):
         return answer
-    # Salt takes `data` for states, whose dicts are below a name: without one, it would have failed.
+    # Salt takes `data` for the results of states, which are dicts below a name each. Without a name it would take the
+    # answer for a failure.
     return {"outputter": module, "data": {answer.get("path", function): answer}}

@@ -15,13 +15,13 @@ class Examination:
     """One look at a lock: each finding has ``what`` and ``do``."""
 
     def __init__(self, queue: Mapping[str, Any], options: Mapping[str, object]) -> None:
-        """Take the lock's queue, and what a command about it needs besides."""
+        """Take the lock's queue, and the options that a command about the lock needs besides."""
         self._queue = queue
         self._lock = queue["lock"]
         self._options = {name: value for name, value in options.items() if value not in (None, "")}
 
     def findings(self, accepted: Collection[str], max_age: float) -> list[_Finding]:
-        """Return all that is odd, with those whose keys are `accepted`, and grants of at most `max_age` seconds."""
+        """Return all that is odd, such as units that are not `accepted`, and grants older than `max_age` seconds."""
         return [*self._strangers(accepted), *self._old_grants(max_age), *self._hopeless(), *self._expired()]
 
     def _strangers(self, accepted: Collection[str]) -> Iterator[_Finding]:

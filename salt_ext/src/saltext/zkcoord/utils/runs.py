@@ -1,9 +1,10 @@
 """
 The end of a state run, which is the end of its process.
 
-Salt tells nobody that a run is over. Its process ends soon after, though: that of a minion's job, of ``salt-call``
-or of ``salt-run``. What ends together with the run therefore is registered with all that is called at the end of a
-process. No single hook is: a job leaves by ``os._exit``, and a job that is terminated by the signal's handler.
+Salt tells nobody that a run is over. The run's process ends soon after, though: that of a minion's job, of
+``salt-call`` or of ``salt-run``. So what is to be done at the end of the run is registered with every hook that is
+called at the end of a process. No single hook would do: a job leaves by ``os._exit``, and a job that is terminated
+leaves by the signal's handler.
 """
 
 import concurrent.futures.thread  # noqa: F401 - see `_End.register`
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class _Unfinished(int):
-    """An exit code that no run sets: it is 0 for whoever reads it, and replaced once the run is over."""
+    """An exit code that no run sets. Whoever reads it finds 0, and Salt replaces it once the run is over."""
 
 
 class Run:
@@ -30,7 +31,7 @@ class Run:
 
     def __init__(self, context: Any) -> None:
         """Take the ``__context__`` of a state module while one of its functions is called."""
-        # That is a copy. The exit code goes to the context of the function that was called first.
+        # This context is a copy. Salt puts the exit code of the run into that of the function that was called first.
         loader, outermost = context.loader(), None
         while loader is not None:
             outermost = loader if loader.tag == "module" else outermost
@@ -48,7 +49,7 @@ class Run:
 
 def job() -> str | None:
     """The id of the job that this state run is; None where there is none, or no run."""
-    with suppress(Exception):  # what it would be good for goes on without it
+    with suppress(Exception):  # the callers go on without an id
         active = salt.state.HighState.get_active()
         return active.state.jid or None if active is not None else None
     return None
@@ -68,8 +69,8 @@ def refuse(why: str) -> None:
     """
     Let each state of this process fail before it does anything, until `refuse_no_more`. For a process of one job only.
 
-    `stop` would not do: it needs the id of the job, which a run within another function does not have, and what is left
-    out then counts as success.
+    `stop` would not do. It needs the id of the job, which a run within another function does not have. And Salt counts
+    the states that `stop` leaves out as success.
     """
     salt.state.State.verify_data = lambda _state, _low: [why]
 
@@ -80,26 +81,27 @@ def refuse_no_more() -> None:
 
 
 def has_process() -> bool:
-    """Whether the run has its process for itself. With ``multiprocessing: False`` it is one of many threads."""
+    """Whether the run has a process of its own. With ``multiprocessing: False`` it is one of the minion's threads."""
     return threading.current_thread() is threading.main_thread()
 
 
 class _End:
-    """What is to be done at the end of this process. Children that are forked meanwhile inherit it, and do not."""
+    """The tasks for the end of this process. A child that is forked meanwhile inherits them, and does not run them."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.tasks: dict[Hashable, Callable[[], object]] = {}
 
     def register(self) -> None:
-        """Be called before the core's own hooks, which close its sessions. They must be registered by now."""
-        # The last is called first, and so is the one with the highest priority. Once it finds the executors' module
-        # the core registers for a second time: it has to be there already when it does for the first.
-        with suppress(AttributeError, RuntimeError):  # private, or shutting down already
+        """Register with all hooks. The core must have registered its own before, which close its sessions."""
+        # Hooks that are registered last are called first, and so are those with the highest priority. So the tasks run
+        # while the core's sessions are open. The core registers a second time once it finds the executors' module. The
+        # import above lets the core find it the first time: after a later one the sessions would be closed first.
+        with suppress(AttributeError, RuntimeError):  # the hook is private, or Python is shutting down already
             threading._register_atexit(self)
         multiprocessing.util.Finalize(None, self, exitpriority=10)
         process = multiprocessing.process.current_process()
-        with suppress(AttributeError):  # Salt's have it, and call the first first
+        with suppress(AttributeError):  # only Salt's processes have these, and they call the first one first
             process.register_finalize_method(self)
             process._finalize_methods.insert(0, process._finalize_methods.pop())
 
@@ -119,7 +121,8 @@ def at_end(key: Hashable, task: Callable[[], object]) -> None:
     """
     Have `task` called at the end of this process, while the core's sessions are still open.
 
-    Only the first task of each `key` is; the last of all tasks comes first. The core has to be in use already.
+    Of several tasks for one `key` only the first is called. The task that was registered last is called first. The core
+    has to be in use already.
     """
     global _end  # noqa: PLW0603 - one for each process
     if _end is None or _end.pid != os.getpid():

@@ -10,7 +10,7 @@ _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 def findings(report: Mapping[str, Any]) -> str:
-    """Return what a doctor has found, and what to do about each."""
+    """Return what a doctor has found, and what to do about each finding, as text."""
     found = report["findings"]
     if not found:
         return f"{shown(report['path'])}: nothing to complain about"
@@ -37,7 +37,8 @@ def table(opts: Mapping[str, Any], labels: Sequence[str], rows: Iterable[Sequenc
 
 
 def shown_by(opts: Mapping[str, Any], outputter: str, data: object, **kwargs: object) -> Any:
-    """Return what another outputter makes of it."""
-    # `output` in the options would win over the name, and a table's lines over `separate_rows=False`.
+    """Return what another outputter makes of the data."""
+    # `output` in the options would win over the name of the outputter. Lines between the rows of a table are switched
+    # off in the options: Salt passes over an argument that is false, such as `separate_rows=False`.
     without = {key: value for key, value in opts.items() if key != "output"}
     return salt.output.out_format(data, outputter, {"out.table.separate_rows": False, **without}, **kwargs)

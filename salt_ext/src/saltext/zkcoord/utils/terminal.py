@@ -4,7 +4,7 @@ import shlex
 
 from salt.utils.args import yamlify_arg
 
-# What means something in YAML's double quotes, and before them.
+# Characters that mean something in YAML's double quotes, or to Salt before it reads YAML.
 _SPECIAL = frozenset('\\"#')
 
 
@@ -20,15 +20,15 @@ def shown(text: object) -> str:
 
 def quoted(text: object) -> str:
     """
-    Return one word of any shell that Salt's command line takes for that very text: not for a number or a list, and with
-    nothing in it that a terminal obeys.
+    Return a text as one word for any shell, with nothing in it that a terminal obeys. Salt's command line takes the
+    word for that very text, and not for a number or a list.
 
-    It is YAML's notation in double quotes where the text itself will not do. The notation of bash, ``$'...'``, would
-    not do either: Salt takes an argument with a line break in it for a positional one.
+    Where the text itself will not do, the word is in YAML's notation with double quotes. The notation of bash,
+    ``$'...'``, would not do either: Salt takes an argument with a line break in it for a positional one.
     """
     word = str(text)
     if yamlify_arg(word) != word or not word.isprintable():
-        # Salt looks for a comment in a text with that sign.
+        # `#` is escaped, too: Salt looks for a comment in a text that has one.
         word = (
             '"' + "".join(_escaped(each) if each in _SPECIAL or not each.isprintable() else each for each in word) + '"'
         )
@@ -36,7 +36,7 @@ def quoted(text: object) -> str:
 
 
 def can_be_named(text: str) -> bool:
-    """Tell whether an identifier is the one in its znode: what is not UTF-8 there has lost something here."""
+    """Tell whether an identifier is the very one in its znode: bytes there that are not UTF-8 are lost here."""
     return "\ufffd" not in text
 
 

@@ -1,9 +1,10 @@
 """
-A job that is terminated while it holds a slot.
+A job that is terminated while it holds a slot or a lease.
 
-Salt ends such a job by a signal, and what the job has started (a command, a state in a process of its own) goes on for
-a while: ``salt-call`` leaves it alone altogether. The next holder would act beside it. So the signal's handler first
-ends what was started under the slot, and the slot is given back after that.
+Salt ends such a job by a signal. The processes that the job has started (a command, a state in a process of its own) go
+on for a while, and ``salt-call`` does not end them at all. If the slot were given back at once, its next holder would
+act beside them. So the signal's handler first ends the processes that were started under the slot, and the slot is
+given back after that.
 """
 
 import logging
@@ -22,14 +23,14 @@ log = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-# Seconds for the processes to end by themselves, and for those to go that are killed then.
+# Seconds for the processes to end after SIGTERM, and after SIGKILL.
 _GRACE = 5.0
 _KILLED = 2.0
 _PAUSE = 0.02
 
 
 class Guard:
-    """Ends what this process has started since the guard was set up, before a signal ends this process itself."""
+    """Ends the processes that this one has started since the guard was set up, before a signal ends this one itself."""
 
     def __init__(self) -> None:
         """Set up the guard. Only the main thread of a process gets signals: in any other, there is nothing to guard."""
@@ -45,7 +46,7 @@ class Guard:
                 signal.signal(number, self._handle)
 
     def remove(self) -> None:
-        """Set the handlers again that were there before, where nobody has set others since."""
+        """Restore the handlers that were there before, where nobody has set others since."""
         for number, handler in self._handlers.items():
             if signal.getsignal(number) == self._handle:
                 signal.signal(number, handler)
@@ -61,7 +62,7 @@ class Guard:
             sys.exit(128 + number)
 
     def end_started(self) -> None:
-        """End what was started since."""
+        """End the processes that were started since the guard was set up: by SIGTERM, and then by SIGKILL."""
         for end, limit in ((psutil.Process.terminate, _GRACE), (psutil.Process.kill, _KILLED)):
             deadline = time.monotonic() + limit
             signalled: set[psutil.Process] = set()
@@ -80,7 +81,7 @@ class Guard:
 
 
 def _descendants() -> list[psutil.Process]:
-    """The processes that this one has started, and theirs; not those that are dead, and only not yet waited for."""
+    """The processes that this one has started, and theirs; not those that have ended, and wait to be reaped."""
     found = _quietly(lambda: psutil.Process().children(recursive=True)) or []
     return [process for process in found if _quietly(process.status) not in (None, psutil.STATUS_ZOMBIE)]
 

@@ -1,4 +1,4 @@
-"""The thread of the beacon: it waits for grants of this minion by a watch, and tells of them at once."""
+"""The thread of the beacon: it waits by watches for grants of this minion, and fires an event for each at once."""
 
 import datetime
 import logging
@@ -16,30 +16,32 @@ from zkcoord.errors import Cancelled, ServerError
 
 log = logging.getLogger(__name__)
 
-# Seconds between two decisions, in case that something can be granted that nobody has decided: a process died before it
-# could, a party has grown. Each of many that wait decides less often, so that all together do about twice a second at
-# most.
+# Seconds between two decisions of this beacon. It decides in case that something can be granted and nobody has decided
+# it: a process has died before it could, or a party has grown. Where many wait, each decides less often, so that all of
+# them together decide about twice a second at most.
 _DECIDE = 60.0
 _DECIDE_FOR_EACH = 0.5
-# Seconds after the start of the beacon within which it decides.
+# Seconds after the start of the beacon within which it decides first. The moment is random, so that many minions that
+# start together do not decide at once.
 _SPREAD = 3.0
-# Seconds between two that decide after the opening of a window, in the order of the queue: the first grants to all, and
-# the others need not, unless it is away.
+# Seconds between the decisions of two beacons after the opening of a window, in the order of the queue. The first
+# beacon grants to all; the others decide in case that it is away.
 _APART = 0.05
-# How many times in its `expires` a unit lets itself be seen.
+# How many times within its `expires` a unit lets itself be seen.
 _SEEN = 3
-# Seconds of one wait. Between two it is looked whether anybody wants the beacon still, which Salt asks every second, or
-# once in its `interval`.
+# Seconds of one wait. Between two waits the thread checks whether Salt still calls the beacon, which it does every
+# second or once in its `interval`. After _FORGOTTEN seconds without a call the thread ends: nobody wants the beacon any
+# more.
 _WAIT = 20.0
 _FORGOTTEN = 60.0
-# Seconds until it is looked again whether a run has ended.
+# Seconds until the thread checks again whether a state run has ended.
 _BUSY = 5.0
-# Seconds after an error.
+# Seconds until the thread tries again after an error.
 _PAUSE = 5.0
 
 
 class Watch:
-    """The thread of one beacon. Children that are forked have no part in it."""
+    """The thread of one beacon. A child that is forked does not have the thread."""
 
     def __init__(
         self,
@@ -51,10 +53,11 @@ class Watch:
         reported: dict[int, float],
         interval: float = 0.0,
     ) -> None:
-        """Take whose grants, where, what is to be called with each, and after how many seconds again; and start.
+        """Start the thread, which calls ``tell`` with each grant of the ``unit``.
 
-        ``is_busy`` tells whether a run goes on, during which nothing is told again. ``reported`` are the requests whose
-        grants were told before, and when. ``interval``: seconds between two calls of Salt.
+        ``again``: after how many seconds a grant is told again. ``is_busy`` tells whether a state run goes on, during
+        which nothing is told again. ``reported`` are the requests whose grants were told before, and when.
+        ``interval``: seconds between two calls of Salt.
         """
         self._coordinator, self._unit, self._tell, self._again = coordinator, unit, tell, again
         self._is_busy, self._reported = is_busy, reported
@@ -69,11 +72,11 @@ class Watch:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it watches."""
+        """Whether the thread watches."""
         return self._thread.is_alive()
 
     def stop(self) -> None:
-        """End it. Does not wait for that."""
+        """Make the thread end, and do not wait until it has."""
         self._cancel.cancel()
 
     def _run(self) -> None:
@@ -108,7 +111,8 @@ class Watch:
             reported = self._reported.get(grant["request"])
             if reported is None:
                 self._reported[grant["request"]] = now
-                # What the unit has granted itself, that very run knows. Should it fail, it is reported after a while.
+                # A run of this unit that has decided the grant itself knows of it. If that run fails, the grant is
+                # reported after a while.
                 if grant["by"] != self._unit:
                     self._tell(grant)
             elif self._again and now - reported >= self._again:
@@ -119,7 +123,7 @@ class Watch:
                 self._tell(grant)
 
     def _decide(self, coordinator: Coordinator, waiting: list[str], held: list[str]) -> None:
-        """Decide what nobody has decided, be seen, and remember when to do it again."""
+        """Decide what nobody has decided yet, let the unit be seen, and remember when to do both again."""
         self._waiting = waiting
         pause = _DECIDE * random.uniform(0.75, 1.25)
         soonest = float("inf")
@@ -156,16 +160,16 @@ def _seconds_to(time_of_day: str) -> float:
 
 
 _watches: dict[str, tuple[int, object, Watch]] = {}
-# What the threads of a beacon have told, by its name, with its settings. Salt closes all beacons when it refreshes its
-# modules, as it does in a run that installs a package: what was told is not told again by the next thread.
+# The grants that the threads of a beacon have told, by its name, with its settings. Salt closes all beacons when it
+# refreshes its modules, as it does in a run that installs a package. Without this the next thread would tell all again.
 _remembered: dict[str, tuple[object, dict[int, float]]] = {}
 _guard = threading.Lock()
 
 
 def ensure(name: str, settings: object, start: Callable[[dict[int, float]], Watch]) -> None:
-    """See to it that the beacon of that name has its thread in this process, with these settings.
+    """Make sure that the beacon of that name has a thread in this process, with these settings.
 
-    ``start`` is called with what the thread before it has told.
+    A new thread is made by ``start``, which is called with the grants that the thread before it has told.
     """
     with _guard:
         pid, before, watch = _watches.get(name, (0, None, None))
