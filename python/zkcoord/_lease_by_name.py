@@ -201,9 +201,9 @@ def status(
         A dict. ``path``; ``transitions``, how often it has changed hands; ``holder``, None where nobody holds it, else
         a dict: ``owner``, ``acquired`` (RFC 3339, by the holder's wall clock), ``duration`` (seconds), ``renewed`` and
         ``until`` (by the servers' clock), ``left`` (seconds until then by this host's clock; negative: it is over, and
-        whoever asks next may have it), ``fencing_token`` (None: another program holds it) and ``by_name`` (True: any
-        process that names the owner may renew it). ``waiters``: a dict for each, in the order of the queue, with
-        ``owner``, ``position`` (1 is next), ``since`` and ``age``.
+        others may take it once the clock skew that they allow for is over too), ``fencing_token`` (None: another
+        program holds it) and ``by_name`` (True: any process that names the owner may renew it). ``waiters``: a dict for
+        each, in the order of the queue, with ``owner``, ``position`` (1 is next), ``since`` and ``age``.
 
     The call takes two round trips.
     """

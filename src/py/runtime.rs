@@ -295,9 +295,10 @@ impl Drop for Call {
 
 /// Ends the sessions of this process now, and with them its ephemeral leases.
 ///
-/// Calls under way in other threads are cancelled: what they would get would be gone. Waits up to one
-/// second for the servers to hear of it. Later calls open new sessions. Nothing is done for a process
-/// that has none, nor for what a forked child has inherited.
+/// Calls under way in other threads are cancelled: what they would get would be gone. They may take up to five seconds to
+/// end, and after that the servers have one second to hear of it. Timed leases that the process holds are not renewed any
+/// more. Later calls open new sessions. Nothing is done for a process that has none, nor for what a forked child has
+/// inherited.
 #[pyfunction]
 pub(super) fn close(py: Python<'_>) {
     if let Some(process) = Process::existing() {

@@ -1,7 +1,8 @@
 //! Single znodes: create, read, write, delete, and their ACLs.
 //!
-//! A write whose reply was lost is never repeated. What is there may tell its outcome: an ephemeral znode names its
-//! session, and a znode that is gone was deleted. Where it does not, because a persistent or sequential znode was
+//! A write whose reply was lost is not repeated, but for the creation of a znode whose name is known: one that is there
+//! refuses it. What is there may tell the outcome: an ephemeral znode names its session, and a znode that is gone was
+//! deleted. Where it does not, because a persistent or sequential znode was
 //! created, because a version was given, or because somebody may have written since, the error says so.
 //!
 //! | file | what it answers |

@@ -81,7 +81,7 @@ pub struct Waiter {
     pub queue_node: String,
 }
 
-/// The state of a pool, in two round trips. A pool that does not exist has no limit, no holders and no waiters.
+/// The state of a pool, in two round trips; in more where a queue node went while the pool was read. A pool that does not exist has no limit, no holders and no waiters.
 ///
 /// # Errors
 /// [`crate::Error::NoAuth`], [`crate::Error::AuthFailed`], [`crate::Error::Unreachable`], [`crate::Error::Cancelled`].

@@ -55,7 +55,8 @@ pub struct Holder {
     pub renewed: String,
     /// When it ends if it is not renewed, by the servers' clock.
     pub until: String,
-    /// Seconds until then, by this host's clock; negative: it is over, and whoever asks next may have it.
+    /// Seconds until then, by this host's clock; negative: it is over, and others may take it once the clock skew that
+    /// they allow for is over as well.
     pub left: f64,
     /// The zxid of the transaction that took it; `None` where another program holds it.
     pub fencing_token: Option<i64>,
