@@ -153,12 +153,17 @@ async fn wait_for(
                     }
                     match out_of_sync(&found, ids, at_least, before) {
                         Ok(configuration) => return Ok(configuration),
-                        Err(reason) => *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason),
+                        Err(reason) => {
+                            let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+                            // At the end of the time the servers are cut short, and what they have said before tells more.
+                            if last.is_none() || !budget.is_spent() {
+                                *last = Some(reason);
+                            }
+                        }
                     }
                     before = led(&found);
                 }
                 Err(error @ (Error::Unreachable { .. } | Error::ConnectionLost { .. })) => {
-                    // At the end of the time the servers are cut short, and what they have said before tells more.
                     last.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error.to_string());
                 }
                 Err(error) => return Err(error),

@@ -104,6 +104,11 @@ impl Budget {
         self.started.elapsed()
     }
 
+    /// Whether the time is up.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.deadline.instant().is_some_and(|end| Instant::now() >= end)
+    }
+
     /// Whether the caller has given up.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancel.is_cancelled()

@@ -9,6 +9,7 @@ from zkcoord import ensemble, errors
 
 from tests.ensemble.conftest import DIGEST, followers
 from tests.support.calls import wait_until
+from tests.support.salt import VERSIONS
 
 STATES = ("members", "member_present", "member_absent", "synced", "znode_present", "znode_absent", "acls")
 
@@ -374,14 +375,13 @@ def test_the_table_shows_every_server_and_nothing_that_a_terminal_obeys(lab, run
     assert "nothing to complain about" in zk_ensemble.output({"ensemble": runner.doctor()})
 
 
-def test_real_salt_runs_it(minionless, lab):
-    section = {"hosts": lab.hosts, "admin_port": 0, **DIGEST}
-    for version in ("3008", "3006"):
-        salt = minionless(version, zookeeper=section)
-        assert salt.salt_call("zk_ensemble.get_leader").outcome == (0, lab.leader().address)
-        answer = salt.salt_call("zk_ensemble.add_members", members="server.9=127.0.0.1:1:2;127.0.0.1:3")
-        assert answer.code == 1
-        assert "server.9 cannot join yet" in answer.complaint
+@pytest.mark.parametrize("version", VERSIONS)
+def test_real_salt_runs_it(minionless, lab, version):
+    salt = minionless(version, zookeeper={"hosts": lab.hosts, "admin_port": 0, **DIGEST})
+    assert salt.salt_call("zk_ensemble.get_leader").outcome == (0, lab.leader().address)
+    answer = salt.salt_call("zk_ensemble.add_members", members="server.9=127.0.0.1:1:2;127.0.0.1:3")
+    assert answer.code == 1
+    assert "server.9 cannot join yet" in answer.complaint
     server = lab.add()
     salt.state(
         "grown",

@@ -315,3 +315,15 @@ class TestCertainty:
             proxy.accept()
         assert unlocking.result() is True
         assert zkcoord.lock_holders(root, hosts) == []
+
+
+@pytest.mark.zookeeper("3.9")
+@pytest.mark.parametrize("ephemeral", [True, False], ids=["ephemeral", "kept"])
+def test_a_hold_that_may_not_read_its_own_lease_says_so_and_leaves_none(hosts, root, zk, ephemeral):
+    """ZooKeeper 3.9 tells only a reader about a znode, and so whoever else has no fencing token."""
+    lock(root, hosts, identifier="first", max_concurrency=2)
+    others = {"username": "others", "password": "secret", "allperms": True}
+    with pytest.raises(errors.NoAuth, match=rf"read {root}/\w+ as anonymous"):
+        hold(root, hosts, identifier="a", max_concurrency=2, ephemeral_lease=ephemeral, default_acl=others, timeout=5)
+    assert len(zk.get_children(root)) == 1
+    assert zk.get_children(f"{root}-__lock__") == []

@@ -195,8 +195,8 @@ def test_a_slot_is_taken_without_a_reason_that_the_acl_forbids(hosts, root):
 
 def test_the_tree_may_be_used_by_whoever_may_use_the_queue(hosts, root):
     lock(root, hosts, identifier="first", max_concurrency=2)
-    readers = {"username": "fleet", "password": "secret", "read": True}
-    with hold(root, hosts, identifier="a", max_concurrency=2, reason="r", default_acl=readers):
+    fleet = {"username": "fleet", "password": "secret"}
+    with hold(root, hosts, identifier="a", max_concurrency=2, reason="r", default_acl={**fleet, "read": True}, **fleet):
         assert znode.get_acls(tree(root), zk_hosts=hosts) == znode.get_acls(f"{root}-__lock__", zk_hosts=hosts)
         assert lock(root, hosts, identifier="first", max_concurrency=2, reason="r")
 

@@ -125,10 +125,25 @@ async fn contend(
         if force && claim.terms == Terms::Shared {
             let _ = tokio::time::timeout(GRACE, lease::leave_one(claimant.session(), &claim)).await;
         }
+        let is_unreadable = czxid.is_none() && claimant.needs_token();
         let _ = withdraw(client, claimant).await;
+        if is_unreadable {
+            Box::pin(give_back_unreadable(client, &taken)).await?;
+        }
         return Ok(Acquired::Taken(taken));
     }
     Box::pin(settle(client, claimant, budget, &claim.pool, end)).await
+}
+
+/// Gives a lease back whose fencing token the caller cannot know, because the ACL that he has given it lets him not read
+/// it. Nothing is wrong where the lease is gone already: then the hold hears of that.
+async fn give_back_unreadable(client: &Client, taken: &Hold) -> Result<()> {
+    let short = Budget::answer(Timeout::For(GRACE), GRACE, Cancel::default());
+    match release(client, taken, &short).await {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(Error::NoAuth { action: "read", path: taken.path(), user: client.settings().identity.user() }),
+        Err(_) => Err(client.connection_lost(&taken.pool, UNRESOLVED)),
+    }
 }
 
 /// Bytes of what a claimant watches at one time: its own queue node, and the one before it or, as the first, the pool and
@@ -148,21 +163,24 @@ async fn settle(
     end: std::result::Result<Result<Outcome>, Cut>,
 ) -> Result<Acquired> {
     let (unsure, is_connected) = (claimant.progress().is_unsure(), claimant.session().is_connected());
-    let hold = claimant.hold(None);
+    let (hold, needs_token) = (claimant.hold(None), claimant.needs_token());
     let withdrawal = withdraw(client, claimant).await;
     let unresolved = || Err(client.connection_lost(pool, UNRESOLVED));
     let was_refused = matches!(end, Ok(Err(_)));
     match (end, withdrawal) {
-        (Ok(Ok(Outcome::Full)) | Err(Cut::TimedOut), Some(Ok(Withdrawal::Lease(czxid)))) => {
+        (Ok(Ok(Outcome::Full)) | Err(Cut::TimedOut), Some(Ok(Withdrawal::Lease(czxid))))
+            if czxid.is_some() || !needs_token =>
+        {
             Ok(Acquired::Taken(Hold { czxid, ..hold }))
         }
         (Ok(Ok(Outcome::Already)), _) => Ok(Acquired::Already),
-        // The lease was taken, and the caller has given up.
+        // The lease was taken, and the caller has given up, or may not read it and so has no fencing token.
         (end, Some(Ok(Withdrawal::Lease(czxid)))) => {
             let lease = Hold { czxid, ..hold };
             let short = Budget::answer(Timeout::For(GRACE), GRACE, Cancel::default());
             match (release(client, &lease, &short).await, end) {
                 (Ok(_), Ok(Err(error))) if !matches!(error, Error::Cancelled { .. }) => Err(error),
+                (Ok(_), Ok(Ok(_)) | Err(Cut::TimedOut)) => Ok(Acquired::No),
                 (Ok(_), _) => Err(client.cancelled(budget, pool, UNTAKEN)),
                 (Err(_), _) => unresolved(),
             }

@@ -196,9 +196,11 @@ impl Claimant {
         if first || !self.progress.admitted || self.progress.is_unsure() {
             if self.progress.is_unsure() && snapshot.leases.contains(&self.lease) {
                 let lease = self.claim.path(&self.lease);
-                let stat = self.session.check_stat(&lease).await;
-                let stat = stat.map_err(|error| self.session.failure(&error, "read", &lease))?;
-                return Ok(stat.map(|stat| self.taken(Some(stat.czxid))));
+                return match self.session.check_stat(&lease).await {
+                    Ok(stat) => Ok(stat.map(|stat| self.taken(Some(stat.czxid)))),
+                    Err(zk::Error::NoAuth) => Ok(Some(self.taken(None))),
+                    Err(error) => Err(self.session.failure(&error, "read", &lease)),
+                };
             }
             match lease::own(&self.session, &self.claim, &snapshot.leases, &snapshot.queue).await? {
                 OwnLeases::Sufficient => return Ok(Some(Outcome::Already)),
@@ -381,6 +383,11 @@ impl Claimant {
         self.progress.in_flight = before;
     }
 
+    /// Whether the claim is for a hold, which knows its fencing token.
+    pub(super) fn needs_token(&self) -> bool {
+        self.claim.terms != Terms::Shared
+    }
+
     fn taken(&mut self, czxid: Option<i64>) -> Outcome {
         self.progress.in_flight = None;
         self.is_taken = true;
@@ -425,7 +432,12 @@ impl Claimant {
         let (synced, stat) = join(self.session.sync(&lease), self.session.check_stat(&lease)).await;
         let refused = |error| self.session.failure(&error, "read", &lease);
         synced.map_err(refused)?;
-        match stat.map_err(refused)? {
+        let stat = match stat {
+            // ZooKeeper 3.9 lets only a reader ask for a znode that is there.
+            Err(zk::Error::NoAuth) => return Ok(Withdrawal::Lease(None)),
+            stat => stat.map_err(refused)?,
+        };
+        match stat {
             Some(stat) => Ok(Withdrawal::Lease(Some(stat.czxid))),
             None if self.progress.in_flight == Some(InFlight::PoolCreation) => Err(Failure::Gone),
             None => Ok(Withdrawal::NoLease),

@@ -36,7 +36,8 @@ pub(super) struct OtherLeases {
 }
 
 /// The czxid of a lease, where the claim is for a hold. It is asked for in the same flight as the transaction that
-/// creates the lease, because the servers' answer to a transaction does not tell it (ZOOKEEPER-4026).
+/// creates the lease, because the servers' answer to a transaction does not tell it (ZOOKEEPER-4026). `None` as well where
+/// the caller may not read the lease, which ZooKeeper 3.9 asks for: the lease is there all the same.
 pub(super) fn czxid<'a>(
     session: &'a Session,
     claim: &Claim,
@@ -47,6 +48,7 @@ pub(super) fn czxid<'a>(
         let Some(asking) = asking else { return Ok(None) };
         match asking.await {
             Ok(stat) => Ok(stat.map(|stat| stat.czxid)),
+            Err(zk::Error::NoAuth) => Ok(None),
             Err(error) => Err(session.failure(&error, "read", lease)),
         }
     }
