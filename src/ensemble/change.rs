@@ -156,7 +156,7 @@ async fn wait_for(
                         Err(reason) => {
                             let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
                             // At the end of the time the servers are cut short, and what they have said before tells more.
-                            if last.is_none() || !budget.is_spent() {
+                            if last.is_none() || !budget.is_time_up() {
                                 *last = Some(reason);
                             }
                         }

@@ -105,7 +105,7 @@ impl Budget {
     }
 
     /// Whether the time is up.
-    pub(crate) fn is_spent(&self) -> bool {
+    pub(crate) fn is_time_up(&self) -> bool {
         self.deadline.instant().is_some_and(|end| Instant::now() >= end)
     }
 

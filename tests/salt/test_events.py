@@ -238,9 +238,9 @@ class TestOnTheBus:
         working = tmp_path / "working"
         state("works", "cmd.run", {"name": f"touch {working}; exec sleep 60"})
         wait_until(working.exists, "the state works")
-        (job,) = fleet.salt("m1", "saltutil.running").answer().value
+        (job,) = fleet.running("m1")
         assert fleet.salt("m1", "saltutil.term_job", f"'{job['jid']}'").answer().code == 0
-        wait_until(lambda: fleet.salt("m1", "saltutil.running").answer().value == [], "the job has ended")
+        wait_until(lambda: fleet.running("m1") == [], "the job has ended")
         assert pool.holders() == ["m1"]
         assert state("succeeds", "test.succeed_without_changes").answer().code == 0
         assert pool.leases() == []
@@ -264,7 +264,7 @@ class TestOnTheBus:
         fleet.state("waits", {"slot": {"zk_concurrency.lock": [{"name": root}]}, "unrelated": {"test.nop": []}})
         call = fleet.salt("m1", "state.apply", "waits")
         wait_until(waiters, "it waits")
-        (job,) = fleet.salt("m1", "saltutil.running").answer().value
+        (job,) = fleet.running("m1")
         fleet.salt("m1", "saltutil.term_job", f"'{job['jid']}'").answer()
         wait_until(lambda: not waiters(), "its place is gone", limit=5)
         (state,) = call.answer().value.values()

@@ -118,9 +118,7 @@ def test_a_waiting_job_that_is_terminated_leaves_the_queue_at_once_and_says_so(
     zk.create(f"{root}/somebody", makepath=True)
     waiting = cluster.salt("m2", LOCK, root)
     wait_until(waiters, "m2 waits")
-    running = cluster.salt("m2", "saltutil.running").answer().value
-    assert isinstance(running, list)
-    (jid,) = (job["jid"] for job in running if job["fun"] == LOCK)
+    (jid,) = (job["jid"] for job in cluster.running("m2") if job["fun"] == LOCK)
     assert cluster.salt("m2", "saltutil.term_job", f"'{jid}'").answer().code == 0
     wait_until(lambda: not waiters(), "its place is gone", limit=5)
     answer = waiting.answer()

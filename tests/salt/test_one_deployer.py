@@ -96,7 +96,7 @@ def test_one_migrates_and_when_it_is_killed_another_takes_over_and_its_token_is_
         wait_until(lambda: len(status()["waiters"]) == 2, "the others wait", SLOW)
         held = status()["holder"]
         assert held["owner"] == "app1"
-        jobs = cluster.salt("app1", "saltutil.running").answer().value
+        jobs = cluster.running("app1")
         (job,) = (job for job in jobs if job["fun"] == "state.apply")
         os.kill(job["pid"], signal.SIGKILL)
 

@@ -321,7 +321,7 @@ def test_term_job_ends_a_waiter_that_leaves_no_znode(cluster, pool, root, wait_u
     command = cluster.on_all("web*", "zk_concurrency.lock", root, max_concurrency=2, timeout=60, **PROFILE)
     wait_until(lambda: len(pool().holders()) == len(pool().waiters()) == 2, "two hold, two wait", SLOW)
     ended, patient = pool().waiters()
-    jobs = cluster.salt(ended, "saltutil.running").answer().value
+    jobs = cluster.running(ended)
     (job,) = (job for job in jobs if job["fun"] == "zk_concurrency.lock")
     assert cluster.salt(ended, "saltutil.term_job", job["jid"]).answer().code == 0
     wait_until(lambda: pool().waiters() == [patient], "its place is gone")

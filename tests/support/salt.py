@@ -233,6 +233,16 @@ class Cluster:
         self._commands.append(command)
         return command
 
+    def running(self, minion: str, limit: float = 15.0) -> list[dict[str, str]]:
+        """The jobs that a minion runs now.
+
+        Salt 3006 fails where it reads the file of a job that is being written, and so it is asked again.
+        """
+        end = time.monotonic() + limit
+        while not isinstance(found := self.salt(minion, "saltutil.running").answer().value, list):
+            assert time.monotonic() < end, found
+        return found
+
     def state(self, name: str, states: Mapping[str, object]) -> None:
         """Write a state file for all minions."""
         (self.directory / "sls" / f"{name}.sls").write_text(json.dumps(states))
