@@ -23,7 +23,7 @@ class Delay:
 
     def __init__(self, port: int) -> None:
         """Start it."""
-        from tests.support.proxy import Proxy  # noqa: PLC0415 - only where it runs
+        from zkcoord.testing import Proxy  # noqa: PLC0415 - only where it runs
 
         self._proxy = Proxy(port)
         self._proxy.delay(ONE_WAY)

@@ -83,7 +83,7 @@ class Line:
 
 def carried(server: str, client: KazooClient, queued: int, releases: int) -> float:
     """Bytes that the connection carries for a release with so many queued, which grants the lock to the next."""
-    from tests.support.proxy import Proxy  # noqa: PLC0415 - only where it runs
+    from zkcoord.testing import Proxy  # noqa: PLC0415 - only where it runs
 
     with Proxy(int(server.rpartition(":")[2])) as proxy:
         line = Line(proxy.address, client, queued)

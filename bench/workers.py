@@ -110,9 +110,9 @@ class Kazoo(Contender):
 class Crowd:
     """Many waiters of zkcoord in one process, a thread each, which share one session."""
 
-    def __init__(self, hosts: str, path: str, identifier: str, slots: int) -> None:
-        """Take the only slot."""
-        self._path, self._holder = path, identifier
+    def __init__(self, hosts: str, path: str, identifier: str, slots: int, listens: bool = False) -> None:
+        """Take the only slot. `listens`: each waiter wants to know its position, as with events on a master's bus."""
+        self._path, self._holder, self._listens = path, identifier, listens
         self._where = {"zk_hosts": hosts, "config_get": session_of(SESSION_TIMEOUT)}
         self._came: SimpleQueue[tuple[str, float]] = SimpleQueue()
         threading.stack_size(_STACK)
@@ -136,6 +136,8 @@ class Crowd:
 
     def _wait(self, identifier: str) -> None:
         given = {"identifier": identifier, "ephemeral_lease": True, **self._where}
+        if self._listens:
+            given["on_position"] = lambda _: None
         with contextlib.suppress(Cancelled):
             zkcoord.lock(self._path, **given)
             self._came.put((identifier, time.monotonic()))

@@ -17,13 +17,12 @@ from typing import Any
 
 import zkcoord
 from zkcoord import grants, znode
-from zkcoord.testing import Ensemble
+from zkcoord.testing import Ensemble, Op, proxied
 
 from faults import granted, history, nemesis, txnlog
 from faults.board import RUN
 from faults.run import BOUND, LOG_EVERYTHING, Plan, Process, Run, _greatest_skew
 from faults.unit import CHANGING, KEY, OWN, RACKS, UnitSpec
-from tests.support.proxy import Op, proxied
 
 HOME = f"/coordinator/{KEY}"
 PARTY = "/faults-members"

@@ -17,11 +17,10 @@ from pathlib import Path
 
 import zkcoord.lease
 import zkcoord.znode
-from zkcoord.testing import Ensemble
+from zkcoord.testing import Ensemble, Op, Proxies, proxied
 
 from faults import lease_checker, nemesis, stamps, txnlog
 from faults.lease_holder import Spec
-from tests.support.proxy import Op, Proxies, proxied
 
 ROOT = Path(__file__).parent.parent
 LOG_EVERYTHING = {"snapshotSizeFactor": 1000, "commitLogCount": 5000, "preAllocSize": 1024}

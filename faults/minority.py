@@ -16,9 +16,7 @@ from dataclasses import dataclass, field
 import zkcoord
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoNodeError
-from zkcoord.testing import Ensemble
-
-from tests.support.proxy import Proxies, proxied
+from zkcoord.testing import Ensemble, Proxies, proxied
 
 TIMEOUTS = (2, 4, 10, 30)
 """Seconds of the sessions, in turn."""

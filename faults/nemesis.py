@@ -14,9 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from zkcoord.testing import Ensemble, EnsembleError
-
-from tests.support.proxy import Op, Proxies
+from zkcoord.testing import Ensemble, EnsembleError, Op, Proxies
 
 # Requests whose reply, or who themselves, get lost.
 CHOSEN = (

@@ -19,13 +19,12 @@ from typing import Any
 
 import zkcoord
 import zkcoord.znode
-from zkcoord.testing import Ensemble, EnsembleError
+from zkcoord.testing import Ensemble, EnsembleError, Proxies, proxied
 
 from faults import checker, history, nemesis, stamps, txnlog
 from faults.board import CALM, RUN, STOP, Board
 from faults.contender import FORCED, Spec
 from faults.history import FALSE, TRUE
-from tests.support.proxy import Proxies, proxied
 
 ROOT = Path(__file__).parent.parent
 POOLS = {

@@ -24,14 +24,6 @@ pub(crate) fn or_missing<T>(result: Reply<T>) -> Reply<Option<T>> {
     }
 }
 
-/// What one read of several has answered.
-pub(crate) fn answered(result: zk::MultiReadResult) -> Reply<zk::MultiReadResult> {
-    match result {
-        zk::MultiReadResult::Error { err } => Err(err),
-        result => Ok(result),
-    }
-}
-
 /// The names of a znode's children, as new as the leader's state when this was asked: also on a server that lags
 /// behind. A znode that is not there has none.
 pub(crate) async fn list(session: &Session, path: &str) -> Attempt<Vec<String>> {

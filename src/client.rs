@@ -138,6 +138,12 @@ impl Client {
                 let session = match held.as_ref().filter(|session| !session.is_over()) {
                     Some(session) => session.clone(),
                     None => {
+                        if let Some(over) = held.as_ref() {
+                            let (id, hosts) = (over.id(), self.settings.identity.hosts());
+                            log::warn!(
+                                "session {id:#x} at {hosts} is over, and the servers remove what was ephemeral in it"
+                            );
+                        }
                         let opening = self.reservation.shared.opening();
                         let opened = Box::pin(Session::open(&self.settings.identity, path, findings, in_vain)).await?;
                         // Whoever closes the sessions waits for what follows, which takes a second at most.

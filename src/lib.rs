@@ -13,7 +13,8 @@
 //! | [`connect`] | which servers, as whom, for how long, with which certificates, and why a server cannot be used |
 //! | [`session`] | one session of the protocol, what a failure in it means, and which calls share it |
 //! | [`client`] | a caller's handle: a session when one is needed, and the one loop that tries again |
-//! | `children`, `record`, `watches` | a znode's children; a znode that is written if it is still what was read; the next change |
+//! | `children`, `multi_read` | a znode's children; several znodes in one request |
+//! | `record`, `watches` | a znode that is written if it is still what was read; the next change |
 //! | [`tree`] | all znodes below one, a level in one flight |
 //! | [`znode`] | single znodes: create, read, write, delete, follow |
 //! | [`recipe`] | the primitives: queue, semaphore, timed lease, party and coordinator |
@@ -30,6 +31,7 @@ pub mod confd;
 pub mod connect;
 pub mod ensemble;
 pub mod error;
+mod multi_read;
 pub mod path;
 #[cfg(feature = "python")]
 mod py;

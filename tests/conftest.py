@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import time
 import uuid
@@ -23,16 +24,15 @@ import pytest
 import zkcoord
 from kazoo.client import KazooClient
 from salt._logging import shutdown_temp_handler
-from zkcoord.testing import Ensemble
+from zkcoord.testing import Ensemble, Proxies, proxied
+from zkcoord.testing.certificates import Authority
 
 from tests.support import calls
 from tests.support.calls import wait_until
-from tests.support.certificates import Authority
 from tests.support.cluster import ExampleCluster
 from tests.support.config import Config
 from tests.support.observer import Observer
 from tests.support.processes import MARK, Script, marked
-from tests.support.proxy import Proxies, proxied
 from tests.support.salt import LONG, VERSIONS, Cluster, Minionless
 from tests.support.versions import MARKER, leave_out_what_cannot_run
 from tests.support.znodes import Pool
@@ -199,6 +199,31 @@ def script(hosts: str, root: str) -> Iterator[Callable[..., Script]]:
     yield start
     for process in started:
         process.end()
+
+
+@pytest.fixture(scope="session")
+def skew(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library that moves the wall clock of a process."""
+    library = tmp_path_factory.mktemp("skew") / "skew.so"
+    source = Path(__file__).parents[1] / "faults/skew.c"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+@pytest.fixture
+def wrong_clock(skew: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let the wall clock of processes that start from now on be wrong by so much; without hours and days, right."""
+
+    def wrong_clock(hours: float = 0, days: float = 0) -> None:
+        if not hours and not days:
+            monkeypatch.delenv("LD_PRELOAD", raising=False)
+            return
+        moved = tmp_path / "moved"
+        moved.write_bytes(int((hours + 24 * days) * 3600 * 10**9).to_bytes(8, "little", signed=True))
+        monkeypatch.setenv("LD_PRELOAD", str(skew))
+        monkeypatch.setenv("ZKCOORD_SKEW", str(moved))
+
+    return wrong_clock
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 //! What all commands share: options of the connection, and how numbers and times are written.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -147,9 +148,9 @@ pub(crate) struct OutputOptions {
     /// Answers, and errors, as JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Tell on standard error how a wait goes, in whole lines
-    #[arg(long, short = 'v', global = true, conflicts_with = "quiet")]
-    pub(crate) verbose: bool,
+    /// Tell on standard error how a wait goes, in whole lines; twice: also of connections and sessions
+    #[arg(long, short = 'v', global = true, conflicts_with = "quiet", action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
     /// Tell nothing but answers and errors
     #[arg(long, short = 'q', global = true)]
     pub(crate) quiet: bool,
@@ -181,6 +182,20 @@ pub(crate) fn timeout(text: &str) -> Result<Timeout, String> {
     Ok(if time.is_zero() { Timeout::Once } else { Timeout::For(time) })
 }
 
+/// How many may hold a slot; `None`: whatever number the pool stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limit(pub(crate) Option<u32>);
+
+/// A limit: a number of at least 1, or the word `stored`.
+pub(crate) fn limit(text: &str) -> Result<Limit, String> {
+    if text == "stored" {
+        return Ok(Limit(None));
+    }
+    let number = text.parse::<NonZeroU32>().ok().filter(|number| number.get() <= i32::MAX.unsigned_abs());
+    let wrong = || format!("must be a whole number from 1 to {}, or \"stored\"", i32::MAX);
+    number.map(|number| Limit(Some(number.get()))).ok_or_else(wrong)
+}
+
 /// The host's name: who acts where the caller names nobody.
 pub(crate) fn host_name() -> String {
     gethostname::gethostname().to_string_lossy().into_owned()
@@ -199,5 +214,14 @@ mod tests {
             assert!(time(wrong).is_err(), "{wrong}");
         }
         assert_eq!(timeout("0"), Ok(Timeout::Once));
+    }
+
+    #[test]
+    fn a_limit_is_a_number_of_slots_or_that_of_the_pool() {
+        assert_eq!(limit("3"), Ok(Limit(Some(3))));
+        assert_eq!(limit("stored"), Ok(Limit(None)));
+        for wrong in ["0", "-1", "1.5", "", "STORED", "2147483648", "all"] {
+            assert!(limit(wrong).is_err(), "{wrong}");
+        }
     }
 }

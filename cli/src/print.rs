@@ -185,6 +185,31 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "zkcoord: {text}");
 }
 
+/// From here on what the core logs of connections, sessions and znodes is written to standard error.
+pub(crate) fn log() {
+    if log::set_logger(&Logged).is_ok() {
+        log::set_max_level(log::LevelFilter::Info);
+    }
+}
+
+/// The lines of the core, and none of the libraries that it uses.
+struct Logged;
+
+impl log::Log for Logged {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.target().starts_with("zkcoord")
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let now = humantime::format_rfc3339_millis(SystemTime::now());
+            note(&format!("{now} {}", shown(&record.args().to_string())));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
 /// Tells of an error: one line, or an object with `error` (its kind), `message` and `status`.
 pub(crate) fn error(error: &Error, form: Form) {
     match form {
@@ -201,6 +226,18 @@ pub(crate) fn error(error: &Error, form: Form) {
 fn kind(error: &Error) -> String {
     let text = format!("{error:?}");
     text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
+}
+
+/// The status of a change, and whether there was one as JSON where that is asked for.
+pub(crate) fn yes_or_no(is_done: bool, form: Form) -> Status {
+    if form == Form::Json {
+        json(&is_done);
+    }
+    if is_done {
+        Status::DONE
+    } else {
+        Status::NO
+    }
 }
 
 /// Why a slot is held, and by which process: `kernel update (pid 812 on web1, job 20261126)`.

@@ -33,7 +33,7 @@ pub(crate) enum Manner {
 pub(crate) fn manner(output: OutputOptions) -> Manner {
     if output.quiet {
         Manner::Silent
-    } else if output.verbose {
+    } else if output.verbose > 0 {
         Manner::Lines
     } else if io::stderr().is_terminal() {
         Manner::OneLine

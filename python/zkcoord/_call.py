@@ -1,4 +1,4 @@
-"""The one way by which the public functions call the core."""
+"""The one way by which the public functions call the core, and what the core logs meanwhile."""
 
 from __future__ import annotations
 
@@ -61,3 +61,22 @@ def _called(
         answer: _T = _gevent.Call(hub, work, timeout, cancel, raise_on_signal, on_position).answer()
         return answer
     return work((timeout, cancel, raise_on_signal), on_position)
+
+
+def log(lines: list[tuple[int, str, float]]) -> None:
+    """Log lines of the core: level, text, and how many seconds ago it was written. The core calls this.
+
+    The logger is ``zkcoord.core``. Without a handler of the program's own its lines go nowhere: what a caller has to
+    know, an exception says.
+    """
+    logging = sys.modules.get("logging")
+    if logging is None:
+        return
+    logger = logging.getLogger("zkcoord.core")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    for level, text, age in lines:
+        if age < 1:
+            logger.log(level, "%s", text)
+        else:
+            logger.log(level, "%s (%.0f s ago)", text, age)

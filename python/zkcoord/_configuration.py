@@ -31,8 +31,8 @@ NAMES = (
 )
 _ANY_HOST = "send_credentials_to_any_host"
 _LOOKED_UP = ("hosts", *NAMES)
-# `events` is for the Salt extension, which shares the section with us.
-_KNOWN = frozenset((*_LOOKED_UP, _ANY_HOST, "events"))
+# `events` and `run_allow` are for the Salt extension, which shares the section with us.
+_KNOWN = frozenset((*_LOOKED_UP, _ANY_HOST, "events", "run_allow"))
 # A configuration that has one of these has a secret to keep.
 _SECRETS = ("password", "mechanism", "default_acl", "certfile", "keyfile", "keyfile_password")
 # A key counts as a misspelt setting where it is as alike as `hsots` is to `hosts`, and about as long. Other keys of a

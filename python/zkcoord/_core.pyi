@@ -9,8 +9,10 @@ from zkcoord._types import (
     Acquired,
     Effects,
     EnsembleStatus,
+    Evicted,
     LeaseStatus,
     LeaseSummary,
+    Limit,
     LimitChange,
     ListedPool,
     LockQueue,
@@ -64,6 +66,7 @@ __all__ = [
     "ensemble_steps",
     "ensemble_tree",
     "ensemble_wait",
+    "evict",
     "is_given",
     "lease_acquire",
     "lease_check",
@@ -84,6 +87,8 @@ __all__ = [
     "lock_holders",
     "neighbours",
     "obstacles",
+    "party_join",
+    "party_leave",
     "party_members",
     "pools",
     "profile_name",
@@ -171,6 +176,7 @@ class Hold:
     def connection(self) -> Settings: ...
     def release(self, wait: _Wait) -> bool: ...
     def is_held(self, wait: _Wait) -> bool: ...
+    def eviction(self, wait: _Wait) -> str | None: ...
     def expect_unlock(self) -> None: ...
     def wait_until_lost(self, wait: _Wait) -> None: ...
 
@@ -213,7 +219,7 @@ _Record: TypeAlias = tuple[str, int, str | None, str | None, int, list[tuple[str
 def acquire(
     path: str,
     who: Scalar | None,
-    max_concurrency: int | None,
+    max_concurrency: Limit | None,
     ephemeral: bool | None,
     force: bool | None,
     own: bool,
@@ -226,7 +232,7 @@ def acquire(
 def unlock(
     path: str,
     who: Scalar | None,
-    max_concurrency: int | None,
+    max_concurrency: Limit | None,
     ephemeral: bool | None,
     connection: Settings,
     wait: _Wait,
@@ -234,7 +240,7 @@ def unlock(
 def lock_holders(
     path: str,
     who: Scalar | None,
-    max_concurrency: int | None,
+    max_concurrency: Limit | None,
     ephemeral: bool | None,
     connection: Settings,
     wait: _Wait,
@@ -268,6 +274,25 @@ def party_members(
 def status(path: str, connection: Settings, wait: _Wait) -> Status: ...
 def pools(root: str, connection: Settings, wait: _Wait) -> list[ListedPool]: ...
 def remove_pool(path: str, connection: Settings, wait: _Wait) -> bool: ...
+def party_join(
+    path: str,
+    who: Scalar | None,
+    ephemeral: bool | None,
+    shallow: bool | None,
+    own: bool,
+    connection: Settings,
+    wait: _Wait,
+) -> Hold | bool: ...
+def party_leave(path: str, who: Scalar | None, connection: Settings, wait: _Wait) -> bool: ...
+def evict(
+    path: str,
+    who: Scalar,
+    reason: Scalar,
+    by: Scalar | None,
+    job: Scalar | None,
+    connection: Settings,
+    wait: _Wait,
+) -> Evicted: ...
 def set_max(path: str, max_concurrency: int, connection: Settings, wait: _Wait) -> LimitChange: ...
 def coordinator_acquire(
     home: _Home,

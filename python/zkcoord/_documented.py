@@ -40,8 +40,8 @@ CONNECTION = """
 WAIT = """
     Ending a call:
         cancel: A `zkcoord.Cancel`. When another thread cancels it, the wait is undone, and `Cancelled` is raised.
-        raise_on_signal: What SIGINT and SIGTERM do while the main thread waits. False: the wait is undone, then the
-            handler runs that was there before; if it returns, `Cancelled` is raised, unless the answer had come
+        raise_on_signal: What SIGINT, SIGTERM and SIGHUP do while the main thread waits. False: the wait is undone, then
+            the handler runs that was there before; if it returns, `Cancelled` is raised, unless the answer had come
             already. True: the wait is undone, and `Cancelled` is raised without running the handler. In a greenlet of
             gevent it is gevent that runs handlers: an exception that reaches the waiting greenlet
             (``KeyboardInterrupt``, ``GreenletExit``, ``gevent.Timeout``) undoes the wait, and is raised.

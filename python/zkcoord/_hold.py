@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 from zkcoord._call import call
-from zkcoord.errors import ArgumentError, Cancelled, ConnectionLost, Error, SlotLost, Unreachable, no_thread
+from zkcoord.errors import (
+    ArgumentError,
+    Cancelled,
+    ConnectionLost,
+    Error,
+    OutOfResources,
+    SlotLost,
+    Unreachable,
+    no_thread,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
     from types import TracebackType
+    from typing import TypeVar
 
     from typing_extensions import Self
     from zkcoord import _core
+
+    _T = TypeVar("_T")
 
 __all__ = ["Hold"]
 
 # Seconds for a question that this process answers by itself, without a server.
 _A_MOMENT = 0.1
+# Seconds for a question that would be good to have answered.
+_SHORT = 2.0
 
 
 class Hold:
@@ -148,7 +162,7 @@ class Hold:
             except (Unreachable, ConnectionLost) as err:
                 if not self._is_known_lost():
                     raise
-                raise self._loss() from err  # the block has to learn that it ran without the slot
+                raise self._loss(is_reachable=False) from err  # the block has to learn that it ran without the slot
             if not was_held:
                 raise self._loss()
             return
@@ -175,8 +189,15 @@ class Hold:
         except Error:
             return False
 
-    def _loss(self) -> SlotLost:
-        message = f"{self.identifier!r} has lost its slot at {self.path}: somebody else may have held it too"
+    def _loss(self, is_reachable: bool = True) -> SlotLost:
+        why = ""
+        if is_reachable:
+            try:
+                eviction = call(self._core.eviction, _SHORT, None, False)
+            except Error:
+                eviction = None  # why it is lost matters less than that it is
+            why = f" {eviction}," if eviction else ""
+        message = f"{self.identifier!r} has lost its slot at {self.path}:{why} somebody else may have held it too"
         return SlotLost(message, self.path)
 
 
@@ -197,6 +218,15 @@ def watch(taken: _core.Hold, on_lost: Callable[[], object]) -> None:
         threading.Thread(target=wait, name="zkcoord-watch", daemon=True).start()
     except RuntimeError as err:
         raise no_thread() from err
+
+
+def watch_or_release(taken: _core.Hold, watching: Callable[[], _T]) -> _T:
+    """Begin to watch a lease. Where no thread can be started for that, give it back: the caller gets no hold of it."""
+    try:
+        return watching()
+    except OutOfResources:
+        call(taken.release, _SHORT, None, False)
+        raise
 
 
 def _warn(message: str, *args: object) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict
 
 Scalar: TypeAlias = str | int | float
+Limit: TypeAlias = int | Literal["stored"]
 Hosts: TypeAlias = str | Sequence[str]
 File: TypeAlias = str | PathLike[str]
 Acl: TypeAlias = Mapping[str, Any] | str | Sequence[Mapping[str, Any] | str]
@@ -61,6 +62,14 @@ class Holder(TypedDict):
     host: str | None
     pid: int | None
     job: str | None
+
+
+class Evicted(TypedDict):
+    """Whose slot was taken away."""
+
+    path: str
+    identifier: str
+    leases: list[str]
 
 
 class Waiter(TypedDict):

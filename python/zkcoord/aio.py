@@ -15,7 +15,7 @@ import contextlib
 import threading
 
 import zkcoord
-from zkcoord import _hold, semaphore, znode
+from zkcoord import _hold, _party, semaphore, znode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,15 +23,20 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, TypeVar
 
-    from zkcoord._types import AclEntry, LimitChange, ListedPool, Status, ZnodeStat
+    from zkcoord._types import AclEntry, Evicted, LimitChange, ListedPool, Status, ZnodeStat
 
     _T = TypeVar("_T")
 
 __all__ = [
     "Hold",
+    "Membership",
+    "evict",
     "hold",
     "lock",
     "lock_holders",
+    "party",
+    "party_join",
+    "party_leave",
     "party_members",
     "pools",
     "remove_pool",
@@ -176,6 +181,24 @@ async def party_members(path: str, *args: Any, **kwargs: Any) -> list[str]:
     return await _call(zkcoord.party_members, path, *args, **kwargs)
 
 
+async def party_join(path: str, *args: Any, **kwargs: Any) -> bool:
+    """Make an identifier a member of the party at a path. See `zkcoord.party_join`.
+
+    When the task is cancelled in the moment in which its call has made a member, the member stays.
+    """
+    return await _call(zkcoord.party_join, path, *args, **kwargs)
+
+
+async def party_leave(path: str, *args: Any, **kwargs: Any) -> bool:
+    """Remove an identifier from the party at a path. See `zkcoord.party_leave`."""
+    return await _call(zkcoord.party_leave, path, *args, **kwargs)
+
+
+async def evict(path: str, identifier: str, reason: str, *args: Any, **kwargs: Any) -> Evicted:
+    """Take the slot of an identifier away, and say who did it and why. See `zkcoord.evict`."""
+    return await _call(zkcoord.evict, path, identifier, reason, *args, **kwargs)
+
+
 async def status(path: str, *args: Any, **kwargs: Any) -> Status:
     """Tell who holds a slot at a path since when, and who waits for one. See `zkcoord.status`."""
     return await _call(zkcoord.status, path, *args, **kwargs)
@@ -236,6 +259,18 @@ async def znode_delete(path: str, *args: Any, **kwargs: Any) -> None:
     await _call(znode.delete, path, *args, **kwargs)
 
 
+def _set_when_lost(taken: Any) -> asyncio.Event:
+    """Return an event of this loop that is set when a lease, or a member, is gone."""
+    lost, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def tell() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(lost.set)
+
+    _hold.watch(taken, tell)
+    return lost
+
+
 class Hold:
     """A slot that is held, until it is released. See `zkcoord.Hold`; methods that ask the servers are coroutines."""
 
@@ -255,14 +290,7 @@ class Hold:
     def lost(self) -> asyncio.Event:
         """An event of this loop that is set when the slot is lost. `release` does not set it."""
         if self._lost is None:
-            self._lost = lost = asyncio.Event()
-            loop = asyncio.get_running_loop()
-
-            def tell() -> None:
-                with contextlib.suppress(RuntimeError):  # the loop is closed
-                    loop.call_soon_threadsafe(lost.set)
-
-            _hold.watch(self._hold._core, tell)
+            self._lost = _set_when_lost(self._hold._core)
         return self._lost
 
     async def check(self, timeout: float | None = None) -> None:
@@ -309,3 +337,64 @@ def hold(path: str, *args: Any, **kwargs: Any) -> _Holding:
     it waits for the slot, or in the block, the slot is given back before the cancellation goes on.
     """
     return _Holding((path, *args), kwargs)
+
+
+class Membership:
+    """A membership in a party, until it is left. See `zkcoord.Membership`; `leave` is a coroutine."""
+
+    def __init__(self, membership: _party.Membership) -> None:
+        """Wrap the membership that `zkcoord.party` has returned."""
+        self._membership = membership
+        self._lost: asyncio.Event | None = None
+
+    path = property(lambda self: self._membership.path, doc="The party, below the chroot.")
+    identifier = property(lambda self: self._membership.identifier, doc="Who is listed.")
+    name = property(lambda self: self._membership.name, doc="The name of the member's znode below the party.")
+    session = property(lambda self: self._membership.session, doc="The session of the member, in hexadecimal.")
+
+    @property
+    def lost(self) -> asyncio.Event:
+        """An event of this loop that is set when the membership is lost. `leave` does not set it."""
+        if self._lost is None:
+            self._lost = _set_when_lost(self._membership._core)
+        return self._lost
+
+    async def leave(self, timeout: float | None = None) -> bool:
+        """Leave the party: True, or False where the membership was lost before. A cancelled task ends after that."""
+        return await _to_the_end(lambda: self._membership.leave(timeout))
+
+    def __repr__(self) -> str:
+        """Show who is in which party."""
+        return repr(self._membership)
+
+
+class _Joining:
+    """What `party` returns: it can be awaited, or entered with ``async with``."""
+
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._args, self._kwargs = args, kwargs
+
+    def __await__(self) -> Generator[Any, None, Membership]:
+        return self._join().__await__()
+
+    async def _join(self) -> Membership:
+        joined = await _cancellable(zkcoord.party, lambda joined: joined.leave(), self._args, self._kwargs)
+        return Membership(joined)
+
+    async def __aenter__(self) -> Membership:
+        self._joined = await self._join()
+        return self._joined
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        membership = self._joined._membership
+        await _to_the_end(lambda: membership.__exit__(kind, error, traceback))
+
+
+def party(path: str, *args: Any, **kwargs: Any) -> _Joining:
+    """Be in a party for one piece of work: ``async with zkcoord.aio.party(...)``. See `zkcoord.party`.
+
+    When the task is cancelled while it joins, or in the block, the party is left before the cancellation goes on.
+    """
+    return _Joining((path, *args), kwargs)

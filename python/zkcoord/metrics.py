@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from zkcoord import ensemble, grants, lease, semaphore
+from zkcoord import _pool, ensemble, grants, lease
 from zkcoord.connection import Connection, connection_for
 from zkcoord.errors import ArgumentError, Error, NoAuth, NoNode
 
@@ -124,7 +124,7 @@ class Collector:
                 if number is not None:
                     metric.add_metric(name, number)
             try:
-                status = semaphore.status(pool["path"], **self._at)
+                status = _pool.status(pool["path"], **self._at)
             except NoAuth:  # what was listed is all that this user may see
                 continue
             ages = [it["age"] for it in status["waiters"]]
@@ -137,7 +137,7 @@ class Collector:
     def _pools(self) -> list[Any]:
         assert self._root is not None
         try:
-            return [*semaphore.pools(self._root, **self._at)]
+            return [*_pool.pools(self._root, **self._at)]
         except NoNode:  # nobody has asked for a slot yet
             return []
 

@@ -8,28 +8,25 @@ from __future__ import annotations
 from zkcoord import _core
 from zkcoord._call import call, wait_for
 from zkcoord._documented import documented
-from zkcoord._hold import Hold, watch
+from zkcoord._hold import Hold, watch, watch_or_release
 from zkcoord.connection import settings_for
-from zkcoord.errors import Cancelled, Error, OutOfResources, TimedOut
+from zkcoord.errors import Cancelled, Error, TimedOut
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeVar
 
     from typing_extensions import Unpack
-    from zkcoord._types import Acl, ConnectionKeywords, Hosts, LimitChange, ListedPool, Scalar, Security, Status
+    from zkcoord._types import Acl, ConnectionKeywords, Evicted, Hosts, Limit, Scalar, Security
     from zkcoord.connection import Connection
 
-    _T = TypeVar("_T")
-
-__all__ = ["hold", "lock", "lock_holders", "set_max", "status", "unlock"]
+__all__ = ["evict", "hold", "lock", "lock_holders", "obstacles", "unlock"]
 
 # A keyword of `lock` that `zkcoord.aio` alone passes: a function that `lock` calls with the lease that it has taken.
 # Without it, nobody could give back a lease that was taken for a task which was cancelled at that moment.
 TELL_TAKEN = "_tell_taken"
 
-# Seconds for asking who holds the slots, and for giving back a lease that cannot be watched.
+# Seconds for asking who holds the slots.
 _A_MOMENT = 2
 
 
@@ -38,7 +35,7 @@ def lock(
     path: str,
     zk_hosts: Hosts | None = None,
     identifier: Scalar | None = None,
-    max_concurrency: int | None = 1,
+    max_concurrency: Limit | None = 1,
     timeout: float | None = None,
     ephemeral_lease: bool | None = False,
     force: bool | None = False,
@@ -68,14 +65,15 @@ def lock(
         path: The pool's znode, such as ``/restart/web``. It is created when missing.
         identifier: Who holds the slot; any text or number. Default: the host's name.
         max_concurrency: How many identifiers may hold a slot, at least 1. The first call stores the number in the pool;
-            all others must name the same.
+            all others must name the same. ``"stored"`` obeys whatever number the pool has, so that `set_max` alone
+            decides; a pool without one is an `ArgumentError`, and is not created.
         timeout: Seconds to wait, connecting included. None waits for ever. 0 tries once, for ``connect_timeout`` at
             most: the call then waits only for contenders before it that are about to take a slot and leave one over.
         ephemeral_lease: True: the lease ends with the session of this process. False: it stays until it is unlocked.
         force: Take a slot at once, however many are held and whoever waits.
         on_position: Called from this thread with the position in the queue, 1 being next: when the position has
-            changed, at most once a second, and every three seconds while it has not. An exception of the function ends
-            the wait, and the call raises it.
+            changed, at most once a second, and every three seconds while it has not. Behind the fiftieth the queue is
+            read the more seldom the longer it is. An exception of the function ends the wait, and the call raises it.
         on_lost: Called from a thread of its own when the lease that this call has taken is gone, because its session
             has ended or somebody has removed it. An `unlock` by this process does not count as a loss.
         reason: Why the slot is wanted, in up to 1,024 bytes. A znode beside the pool keeps it for as long as the lease
@@ -113,7 +111,7 @@ def lock(
         tell(taken)
     if on_lost is not None:
         taken.expect_unlock()
-        _watch_or_release(taken, lambda: watch(taken, on_lost))
+        watch_or_release(taken, lambda: watch(taken, on_lost))
     return True
 
 
@@ -122,7 +120,7 @@ def unlock(
     path: str,
     zk_hosts: Hosts | None = None,
     identifier: Scalar | None = None,
-    max_concurrency: int | None = 1,
+    max_concurrency: Limit | None = 1,
     ephemeral_lease: bool | None = False,
     scheme: str | None = None,
     profile: Scalar | None = None,
@@ -174,7 +172,7 @@ def lock_holders(
     path: str,
     zk_hosts: Hosts | None = None,
     identifier: Scalar | None = None,
-    max_concurrency: int | None = 1,
+    max_concurrency: Limit | None = 1,
     timeout: float | None = None,
     ephemeral_lease: bool | None = False,
     profile: Scalar | None = None,
@@ -213,143 +211,48 @@ def lock_holders(
 
 
 @documented
-def status(
+def evict(
     path: str,
+    identifier: Scalar,
+    reason: Scalar,
     zk_hosts: Hosts | None = None,
     *,
+    by: Scalar | None = None,
+    job: Scalar | None = None,
     timeout: float | None = None,
     connection: Connection | None = None,
     cancel: _core.Cancel | None = None,
     raise_on_signal: bool = False,
     **keywords: Unpack[ConnectionKeywords],
-) -> Status:
-    """Tell who holds a slot at a path since when, and who waits for one. Nothing is created.
+) -> Evicted:
+    """Take the slot of an identifier away, whoever holds it, and say who did it and why.
+
+    All leases of the identifier are deleted, those of living processes as well. A holder that watches its slot is told
+    at once, and learns who has taken it away; it may act until then, and for a moment longer. `unlock` is for one's
+    own slot.
 
     Args:
         path: The pool's znode.
-        timeout: Seconds for the whole call. At most, and by default, ``connect_timeout``.
-
-    Returns:
-        A dict. ``path``: the pool. ``max_concurrency``: the stored limit, or None. ``free``: how many slots are free,
-        or None where the pool stores no limit. ``holders``: a dict for each lease, the oldest first, with
-        ``identifier``, ``since`` (UTC, RFC 3339, by the servers' clock), ``age`` (seconds, by this host's clock),
-        ``ephemeral``, ``fencing_token`` (the lease's czxid), ``session`` (hexadecimal, or None), ``lease`` (the name of
-        its znode), and ``reason``, ``host``, ``pid`` and ``job``, each None where it was not given.
-        ``waiters``: a dict for each queue node, in the order of the queue, with ``identifier``, ``position`` (1 is
-        next), ``since``, ``age``, ``session``, ``orphan`` (True: the queue node belongs to no session, so that nobody
-        waits by it, and all behind it wait until somebody deletes it) and ``place`` (the name of the queue node). A
-        path that does not exist has no holders and no waiters.
-
-    The call takes two round trips. It reads again where a queue node has gone meanwhile: its contender may hold a lease
-    that was not listed yet.
-    """
-    settings = settings_for(zk_hosts, connection, keywords)
-    return call(lambda wait: _core.status(path, settings, wait), timeout, cancel, raise_on_signal)
-
-
-@documented
-def set_max(
-    path: str,
-    max_concurrency: int,
-    zk_hosts: Hosts | None = None,
-    *,
-    timeout: float | None = None,
-    connection: Connection | None = None,
-    cancel: _core.Cancel | None = None,
-    raise_on_signal: bool = False,
-    **keywords: Unpack[ConnectionKeywords],
-) -> LimitChange:
-    """Change the limit that the pool at a path stores, by compare-and-set. Waiters see it at once.
-
-    Args:
-        path: The pool's znode. It is created when missing.
-        max_concurrency: The new number, at least 1. Whoever calls `lock` from then on must name it.
+        identifier: Whose slot; any text or number.
+        reason: Why, in up to 1,024 bytes. A znode beside the pool keeps it for a day, with this host's name, the
+            process's id, ``by`` and ``job``. Where the ACL forbids that znode, the slot is taken away without it.
+        by: Who takes it away, such as a user's name.
+        job: What the process works for, such as the id of a Salt job.
         timeout: Seconds for the whole call, which goes on through an outage until then. Default: ``connect_timeout``.
 
     Returns:
-        A dict: ``path``, ``old`` (None where there was none), ``new``, ``holders`` (how many leases there are) and
-        ``overshoot`` (how many of them are above the new limit: nobody is evicted).
+        A dict: ``path``, ``identifier``, and ``leases``, the names of the leases that were deleted; empty where the
+        identifier held no slot.
 
     Raises:
-        ArgumentError: Also where the znode holds data that is no number. Then the znode is left as it is.
-        ConnectionLost: The time was up before a server could say whether the limit was changed; or somebody else has
-            changed it since, and the call does not write over that.
+        ConnectionLost: The time was up before a server could say whether the slot was taken away.
 
-    When the call is cancelled, its error says whether the limit may have been changed.
+    A lease that the identifier takes while the call is under way stays. Source: the revocation of Curator's locks.
     """
     settings = settings_for(zk_hosts, connection, keywords)
-    return call(lambda wait: _core.set_max(path, max_concurrency, settings, wait), timeout, cancel, raise_on_signal)
-
-
-@documented
-def pools(
-    root: str = "/",
-    zk_hosts: Hosts | None = None,
-    *,
-    timeout: float | None = None,
-    connection: Connection | None = None,
-    cancel: _core.Cancel | None = None,
-    raise_on_signal: bool = False,
-    **keywords: Unpack[ConnectionKeywords],
-) -> list[ListedPool]:
-    """List the pools below a znode, and the znode itself where it is one, in the order of their paths. Creates nothing.
-
-    A znode is a pool where there is a queue beside it: zkcoord or kazoo has asked for a slot there. The list is no
-    snapshot: a pool that comes or goes while the call reads may be in it or not.
-
-    Args:
-        root: The znode below which pools are looked for, to the last of its descendants. The requests for one level of
-            the tree are sent together.
-        timeout: Seconds for the whole call. At most, and by default, ``connect_timeout``.
-
-    Returns:
-        A list of dicts: ``path`` (below the chroot), ``max_concurrency`` (None where the pool stores no number),
-        ``held`` and ``waiting`` (how many), and ``changes`` (how often a slot was taken or given back since the pool
-        was made). A value is None where the ACL does not let this user read it.
-
-    Raises:
-        NoNode: There is no znode at ``root``.
-    """
-    settings = settings_for(zk_hosts, connection, keywords)
-    return call(lambda wait: _core.pools(root, settings, wait), timeout, cancel, raise_on_signal)
-
-
-@documented
-def remove_pool(
-    path: str,
-    zk_hosts: Hosts | None = None,
-    *,
-    timeout: float | None = None,
-    connection: Connection | None = None,
-    cancel: _core.Cancel | None = None,
-    raise_on_signal: bool = False,
-    **keywords: Unpack[ConnectionKeywords],
-) -> bool:
-    """Remove a pool with its queue and its limit, while nobody holds a slot or waits for one.
-
-    One transaction deletes all of them, and the servers refuse it while any of them has children. So no holder loses
-    its slot, and no waiter its turn. The next `lock` makes the pool anew, with the limit that it names. Until then a
-    kazoo object that has used the pool before fails.
-
-    Args:
-        path: The pool's znode.
-        timeout: Seconds for the whole call, which goes on through an outage until then. Default: ``connect_timeout``.
-
-    Returns:
-        True: the pool was removed. False: there was no such pool.
-
-    Raises:
-        InUse: Somebody holds a slot, or waits. Nothing was changed.
-        ArgumentError: Also where the znode is no pool: it is ephemeral, holds data that is no number, or has no queue
-            beside it.
-        ConnectionLost: The time was up before a server could say whether the pool was removed; or somebody uses the
-            path by then, and nobody can tell whether that is the same pool.
-
-    After a lost reply, a pool that is gone counts as removed. When the call is cancelled, its error says whether the
-    pool may have been removed.
-    """
-    settings = settings_for(zk_hosts, connection, keywords)
-    return call(lambda wait: _core.remove_pool(path, settings, wait), timeout, cancel, raise_on_signal)
+    return call(
+        lambda wait: _core.evict(path, identifier, reason, by, job, settings, wait), timeout, cancel, raise_on_signal
+    )
 
 
 @documented
@@ -357,7 +260,7 @@ def hold(
     path: str,
     zk_hosts: Hosts | None = None,
     identifier: Scalar | None = None,
-    max_concurrency: int | None = 1,
+    max_concurrency: Limit | None = 1,
     timeout: float | None = None,
     ephemeral_lease: bool | None = True,
     force: bool | None = False,
@@ -382,7 +285,8 @@ def hold(
         path: The pool's znode, such as ``/restart/web``. It is created when missing.
         identifier: Who holds the slot; any text or number. Default: the host's name.
         max_concurrency: How many identifiers may hold a slot, at least 1. The first call stores the number in the pool;
-            all others must name the same.
+            all others must name the same. ``"stored"`` obeys whatever number the pool has, so that `set_max` alone
+            decides; a pool without one is an `ArgumentError`, and is not created.
         timeout: Seconds to wait, connecting included. None waits for ever, 0 tries once.
         ephemeral_lease: True: the lease ends with the session of this process. False: it stays when the process dies,
             until the identifier's next hold with ``ephemeral_lease=False`` replaces it, or somebody unlocks it.
@@ -416,16 +320,7 @@ def hold(
     )
     if isinstance(taken, bool):
         raise _no_slot(path, timeout, settings, raise_on_signal)
-    return _watch_or_release(taken, lambda: Hold(taken, on_lost, raise_on_signal))
-
-
-def _watch_or_release(taken: _core.Hold, watching: Callable[[], _T]) -> _T:
-    """Begin to watch a lease. Where no thread can be started for that, give it back: the caller gets no hold of it."""
-    try:
-        return watching()
-    except OutOfResources:
-        call(taken.release, _A_MOMENT, None, False)
-        raise
+    return watch_or_release(taken, lambda: Hold(taken, on_lost, raise_on_signal))
 
 
 def obstacles(
@@ -443,21 +338,6 @@ def obstacles(
     The call takes two round trips, and changes nothing.
     """
     return _obstacles(path, settings_for(zk_hosts, None, keywords), raise_on_signal)
-
-
-def neighbours(
-    path: str, zk_hosts: Hosts | None = None, *, raise_on_signal: bool = False, **keywords: Unpack[ConnectionKeywords]
-) -> list[str] | None:
-    """Tell, within two seconds, which pools have the same parent as a path at which there is no znode.
-
-    Returns:
-        Their paths, in order: what the caller may have meant. None: there is a znode at the path.
-
-    Raises:
-        The errors of `status`.
-    """
-    settings = settings_for(zk_hosts, None, keywords)
-    return call(lambda wait: _core.neighbours(path, settings, wait), _A_MOMENT, None, raise_on_signal)
 
 
 def _obstacles(path: str, settings: _core.Settings, raise_on_signal: bool) -> tuple[list[str], str | None]:

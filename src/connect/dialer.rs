@@ -30,13 +30,14 @@ use tokio::sync::{watch, Notify};
 use tokio::time::{sleep, timeout};
 use zookeeper_client as zk;
 
+use crate::connect::attempt::{Attempt, Dials};
 use crate::connect::choice::{Choice, Turn};
 use crate::connect::probe::{probe, Probed};
 use crate::connect::renewal::Certificates;
 use crate::connect::resolver::resolve;
 use crate::connect::seen::Seen;
 use crate::connect::settings::Identity;
-use crate::connect::wire::{Watch, Wire};
+use crate::connect::wire::Wire;
 
 /// How long a server may take to answer before others are asked as well: a part of the session's timeout.
 const OVERDUE: u32 = 20;
@@ -177,16 +178,6 @@ impl Dialer {
         (state.session, state.disowned_since) = (None, None);
     }
 
-    fn established(&self) {
-        let mut state = self.state();
-        state.seen.fill(None);
-        (state.disowned_since, state.round) = (None, Round::default());
-    }
-
-    fn is_established(&self) -> bool {
-        self.state().session.as_ref().is_some_and(|session| session.peek_state() == zk::SessionState::SyncConnected)
-    }
-
     /// What was seen last of each server that cannot be used, in the order of the servers.
     pub(crate) fn seen(&self) -> Vec<Option<Seen>> {
         self.state().seen.clone()
@@ -277,18 +268,6 @@ impl Dialer {
         self.changes.send_replace(());
     }
 
-    /// Notes that a try with an address is over.
-    fn over(&self, attempt: &Attempt) {
-        let mut state = self.state();
-        if let Some(established) = attempt.established {
-            if established.elapsed() >= LASTING {
-                state.choice.connected();
-            }
-            state.given_up = (!attempt.has_ended).then_some(attempt.address);
-        }
-        state.choice.failed(attempt.server, &attempt.address);
-    }
-
     /// Which of the session's servers this is.
     pub(crate) fn position(&self, host: &str, port: u16) -> Option<usize> {
         self.servers.iter().position(|(name, number)| name == host && *number == port)
@@ -326,14 +305,7 @@ impl Dialer {
         let found = self.resolve(server).await?;
         let address = self.state().choice.address(server, &found, fastrand::f64());
         let Some(address) = address else { return Err(another_is_next().await) };
-        let mut attempt = Attempt {
-            dialer: self.clone(),
-            server,
-            address,
-            seen: Seen::NoConnection,
-            established: None,
-            has_ended: false,
-        };
+        let mut attempt = Attempt::new(self.clone(), server, address);
         let stream = tokio::select! {
             biased;
             connected = TcpStream::connect(address) => connected,
@@ -461,40 +433,38 @@ async fn another_is_next() -> io::Error {
     io::Error::new(ErrorKind::WouldBlock, "another server is next")
 }
 
-/// A try with an address. When it ends, by whatever end, the address counts as failed.
-struct Attempt {
-    dialer: Arc<Dialer>,
-    server: usize,
-    address: SocketAddr,
-    seen: Seen,
-    /// Since when it is the session's connection.
-    established: Option<Instant>,
-    /// The server, or the network, has ended the connection.
-    has_ended: bool,
-}
-
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        self.dialer.note(self.server, std::mem::replace(&mut self.seen, Seen::Silent));
-        self.dialer.over(self);
+impl Dials for Dialer {
+    fn named(&self, server: usize, address: SocketAddr) -> String {
+        let (host, port) = &self.servers[server];
+        if host.parse::<IpAddr>().is_ok() {
+            return address.to_string();
+        }
+        format!("{host}:{port} ({address})")
     }
-}
 
-impl Watch for Attempt {
     fn is_established(&self) -> bool {
-        self.dialer.is_established()
+        self.state().session.as_ref().is_some_and(|session| session.peek_state() == zk::SessionState::SyncConnected)
     }
 
-    fn established(&mut self) {
-        self.established = Some(Instant::now());
-        self.dialer.established();
+    fn established(&self) {
+        let mut state = self.state();
+        state.seen.fill(None);
+        (state.disowned_since, state.round) = (None, Round::default());
     }
 
-    fn saw(&mut self, seen: Seen) {
-        self.seen = seen;
+    fn is_over(&self) -> bool {
+        self.state().session.as_ref().is_some_and(|session| session.peek_state().is_terminated())
     }
 
-    fn ended(&mut self) {
-        self.has_ended = true;
+    fn over(&self, attempt: &Attempt<Self>) {
+        self.note(attempt.server, attempt.seen.clone());
+        let mut state = self.state();
+        if let Some(established) = attempt.established {
+            if established.elapsed() >= LASTING {
+                state.choice.connected();
+            }
+            state.given_up = (!attempt.has_ended).then_some(attempt.address);
+        }
+        state.choice.failed(attempt.server, &attempt.address);
     }
 }

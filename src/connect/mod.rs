@@ -12,6 +12,7 @@
 //! | `renewal` | reading them again when they have changed |
 //! | [`choice`] | which server, and which of its addresses, a connection goes to next (pure) |
 //! | `dialer` | the connections of a session, and whether an answer is overdue |
+//! | `attempt` | one try with one address, and what the log says of the connection |
 //! | `wire` | a connection that notices when its server falls silent |
 //! | `resolver` | the addresses of a name |
 //! | `probe` | whether a server serves, asked on a connection of its own |
@@ -21,6 +22,7 @@
 //! | `kerberos` | the tickets for the servers, or why there are none; behind the feature `gssapi` |
 
 pub(crate) mod apart;
+mod attempt;
 pub(crate) mod certificates;
 pub mod choice;
 pub mod credentials;

@@ -15,6 +15,8 @@ use crate::wait::deadline::Timeout;
 /// Bytes of a name, a password or a connect string. A server hangs up on a request beyond 1 MiB, and does
 /// not say why.
 const LIMIT: usize = 64 * 1024;
+/// The word for the limit that a pool stores.
+const STORED: &str = "stored";
 /// Items of a list.
 const MOST_ITEMS: usize = 1000;
 
@@ -76,6 +78,18 @@ pub(super) fn count(argument: &'static str, value: Given<'_, '_>, default: u32, 
         Some(number) => Ok(number),
         None => Err(Error::argument(argument, format!("must be a whole number, at least {least} and at most {most}"))),
     }
+}
+
+/// How many may hold a slot; `None` for `"stored"`, whatever the pool stores.
+pub(super) fn limit(value: Given<'_, '_>) -> Result<Option<u32>> {
+    const NAME: &str = "max_concurrency";
+    if value.and_then(text_of).is_some_and(|text| text.trim() == STORED) {
+        return Ok(None);
+    }
+    count(NAME, value, 1, 1).map(Some).map_err(|error| match error {
+        Error::Argument { argument, reason } => Error::argument(argument, format!("{reason}; or {STORED:?}")),
+        error => error,
+    })
 }
 
 /// The version of a znode that is to be changed; -1, and nothing, stand for any.

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use pyo3::IntoPyObjectExt;
+use pythonize::pythonize;
+use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -166,7 +168,8 @@ impl Call {
             }
             if raised.is_none() {
                 let listened = listener.as_mut().map_or(Ok(()), |listener| listener.tell(py));
-                raised = listened.and_then(|()| py.check_signals()).err();
+                let logged = listened.and_then(|()| process.journal.hand_over(py));
+                raised = logged.and_then(|()| py.check_signals()).err();
                 if !process.is_own() {
                     break Err(Error::Forked);
                 }
@@ -181,6 +184,10 @@ impl Call {
                 outage.observe(py, &client, about);
             }
         };
+        // Before the handlers of signals are set again: one that comes while the log is written is seen below.
+        if let Some(error) = process.is_own().then(|| process.journal.hand_over(py).err()).flatten() {
+            raised.get_or_insert(error);
+        }
         // A caller that has cancelled the call does not take its answer any more.
         let is_given_up = self.handle.as_ref().is_some_and(CancellationToken::is_cancelled);
         // A signal that came with the answer is seen in there at the latest.
@@ -247,6 +254,12 @@ pub(super) fn handle(cancel: &Bound<'_, PyAny>) -> Result<Option<CancellationTok
         Ok(cancel) => Ok(Some(cancel.get().token())),
         Err(_) => refused("cancel", "must be a zkcoord.Cancel"),
     }
+}
+
+/// An answer that becomes a dict, with its fields as keys.
+pub(super) fn to_python<T: Serialize>(py: Python<'_>, value: T) -> PyResult<Py<PyAny>> {
+    let value = pythonize(py, &value).map_err(|error| Error::Internal(error.to_string()))?;
+    Ok(value.unbind())
 }
 
 /// An answer that Python has a value for.

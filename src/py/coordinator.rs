@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use pyo3::prelude::*;
-use pythonize::{depythonize, pythonize};
-use serde::Serialize;
+use pythonize::depythonize;
 use serde_json::Value;
 
 use super::arguments::{flag, scalar, seconds, text, Given};
-use super::call::{plain, Call, Purpose};
+use super::call::{plain, to_python, Call, Purpose};
 use crate::error::{Error, Result};
 use crate::recipe::coordinator::document::{self, Asked};
 use crate::recipe::coordinator::policy::Policy;
@@ -36,11 +35,6 @@ fn policy(value: &Bound<'_, PyAny>) -> Result<Policy> {
 
 fn optional(argument: &'static str, value: Given<'_, '_>) -> Result<Option<String>> {
     Ok(value.map(|value| scalar(argument, value)).transpose()?.filter(|text| !text.is_empty()))
-}
-
-fn to_python<T: Serialize>(py: Python<'_>, value: T) -> PyResult<Py<PyAny>> {
-    let value = pythonize(py, &value).map_err(|error| Error::Internal(error.to_string()))?;
-    Ok(value.unbind())
 }
 
 /// Files a request, unless there is one, and decides.

@@ -127,6 +127,15 @@ impl Hold {
         call.run(py, &self.hold.pool, Purpose::Asks, work, plain)
     }
 
+    /// Who has taken the lease away, in words, where somebody has left a notice of that.
+    fn eviction<'py>(&self, py: Python<'py>, wait: &Bound<'py, PyAny>) -> PyResult<Py<PyAny>> {
+        let call = Call::new(Connection(self.settings.clone()).into_pyobject(py)?.as_any(), wait)?;
+        let hold = self.hold();
+        let work = |client, budget| async move { semaphore::eviction(&client, &hold, &budget).await };
+        let answer = |py, eviction: Option<semaphore::Eviction>| plain(py, eviction.map(|it| it.to_string()));
+        call.run(py, &self.hold.pool, Purpose::Asks, work, answer)
+    }
+
     /// Lets `wait_until_lost` take an unlock by this process for no loss. It has to be called before the caller learns
     /// of the slot.
     fn expect_unlock(&self) {

@@ -10,8 +10,10 @@ mod coordinator;
 mod driver;
 mod ensemble;
 mod errors;
+mod forwarder;
 mod hold;
 mod imported;
+mod journal;
 mod lease_record;
 mod news;
 mod outage;
@@ -52,11 +54,11 @@ mod _core {
         lease_status, lease_update,
     };
     #[pymodule_export]
-    use super::party::party_members;
+    use super::party::{party_join, party_leave, party_members};
     #[pymodule_export]
     use super::runtime::{close, finish, forked};
     #[pymodule_export]
-    use super::semaphore::{acquire, lock_holders, unlock};
+    use super::semaphore::{acquire, evict, lock_holders, unlock};
     #[pymodule_export]
     use super::status::{neighbours, obstacles, pool_status, pools, remove_pool, set_max};
     #[pymodule_export]
@@ -71,4 +73,10 @@ mod _core {
     #[pymodule_export]
     #[allow(non_upper_case_globals)]
     const __version__: &str = env!("CARGO_PKG_VERSION");
+
+    #[pymodule_init]
+    fn begin(_: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
+        super::forwarder::begin();
+        Ok(())
+    }
 }

@@ -23,6 +23,7 @@ use uuid::Uuid;
 use super::canary::Dead;
 use super::driver::Driver;
 use super::imported::Imported;
+use super::journal::Journal;
 use super::news::News;
 use crate::connect::settings::Identity;
 use crate::error::{Error, Result};
@@ -100,6 +101,7 @@ pub(super) struct Process {
     pub(super) driver: Driver,
     pub(super) sessions: Arc<Sessions>,
     pub(super) news: Arc<News>,
+    pub(super) journal: Journal,
     cancel: Mutex<Cancel>,
     calls: watch::Sender<usize>,
     ending: AtomicU8,
@@ -126,6 +128,7 @@ impl Process {
             driver: Driver::new()?,
             sessions: Arc::default(),
             news: Arc::default(),
+            journal: Journal::default(),
             cancel: Mutex::default(),
             calls: watch::Sender::default(),
             ending: AtomicU8::new(ALIVE),

@@ -2,12 +2,12 @@
 
 use pyo3::prelude::*;
 
-use super::arguments::{count, flag, identifier, scalar, text, Given};
-use super::call::{plain, Call, Listener, Purpose, Undo};
+use super::arguments::{flag, identifier, limit, scalar, text, Given};
+use super::call::{plain, to_python, Call, Listener, Purpose, Undo};
 use super::hold::Hold;
 use crate::connect::settings::Settings;
-use crate::error::Result;
-use crate::recipe::semaphore::{self, Acquired, Claim, Reason};
+use crate::error::{Error, Result};
+use crate::recipe::semaphore::{self, Acquired, Claim, Eviction, Reason};
 
 fn claim(
     settings: &Settings,
@@ -17,7 +17,7 @@ fn claim(
     ephemeral: Given<'_, '_>,
 ) -> Result<Claim> {
     let (path, identifier) = (text("path", path)?, identifier(who)?);
-    let limit = count("max_concurrency", max_concurrency, 1, 1)?;
+    let limit = limit(max_concurrency)?;
     Claim::new(settings, &path, identifier, limit, flag("ephemeral_lease", ephemeral)?)
 }
 
@@ -95,6 +95,33 @@ pub(super) fn unlock<'py>(
     let pool = claim.pool.clone();
     let work = |client, budget| async move { semaphore::unlock(&client, &claim, &budget).await };
     call.run(py, &pool, Purpose::Changes, work, plain)
+}
+
+/// Takes the slot of an identifier away, and says who did it.
+#[pyfunction]
+#[allow(clippy::too_many_arguments)]
+pub(super) fn evict<'py>(
+    py: Python<'py>,
+    path: &Bound<'py, PyAny>,
+    who: &Bound<'py, PyAny>,
+    reason: &Bound<'py, PyAny>,
+    by: Given<'_, 'py>,
+    job: Given<'_, 'py>,
+    connection: &Bound<'py, PyAny>,
+    wait: &Bound<'py, PyAny>,
+) -> PyResult<Py<PyAny>> {
+    let call = Call::new(connection, wait)?;
+    let (path, who) = (text("path", path)?, scalar("identifier", who)?);
+    if who.is_empty() {
+        return Err(Error::argument("identifier", "must not be empty").into());
+    }
+    let claim = Claim::new(&call.settings, &path, who, None, false)?;
+    let by = by.map(|by| scalar("by", by)).transpose()?;
+    let job = job.map(|job| scalar("job", job)).transpose()?;
+    let eviction = Eviction::new(by, scalar("reason", reason)?, job)?;
+    let pool = claim.pool.clone();
+    let work = |client, budget| async move { semaphore::evict(&client, &claim, &eviction, &budget).await };
+    call.run(py, &pool, Purpose::Changes, work, to_python)
 }
 
 /// Lists the identifiers that hold a slot.

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM while the main thread waits.
+//! SIGINT, SIGTERM and SIGHUP while the main thread waits.
 //!
 //! Python runs signal handlers only on the main thread, and only when the thread asks for it. The handlers of a program
 //! must not act in the middle of a wait: Salt's end the process from within, and a queue node would stay behind. So a
@@ -17,8 +17,13 @@ static SIGNAL: Imported = Imported::new("_signal", "signal");
 static GETSIGNAL: Imported = Imported::new("_signal", "getsignal");
 static RAISE_SIGNAL: Imported = Imported::new("_signal", "raise_signal");
 static IGNORED: Imported = Imported::new("_signal", "SIG_IGN");
-static TAKEN: [(&str, Imported); 2] =
-    [("SIGINT", Imported::new("_signal", "SIGINT")), ("SIGTERM", Imported::new("_signal", "SIGTERM"))];
+/// Those that ask a process to end. SIGHUP comes when a terminal is closed, or an SSH connection with it: without its
+/// handler taken over, a waiter's queue node would stay until its session expires.
+static TAKEN: [(&str, Imported); 3] = [
+    ("SIGINT", Imported::new("_signal", "SIGINT")),
+    ("SIGTERM", Imported::new("_signal", "SIGTERM")),
+    ("SIGHUP", Imported::new("_signal", "SIGHUP")),
+];
 /// Setting a handler runs the pending ones of other signals first, and fails with what they raise.
 const TRIES: usize = 8;
 

@@ -1,12 +1,9 @@
 //! `status`, `set_max`, `pools` and `remove_pool`.
 
 use pyo3::prelude::*;
-use pythonize::pythonize;
-use serde::Serialize;
 
 use super::arguments::{count, text};
-use super::call::{plain, Call, Purpose};
-use crate::error::Error;
+use super::call::{plain, to_python, Call, Purpose};
 use crate::recipe::semaphore::{self, Claim};
 
 /// Returns who holds a slot since when, and who waits.
@@ -54,9 +51,9 @@ pub(super) fn set_max<'py>(
 ) -> PyResult<Py<PyAny>> {
     let call = Call::new(connection, wait)?;
     let limit = count("max_concurrency", Some(max_concurrency), 1, 1)?;
-    let claim = Claim::new(&call.settings, &text("path", path)?, String::new(), limit, false)?;
+    let claim = Claim::new(&call.settings, &text("path", path)?, String::new(), None, false)?;
     let about = claim.pool.clone();
-    let work = |client, budget| async move { semaphore::set_max(&client, &claim, &budget).await };
+    let work = |client, budget| async move { semaphore::set_max(&client, &claim, limit, &budget).await };
     call.run(py, &about, Purpose::Changes, work, to_python)
 }
 
@@ -111,9 +108,4 @@ pub(super) fn remove_pool<'py>(
     let about = pool.clone();
     let work = |client, budget| async move { semaphore::remove_pool(&client, &pool, &budget).await };
     call.run(py, &about, Purpose::Changes, work, plain)
-}
-
-fn to_python<T: Serialize>(py: Python<'_>, value: T) -> PyResult<Py<PyAny>> {
-    let value = pythonize(py, &value).map_err(|error| Error::Internal(error.to_string()))?;
-    Ok(value.unbind())
 }

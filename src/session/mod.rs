@@ -38,7 +38,7 @@ pub(crate) use failure::{auth_failed, Attempt, Failure, Reply, PAUSE, UNCHANGED}
 use owned::{Cleared, Owned};
 pub(crate) use owner::Owner;
 use silence::Silence;
-pub(crate) use writes::{Transaction, Unacknowledged, Writes};
+pub(crate) use writes::{Transaction, Unacknowledged, Uncommitted, Writes};
 
 /// How often each server is named to the protocol client, and how many names there are at most. It goes through its list
 /// without a pause once, and pauses ever longer after that. The dialer has pauses of its own, and refuses those servers
@@ -141,7 +141,11 @@ impl Session {
             };
             let refused = |reason| Err(auth_failed(identity, path, reason));
             match checked {
-                Ok(Some(session)) => return Ok(session),
+                Ok(Some(session)) => {
+                    let (id, user, timeout) = (session.id(), identity.user(), session.timeout().as_secs_f64());
+                    log::info!("session {id:#x} of {user} is open; the servers keep it for {timeout} s of silence");
+                    return Ok(session);
+                }
                 Ok(None) => return refused(UNKNOWN),
                 Err(zk::Error::AuthFailed) => return refused(why_refused(identity)),
                 Err(zk::Error::Unimplemented) => {
@@ -406,6 +410,11 @@ impl Session {
     pub(crate) fn connection_lost(&self, path: &str, unacknowledged: &Unacknowledged) -> Error {
         let consequence = unacknowledged.consequence();
         Error::ConnectionLost { hosts: self.identity.hosts(), path: path.to_owned(), consequence }
+    }
+
+    /// What it means that a transaction was not carried out: the error names the operation that a server has refused.
+    pub(crate) fn not_committed(&self, error: &Uncommitted) -> Failure {
+        self.failure(&error.source, error.action, &error.path)
     }
 
     /// What an error of the protocol client means for a request to `action` the znode at `path`.

@@ -55,13 +55,30 @@ impl WriteError for zk::Error {
     }
 }
 
-impl WriteError for zk::MultiWriteError {
+impl WriteError for Uncommitted {
     fn is_refusal(&self) -> bool {
-        match self {
-            Self::OperationFailed { .. } => true,
-            Self::RequestFailed { source } => is_refusal(source),
-        }
+        self.index.is_some() || is_refusal(&self.source)
     }
+}
+
+impl Uncommitted {
+    /// A server has refused an operation because a znode is not as it was read.
+    pub(crate) fn is_outdated(&self) -> bool {
+        use zk::Error::{BadVersion, NoNode, NodeExists};
+        self.index.is_some() && matches!(self.source, BadVersion | NoNode | NodeExists)
+    }
+}
+
+/// Why a transaction was not carried out, or why that is not known.
+#[derive(Debug)]
+pub(crate) struct Uncommitted {
+    /// Which operation a server has refused. `None`: the request as a whole has failed.
+    pub(crate) index: Option<usize>,
+    pub(crate) source: zk::Error,
+    /// What that operation does, or the first one, in the word for the permission that it needs.
+    pub(crate) action: &'static str,
+    /// The znode of that operation.
+    pub(crate) path: String,
 }
 
 /// The writes of a session.
@@ -130,7 +147,7 @@ impl<'a> Writes<'a> {
 
     /// Several writes that are carried out together or not at all.
     pub(crate) fn transaction(self) -> Transaction<'a> {
-        Transaction { writer: self.client.new_multi_writer(), writes: self, bytes: 0 }
+        Transaction { writer: self.client.new_multi_writer(), writes: self, bytes: 0, operations: Vec::new() }
     }
 }
 
@@ -140,34 +157,57 @@ pub(crate) struct Transaction<'a> {
     writes: Writes<'a>,
     /// What it takes to send it, about.
     bytes: usize,
+    /// The permission that each operation needs, and its znode. For the error: a server tells only which one it has
+    /// refused.
+    operations: Vec<(&'static str, String)>,
 }
 
 impl<'a> Transaction<'a> {
     pub(crate) fn check(&mut self, path: &str, version: i32) -> Reply<()> {
-        self.bytes += path.len();
+        self.adds("read", path, 0);
         self.writer.add_check_version(path, version)
     }
 
     pub(crate) fn create(&mut self, path: &str, data: &[u8], options: &zk::CreateOptions<'_>) -> Reply<()> {
-        self.bytes += path.len() + data.len();
+        self.adds("create", path, data.len());
         self.writer.add_create(path, data, options)
     }
 
     pub(crate) fn set_data(&mut self, path: &str, data: &[u8], version: Option<i32>) -> Reply<()> {
-        self.bytes += path.len() + data.len();
+        self.adds("write", path, data.len());
         self.writer.add_set_data(path, data, version)
     }
 
     pub(crate) fn delete(&mut self, path: &str, version: Option<i32>) -> Reply<()> {
-        self.bytes += path.len();
+        self.adds("delete", path, 0);
         self.writer.add_delete(path, version)
     }
 
+    fn adds(&mut self, action: &'static str, path: &str, data: usize) {
+        self.bytes += path.len() + data;
+        self.operations.push((action, path.to_owned()));
+    }
+
     pub(crate) fn commit(
-        mut self,
-    ) -> impl Future<Output = std::result::Result<Vec<zk::MultiWriteResult>, zk::MultiWriteError>> + Send + 'a {
-        self.writes.sends(self.bytes);
-        acknowledged(self.writes.unacknowledged, self.writer.commit())
+        self,
+    ) -> impl Future<Output = std::result::Result<Vec<zk::MultiWriteResult>, Uncommitted>> + Send + 'a {
+        let Self { mut writer, writes, bytes, mut operations } = self;
+        writes.sends(bytes);
+        let reply = writer.commit();
+        let reply = async move {
+            reply.await.map_err(|error| {
+                let (index, source) = match error {
+                    zk::MultiWriteError::OperationFailed { index, source } => (Some(index), source),
+                    zk::MultiWriteError::RequestFailed { source } => (None, source),
+                };
+                let (action, path) = match index.unwrap_or(0) {
+                    index if index < operations.len() => operations.swap_remove(index),
+                    _ => ("write", String::new()),
+                };
+                Uncommitted { index, source, action, path }
+            })
+        };
+        acknowledged(writes.unacknowledged, reply)
     }
 }
 

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 import zkcoord
-
-from tests.support.proxy import Proxy
+from zkcoord.testing import Proxy
 
 # Writes a line, so that a test knows that it runs, and then waits for what comes.
 WAITS = "echo running; exec sleep 60"

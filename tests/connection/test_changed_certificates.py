@@ -16,9 +16,9 @@ import pytest
 import zkcoord
 from zkcoord import errors
 from zkcoord.testing import Ensemble, Tls
+from zkcoord.testing.certificates import Authority
 
 from tests.support.calls import Waiting
-from tests.support.certificates import Authority
 
 # Seconds for which a certificate is valid that is to expire under an open session.
 SHORT = 5.0

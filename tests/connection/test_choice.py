@@ -15,10 +15,9 @@ import psutil
 import pytest
 import zkcoord
 from zkcoord import Connection, errors, hold, lock, lock_holders, status
-from zkcoord.testing import Ensemble
+from zkcoord.testing import Ensemble, Op
 
 from tests.support.calls import Waiting, queue
-from tests.support.proxy import Op
 
 FAULTS = ["stall", "filter", "hang_up", "refuse", "trickle"]
 

@@ -15,9 +15,9 @@ from kazoo.client import KazooClient
 from zkcoord import znode
 from zkcoord.errors import ArgumentError, NodeExists, TlsFailed, Unreachable
 from zkcoord.testing import Ensemble
+from zkcoord.testing.certificates import Authority
 
 from tests.support.calls import PATIENCE, settings
-from tests.support.certificates import Authority
 from tests.support.processes import Script
 from tests.support.salt import closed_port
 

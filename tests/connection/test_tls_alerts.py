@@ -13,10 +13,10 @@ import zkcoord
 from cryptography.hazmat.primitives.asymmetric import ec
 from zkcoord.errors import TlsFailed
 from zkcoord.testing import Ensemble
+from zkcoord.testing.certificates import Authority
 
 from tests.support.alerts import AlertingServer
 from tests.support.calls import PATIENCE
-from tests.support.certificates import Authority
 
 # Java 17 before 17.0.19 says CertificateRequired or BadCertificate, and later ones HandshakeFailure.
 ALERTS = {

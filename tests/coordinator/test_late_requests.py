@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from zkcoord import Cancel, errors
+from zkcoord.testing import Op
 
 from tests.support.calls import Waiting
-from tests.support.proxy import Op
 
 
 @pytest.fixture

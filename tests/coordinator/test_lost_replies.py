@@ -1,9 +1,9 @@
 """The server has acted and its reply is lost, or it has not: no grant is lost, and none is doubled."""
 
 import pytest
+from zkcoord.testing import Op
 
 from tests.support.calls import Waiting
-from tests.support.proxy import Op
 
 
 @pytest.fixture(params=["reply", "request"])

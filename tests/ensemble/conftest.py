@@ -10,9 +10,9 @@ import zkcoord
 from zkcoord import ensemble as administered
 from zkcoord.ensemble import ZooKeeperManager
 from zkcoord.testing import Ensemble, EnsembleError, Server
+from zkcoord.testing.certificates import Authority
 
 from tests.support.calls import wait_until
-from tests.support.certificates import Authority
 
 SUPER = {"username": "super", "password": "pw"}
 DIGEST = {**SUPER, "scheme": "digest"}

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 import zkcoord
 from zkcoord import ensemble, errors
-from zkcoord.testing import Ensemble
+from zkcoord.testing import Ensemble, Op, proxied
 
 from tests.ensemble.conftest import DIGEST, SUPER, followers
 from tests.support.calls import Waiting, wait_until
-from tests.support.proxy import Op, proxied
 
 NOT_YET = (
     errors.NoQuorum,

@@ -115,7 +115,7 @@ def test_the_status_is_a_row_for_every_member_also_for_those_that_are_not_named(
     assert {row["words"]["mntr"] for row in status["servers"]} == {"admin"}
 
 
-def test_a_dead_or_a_paused_server_among_others_costs_less_than_a_second(lab):
+def test_a_dead_or_a_paused_server_among_others_does_not_cost_a_connect_timeout(lab):
     def seconds() -> float:
         started = time.monotonic()
         rows = ensemble.status(lab.hosts, admin_port=0)["servers"]
@@ -124,11 +124,11 @@ def test_a_dead_or_a_paused_server_among_others_costs_less_than_a_second(lab):
 
     usual, follower = seconds(), followers(lab)[0]
     follower.pause()
-    assert seconds() < usual + 1
+    assert seconds() < usual + 3, "nobody waits for it until the connect timeout, which is 10 s"
     row = next(row for row in ensemble.status(lab.hosts, admin_port=0)["servers"] if row["id"] == follower.number)
     assert "when most others had" in row["trouble"]
     follower.kill()
-    assert seconds() < usual + 1
+    assert seconds() < usual + 3
 
 
 def test_the_leader_is_found_at_once_whoever_else_is_silent(lab):
@@ -239,7 +239,7 @@ def test_over_tls_the_servers_are_verified(encrypted, authority):
 
 def test_a_certificate_of_the_wrong_host_or_authority_is_refused(encrypted, authority, tmp_path):
 
-    from tests.support.certificates import Authority
+    from zkcoord.testing.certificates import Authority
 
     stranger = Authority(tmp_path, "stranger")
     answers = ensemble.ask("srvr", encrypted.secure_hosts, use_ssl=True, ca_certs=str(stranger.path), admin_port=0)

@@ -19,6 +19,13 @@ def test_every_public_function_explains_each_of_its_parameters():
     for function in (
         zkcoord.set_max,
         zkcoord.hold,
+        zkcoord.evict,
+        zkcoord.party,
+        zkcoord.party_join,
+        zkcoord.party_leave,
+        zkcoord.Membership.leave,
+        zkcoord.pools,
+        zkcoord.remove_pool,
         zkcoord.Connection.__init__,
         zkcoord.Hold.check,
         zkcoord.Hold.release,
@@ -79,6 +86,7 @@ ALLOWED = {
     "session": {"connect", "error", "wait"},
     "client": {"connect", "error", "session", "wait"},
     "children": {"session"},
+    "multi_read": {"children", "session"},
     "record": {"acl", "children", "error", "path", "session"},
     "watches": {"children", "session"},
     "znode": {"acl", "children", "client", "error", "path", "session", "wait", "watches"},
@@ -91,6 +99,7 @@ ALLOWED = {
         "client",
         "connect",
         "error",
+        "multi_read",
         "path",
         "record",
         "session",
@@ -99,11 +108,12 @@ ALLOWED = {
         "watches",
     }
     | {"recipe::identifier", "recipe::queue"},
-    "recipe::timed_lease": {"acl", "children", "client", "connect", "error", "path", "record", "session", "wait"}
-    | {"recipe::identifier", "recipe::queue"},
-    "recipe::coordinator": {"acl", "children", "client", "connect", "error", "path", "record", "session", "wait"}
-    | {"recipe::party"},
-    "recipe::party": {"children", "client", "error", "recipe::identifier", "session", "wait"},
+    "recipe::timed_lease": {"acl", "client", "connect", "error", "multi_read", "path", "record", "session", "wait"}
+    | {"children", "recipe::identifier", "recipe::queue"},
+    "recipe::coordinator": {"acl", "client", "connect", "error", "multi_read", "path", "record", "session", "wait"}
+    | {"children", "recipe::party"},
+    "recipe::party": {"acl", "children", "client", "error", "path", "session", "wait"}
+    | {"recipe::identifier", "recipe::semaphore"},
     "tree": {"client", "error", "session", "wait"},
     "ensemble": {"client", "connect", "error", "session", "wait"},
     "py": {

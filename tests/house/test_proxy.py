@@ -12,9 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from kazoo.client import KazooClient
 from kazoo.exceptions import ConnectionLoss
-from zkcoord.testing import Ensemble
-
-from tests.support.proxy import Op, Proxy, proxied
+from zkcoord.testing import Ensemble, Op, Proxy, proxied
 
 _numbers = itertools.count()
 

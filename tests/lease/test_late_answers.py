@@ -10,9 +10,9 @@ import pytest
 import zkcoord
 from zkcoord import Cancel, errors, lease
 from zkcoord.lease import LeaseLock, LeaseLocker, LockRecord
+from zkcoord.testing import Op
 
 from tests.support.calls import Waiting, wait_until
-from tests.support.proxy import Op
 
 from .conftest import QUICK
 

@@ -5,9 +5,9 @@ import time
 import pytest
 from zkcoord import Cancel, errors, lease
 from zkcoord.lease import LeaseLocker
+from zkcoord.testing import Op
 
 from tests.support.calls import Waiting, wait_until
-from tests.support.proxy import Op
 
 from .conftest import QUICK
 

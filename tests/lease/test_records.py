@@ -7,8 +7,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from zkcoord import errors
 from zkcoord.lease import LeaseLock, LeaseLocker, LockRecord
-
-from tests.support.proxy import Op
+from zkcoord.testing import Op
 
 THEN = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=timezone.utc)
 RECORD = LockRecord("a", 15, THEN, THEN + timedelta(seconds=2), 3)

@@ -1,9 +1,7 @@
 """Whose clock counts: a dead holder's lease is over in time, and a living one's never before."""
 
 import signal
-import subprocess
 import time
-from pathlib import Path
 
 import pytest
 from zkcoord import lease
@@ -134,24 +132,11 @@ def test_who_was_stopped_finds_it_over_also_where_nobody_has_taken_it(holder, zk
     assert zk.get(path)[1].version == version + 1, "what is over is not renewed"
 
 
-@pytest.fixture(scope="module")
-def skew(tmp_path_factory):
-    """The library that moves the wall clock of a process."""
-    library = tmp_path_factory.mktemp("skew") / "skew.so"
-    source = Path(__file__).parents[2] / "faults/skew.c"
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
-    return library
-
-
 @pytest.mark.parametrize("hours", [-5, 5])
-def test_wall_clocks_do_not_matter(lockers, holder, monkeypatch, tmp_path, skew, hours, record):
-    moved = tmp_path / "moved"
-    moved.write_bytes((hours * 3600 * 10**9).to_bytes(8, "little", signed=True))
-    monkeypatch.setenv("LD_PRELOAD", str(skew))
-    monkeypatch.setenv("ZKCOORD_SKEW", str(moved))
+def test_wall_clocks_do_not_matter(lockers, holder, wrong_clock, hours, record):
+    wrong_clock(hours=hours)
     process, _ = holder()
-    for name in ("LD_PRELOAD", "ZKCOORD_SKEW"):
-        monkeypatch.delenv(name)
+    wrong_clock(hours=0)
     hour = int(record()["renewTime"][11:13])
     assert (hour - time.gmtime().tm_hour - hours) % 24 in {0, 23, 1}, "its clock is moved"
     waiting = Waiting(lockers("b").lock, 30)

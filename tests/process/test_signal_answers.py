@@ -5,8 +5,7 @@ import textwrap
 
 import pytest
 import zkcoord
-
-from tests.support.proxy import Op
+from zkcoord.testing import Op
 
 # The servers are slow, or silent, by way of a proxy in the test's process; the call is in another.
 SLOW = """

@@ -40,9 +40,17 @@ def test_it_is_told_or_its_handler_runs(script, call, name, raises):
         zkcoord.znode.create(root + "-set", **quiet)
         signal.signal(number, lambda number, frame: ran.append(number))
         draw, ends = random.Random(name), {"answered": 0, "cancelled": 0}
+        times = []
+        for _ in range(5):
+            exec(before)
+            began = time.perf_counter()
+            exec(call)
+            times.append(time.perf_counter() - began)
+        # So that about every second one comes while the call is under way, and others come after it.
+        latest = min(0.004, 2 * min(times))
         for turn in range(instants):
             ran.clear()
-            fire, delay = threading.Event(), draw.random() * 0.004
+            fire, delay = threading.Event(), draw.random() * latest
 
             def interrupt():
                 fire.wait()

@@ -57,7 +57,7 @@ def test_ctrl_c_ends_an_attempt_to_connect(script, held):
             process.result(10)
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_handler_that_raises_decides_what_the_caller_sees(script, pool, held, wait_until, at_once, name):
     process = script(
         """
@@ -81,14 +81,14 @@ def test_a_handler_that_raises_decides_what_the_caller_sees(script, pool, held, 
     assert pool.holders() == ["holder"]
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_handler_that_returns_is_called_once_after_the_wait_is_undone(script, pool, held, wait_until, at_once, name):
     process = script(
         """
         calls = []
         handler = lambda number, frame: calls.append(signal.Signals(number).name)
         signal.signal(getattr(signal, name), handler)
-        others = {"SIGINT", "SIGTERM"} - {name}
+        others = {"SIGINT", "SIGTERM", "SIGHUP"} - {name}
         before = {other: signal.getsignal(getattr(signal, other)) for other in others}
         try:
             zkcoord.lock(root, identifier="waiter", **at)
@@ -181,7 +181,7 @@ def test_sigterm_by_default_leaves_nothing_of_another_thread_that_waits_either(
     assert zkcoord.lock_holders(f"{root}-other", hosts) == []
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_with_raise_on_signal_no_handler_runs_and_the_error_names_the_signal(
     script, pool, held, wait_until, at_once, name
 ):
@@ -225,9 +225,9 @@ def test_a_handler_of_another_signal_that_raises_ends_the_wait(script, pool, hel
             raise TimeoutError("enough")
 
         signal.signal(signal.SIGALRM, raise_it)
-        before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+        before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
         say(attempt(zkcoord.lock, root, identifier="waiter", **at))
-        say([signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before)
+        say([signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before)
         wait_for_word()
     """)
     wait_until(pool.places, "it waits")
@@ -238,7 +238,7 @@ def test_a_handler_of_another_signal_that_raises_ends_the_wait(script, pool, hel
     process.result()
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGALRM"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGALRM"])
 def test_a_signal_at_the_very_beginning_of_a_wait_leaves_no_place(script, pool, held, at_once, name):
     process = script(
         """
@@ -316,7 +316,7 @@ def test_a_signal_together_with_the_answer_costs_neither_the_slot_nor_the_handle
             zkcoord.unlock(root, identifier="holder", **at)
 
         signal.signal(getattr(signal, name), raise_it)
-        before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+        before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
         for turn in range(10):
             calling = threading.Event()
             releasing = threading.Thread(target=release)
@@ -330,7 +330,7 @@ def test_a_signal_together_with_the_answer_costs_neither_the_slot_nor_the_handle
                 releasing.join()
             if zkcoord.unlock(root, identifier="waiter", **at) is not (answer is True):
                 say("answered", answer, "in turn", turn)
-            if [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] != before:
+            if [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] != before:
                 say("not handed back in turn", turn)
                 break
             zkcoord.lock(root, identifier="holder", timeout=0, **at)
@@ -344,20 +344,20 @@ def test_a_signal_together_with_the_answer_costs_neither_the_slot_nor_the_handle
 
 def test_what_is_ignored_stays_ignored(script, pool, held, wait_until):
     process = script("""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGALRM, lambda number, frame: say("alarm"))
         say(zkcoord.lock(root, identifier="waiter", **at))
-        say(*(signal.getsignal(number) is signal.SIG_IGN for number in (signal.SIGINT, signal.SIGTERM)))
+        say(*(signal.getsignal(number) is signal.SIG_IGN for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)))
     """)
     wait_until(pool.places, "it waits")
     place = pool.places()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
         process.signal(number)
     assert process.line(10) == "alarm"
     assert pool.places() == place
     held()
-    assert process.result() == "True\nTrue True"
+    assert process.result() == "True\nTrue True True"
 
 
 def test_ctrl_c_is_for_the_main_thread_and_no_other(script, pool, held, wait_until):

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use zkcoord::recipe::party::names::{member, Member};
 use zkcoord::recipe::queue::names as queue_names;
-use zkcoord::recipe::queue::order::{own_node, standing, Standing};
+use zkcoord::recipe::queue::order::{own_node, pause_between_tellings, standing, Standing, TELL_EVERY};
 use zkcoord::recipe::semaphore::limit::has_room;
 use zkcoord::recipe::semaphore::names as lease_names;
 
@@ -120,6 +120,18 @@ proptest! {
         let queue = [node(1), second, first.clone(), node(2)];
         prop_assert_eq!(own_node(&queue, &prefix), Some(first.as_str()));
         prop_assert_eq!(own_node(&queue[..1], &prefix), None);
+    }
+
+    /// Every waiter reads the whole queue now and then. However long that is, a waiter reads on average no more than a
+    /// hundred names a second, and one near the head has its position every second.
+    #[test]
+    fn positions_cost_a_waiter_the_same_in_a_queue_of_any_length(length in 1_usize..20_000) {
+        let pauses = (1..=length).map(|position| pause_between_tellings(position, length));
+        let names: f64 = pauses.map(|pause| length as f64 / pause.as_secs_f64()).sum();
+        prop_assert!(names <= 151.0 * length as f64, "{} names a second and waiter", names / length as f64);
+        prop_assert_eq!(pause_between_tellings(1, length), TELL_EVERY);
+        prop_assert_eq!(pause_between_tellings(50, length), TELL_EVERY);
+        prop_assert!(pause_between_tellings(length, 0) <= pause_between_tellings(length, length));
     }
 
     #[test]

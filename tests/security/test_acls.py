@@ -4,12 +4,13 @@ from collections import OrderedDict
 from types import MappingProxyType
 
 import pytest
+import zkcoord
 from kazoo.client import KazooClient
 from kazoo.security import CREATOR_ALL_ACL, OPEN_ACL_UNSAFE, make_digest_acl, make_digest_acl_credential
 from zkcoord import errors, lock, lock_holders, party_members, set_max, status, unlock, znode
 from zkcoord.testing import Ensemble
 
-from tests.support.calls import Waiting, children
+from tests.support.calls import Waiting, children, wait_until
 from tests.support.versions import zookeeper_version
 
 ANN = {"username": "ann", "password": "ann-pw"}
@@ -261,6 +262,36 @@ class TestRefusals:
         znode.set_acls(pool, acl, zk_hosts=hosts, **ANN)
         with pytest.raises(errors.NoAuth, match=rf"write {pool} as digest:bob: its ACL gives no write permission"):
             set_max(pool, 3, zk_hosts=hosts, **BOB)
+
+    def test_a_pool_that_stores_no_number_yet_needs_write(self, hosts, root, ann):
+        most = make_digest_acl("bob", "bob-pw", read=True, create=True, delete=True)
+        ann.create(root, b"", acl=[*ENTRIES, most])
+        ann.create(f"{root}-__lock__", b"", acl=[*ENTRIES, make_digest_acl("bob", "bob-pw", all=True)])
+        with pytest.raises(errors.NoAuth, match=rf"write {root} as digest:bob: its ACL gives no write permission"):
+            lock(root, hosts, identifier="b", timeout=5, **BOB)
+        ann.set(root, b"1")
+        assert lock(root, hosts, identifier="b", timeout=5, **BOB)
+
+    def test_a_lease_that_may_not_be_made_is_named_with_its_own_path(self, hosts, root, ann):
+        most = make_digest_acl("bob", "bob-pw", read=True, write=True, delete=True)
+        ann.create(root, b"1", acl=[*ENTRIES, most])
+        ann.create(f"{root}-__lock__", b"", acl=[*ENTRIES, make_digest_acl("bob", "bob-pw", all=True)])
+        with pytest.raises(errors.NoAuth, match=rf"create {root}/[0-9a-f]+ as digest:bob: .* gives no create"):
+            lock(root, hosts, identifier="b", timeout=5, **BOB)
+
+    def test_a_lease_that_may_not_be_replaced_is_named(self, hosts, root, ann, script):
+        everything = make_digest_acl("bob", "bob-pw", all=True)
+        ann.create(root, b"2", acl=[*ENTRIES, everything])
+        ann.create(f"{root}-__lock__", b"", acl=[*ENTRIES, everything])
+        process = script(
+            "zkcoord.hold(root, hosts, 'b', 2, ephemeral_lease=False, username='bob', password='bob-pw'); os._exit(0)"
+        )
+        assert process.wait(10) == 0
+        (lease,) = ann.get_children(root)
+        wait_until(lambda: ann.get_children(f"{root}-__lock__") == [], "its process is gone")
+        ann.set_acls(root, [*ENTRIES, make_digest_acl("bob", "bob-pw", read=True, create=True)])
+        with pytest.raises(errors.NoAuth, match=rf"delete {root}/{lease} as digest:bob: the ACL of its parent gives"):
+            zkcoord.hold(root, hosts, "b", 2, ephemeral_lease=False, timeout=5, **BOB)
 
     def test_a_place_that_may_not_be_left_is_named(self, hosts, root, ann):
         most = make_digest_acl("bob", "bob-pw", read=True, create=True)

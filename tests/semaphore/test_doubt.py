@@ -3,9 +3,9 @@
 import pytest
 import zkcoord
 from zkcoord import errors, lock, lock_holders, set_max, unlock
+from zkcoord.testing import Op
 
 from tests.support.calls import Waiting, queue, settings
-from tests.support.proxy import Op
 
 SHORT = settings(session_timeout=2)
 

@@ -8,9 +8,9 @@ import uuid
 import pytest
 import zkcoord
 from zkcoord import Connection, errors, hold, lock, lock_holders, status, unlock
+from zkcoord.testing import Op, proxied
 
 from tests.support.calls import Waiting, children, queue, together, wait_until
-from tests.support.proxy import Op, proxied
 
 
 def holders(zk, pool):

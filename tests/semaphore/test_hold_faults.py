@@ -6,9 +6,9 @@ import uuid
 
 import pytest
 from zkcoord import Connection, errors, hold, lock, lock_holders, unlock, znode
+from zkcoord.testing import Op, proxied
 
 from tests.support.calls import Waiting, children, queue, together, wait_until
-from tests.support.proxy import Op, proxied
 
 SHORT = 1.0
 """Seconds of a session that is to expire."""

@@ -5,9 +5,9 @@ import time
 import pytest
 from kazoo.exceptions import NoNodeError
 from zkcoord import errors, lock, lock_holders, set_max, unlock
+from zkcoord.testing import Op
 
 from tests.support.calls import Waiting, children, queue
-from tests.support.proxy import Op
 
 
 @pytest.fixture

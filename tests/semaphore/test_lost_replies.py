@@ -2,9 +2,9 @@
 
 import pytest
 from zkcoord import errors, lock, lock_holders, unlock
+from zkcoord.testing import Op
 
 from tests.support.calls import Waiting, children, queue, settings
-from tests.support.proxy import Op
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 import time
 
 from zkcoord import lock, lock_holders, unlock
+from zkcoord.testing import Op
 
 from tests.support.calls import Waiting, children
-from tests.support.proxy import Op
 
 WAITERS = 300
 LONG = "x" * 400

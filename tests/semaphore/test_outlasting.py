@@ -8,9 +8,9 @@ from typing import NamedTuple
 import pytest
 import zkcoord
 from zkcoord import Connection, errors, hold, lock, lock_holders, set_max, unlock, znode
+from zkcoord.testing import proxied
 
 from tests.support.calls import Waiting
-from tests.support.proxy import proxied
 
 OUTAGE = 1.5
 """Seconds; three times as long as an ensemble is looked for here."""

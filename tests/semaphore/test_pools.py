@@ -8,9 +8,9 @@ import pytest
 import zkcoord
 from kazoo.security import make_acl, make_digest_acl
 from zkcoord import Connection, aio, errors, hold, lease, lock, pools, remove_pool, status, unlock
+from zkcoord.testing import Op
 
 from tests.support.calls import Waiting, children, queue
-from tests.support.proxy import Op
 
 
 def test_each_pool_is_listed_with_its_numbers_and_nothing_else_is(hosts, root, zk, wait_until):
@@ -55,7 +55,7 @@ def test_paths_are_below_the_chroot(hosts, root):
 
 
 def test_neighbours_are_the_pools_with_the_same_parent(hosts, root, zk):
-    from zkcoord.semaphore import neighbours
+    from zkcoord._pool import neighbours
 
     assert neighbours(f"{root}/webb", hosts) == []
     for name in ("web", "db"):

@@ -6,9 +6,9 @@ import socket
 
 import pytest
 from zkcoord import Connection, errors, hold, lock, lock_holders, status, unlock, znode
+from zkcoord.testing import Op
 
 from tests.support.calls import Waiting, children, together, wait_until
-from tests.support.proxy import Op
 
 KINDS = pytest.mark.parametrize("ephemeral", [True, False], ids=["ephemeral", "kept"])
 NOBODY = {"username": "nobody", "password": "secret", "allperms": True}

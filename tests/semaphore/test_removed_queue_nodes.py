@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 from zkcoord import errors, hold, lock, lock_holders, status, unlock
+from zkcoord.testing import Op
 
 from tests.support.calls import Waiting, children, queue
-from tests.support.proxy import Op
 
 
 def nodes(zk, root):

@@ -4,8 +4,7 @@ from collections import Counter
 
 import pytest
 from zkcoord import lock, lock_holders, party_members, unlock
-
-from tests.support.proxy import Op
+from zkcoord.testing import Op
 
 QUORUM_WRITES = (Op.CREATE, Op.CREATE2, Op.DELETE, Op.SET_DATA, Op.MULTI)
 

@@ -101,6 +101,36 @@ class TestRun:
         shim.__opts__["whitelist_modules"] = ["zk_concurrency", "test"]
         assert run("test.note")
 
+    @pytest.mark.parametrize("allowed", [["test.note"], ["service.*", "test.*"], "test.note", ["test.no.*", "test.n*"]])
+    def test_run_allow_lets_through_what_it_names(self, shim, run, called, monkeypatch, allowed):
+        monkeypatch.setitem(shim.__opts__, "zookeeper", {"run_allow": allowed})
+        assert run("test.note")
+
+    @pytest.mark.parametrize("allowed", [[], ["service.restart"], "test", ["test"], ["test.not"], ["est.note"]])
+    def test_run_allow_refuses_the_rest_before_a_slot_is_taken(
+        self, shim, run, root, zk, called, monkeypatch, allowed, invocation_error
+    ):
+        monkeypatch.setitem(shim.__opts__, "zookeeper", {"run_allow": allowed})
+        with pytest.raises(invocation_error) as caught:
+            run("test.note")
+        assert str(caught.value) == "fun: test.note is not in zookeeper:run_allow of this minion's configuration"
+        assert (called, zk.exists(root)) == ([], None)
+
+    def test_a_pillar_of_the_callers_own_allows_nothing(self, shim, run, monkeypatch, invocation_error):
+        monkeypatch.setitem(shim.__opts__, "zookeeper", {"run_allow": ["service.restart"]})
+        monkeypatch.setattr(shim, "__pillar__", {"zookeeper": {"run_allow": ["*"]}})
+        with pytest.raises(invocation_error, match="run_allow"):
+            run("test.note")
+
+    @pytest.mark.parametrize("wrong", [{"test.note": True}, 7, [7]])
+    def test_a_run_allow_that_is_no_list_is_an_error_and_calls_nothing(
+        self, shim, run, called, monkeypatch, wrong, execution_error
+    ):
+        monkeypatch.setitem(shim.__opts__, "zookeeper", {"run_allow": wrong})
+        with pytest.raises(execution_error, match=r"^zookeeper:run_allow: must be a list of functions"):
+            run("test.note")
+        assert called == []
+
 
 class TestRunForReal:
     @pytest.fixture(params=VERSIONS)

@@ -12,7 +12,10 @@ from zkcoord import znode
 from tests.support.calls import Waiting
 from tests.support.salt import closed_port
 
-SHARED = ("lock", "unlock", "lock_holders", "party_members", "status", "set_max", "pools", "remove_pool")
+SHARED = (
+    *("lock", "unlock", "lock_holders", "party_members", "status", "set_max", "pools", "remove_pool"),
+    *("evict", "party_join", "party_leave"),
+)
 LOOK = ["zk_hosts", "profile", "scheme", "username", "password", "default_acl", "timeout"]
 MASTER = "master_master"
 
@@ -94,7 +97,8 @@ class TestFunctions:
     @pytest.mark.parametrize(
         ("function", "arguments"),
         [
-            *((name, {}) for name in SHARED if name != "set_max"),
+            *((name, {}) for name in SHARED if name not in {"set_max", "evict"}),
+            ("evict", {"identifier": "a", "reason": "r"}),
             ("set_max", {"max_concurrency": 2}),
             ("doctor", {}),
             ("doctor", {"below": True}),

@@ -43,6 +43,9 @@ OURS = {
     "set_max": ["path", "max_concurrency", *CONNECTION, "timeout", "security"],
     "pools": ["root", *CONNECTION, "timeout", "security"],
     "remove_pool": ["path", *CONNECTION, "timeout", "security"],
+    "evict": ["path", "identifier", "reason", "zk_hosts", "by", *CONNECTION[1:], "timeout", "security"],
+    "party_join": ["path", "zk_hosts", "identifier", "ephemeral", "shallow", *CONNECTION[1:], "timeout", "security"],
+    "party_leave": ["path", "zk_hosts", "identifier", *CONNECTION[1:], "timeout", "security"],
     "run": [
         "path",
         "fun",

@@ -2,9 +2,9 @@
 
 import pytest
 from zkcoord import lock, lock_holders, unlock
+from zkcoord.testing import Op
 
 from tests.support.calls import Waiting, children, queue
-from tests.support.proxy import Op
 
 
 @pytest.mark.parametrize("ephemeral", [False, True])

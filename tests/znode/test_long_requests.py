@@ -6,9 +6,7 @@ import pytest
 import zkcoord
 from kazoo.client import KazooClient
 from zkcoord import Connection, errors, lock_holders, znode
-from zkcoord.testing import Ensemble
-
-from tests.support.proxy import Op
+from zkcoord.testing import Ensemble, Op
 
 TWO_MEGABYTES = 2_000_000
 

@@ -2,9 +2,9 @@
 
 import pytest
 from zkcoord import errors, znode
+from zkcoord.testing import Op
 
 from tests.support.calls import children
-from tests.support.proxy import Op
 
 
 @pytest.fixture

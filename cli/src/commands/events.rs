@@ -53,7 +53,7 @@ impl Events {
             let events = match &last {
                 Some(before) => semaphore::events::events(before, &status),
                 None => {
-                    if output.verbose {
+                    if output.verbose > 0 {
                         print::note(&pool::text(&status));
                     }
                     Vec::new()

@@ -6,6 +6,7 @@ mod coordinator;
 mod doctor;
 mod ensemble;
 mod events;
+mod evict;
 mod lease;
 mod live;
 mod party;
@@ -46,10 +47,13 @@ enum Command {
     Unlock(pool::Unlock),
     Holders(pool::Holders),
     Status(pool::StatusOf),
+    Evict(evict::Evict),
     SetMax(pool::SetMax),
     Pools(pools::Pools),
     RemovePool(pool::RemovePool),
     Party(party::Party),
+    PartyJoin(party::Join),
+    PartyLeave(party::Leave),
     Events(events::Events),
     Doctor(doctor::Doctor),
     Znode(znode::Znode),
@@ -69,16 +73,22 @@ pub(crate) fn run(matches: &ArgMatches) -> Status {
         Err(error) => return status::of_usage(&error),
     };
     let Zkcoord { connection, output, command } = arguments;
+    if output.verbose > 1 {
+        print::log();
+    }
     match command {
         Command::Run(run) => with_calls(&connection, output, async |calls| run.run(calls, output).await),
         Command::Lock(lock) => with_calls(&connection, output, async |calls| lock.run(calls, output).await),
         Command::Unlock(unlock) => with_calls(&connection, output, async |calls| unlock.run(calls, output).await),
         Command::Holders(holders) => with_calls(&connection, output, async |calls| holders.run(calls, output).await),
         Command::Status(status) => with_calls(&connection, output, async |calls| status.run(calls, output).await),
+        Command::Evict(evict) => with_calls(&connection, output, async |calls| evict.run(calls, output).await),
         Command::SetMax(set_max) => with_calls(&connection, output, async |calls| set_max.run(calls, output).await),
         Command::Pools(pools) => with_calls(&connection, output, async |calls| pools.run(calls, output).await),
         Command::RemovePool(remove) => with_calls(&connection, output, async |calls| remove.run(calls, output).await),
         Command::Party(party) => with_calls(&connection, output, async |calls| party.run(calls, output).await),
+        Command::PartyJoin(join) => with_calls(&connection, output, async |calls| join.run(calls, output).await),
+        Command::PartyLeave(leave) => with_calls(&connection, output, async |calls| leave.run(calls, output).await),
         Command::Events(events) => with_calls(&connection, output, async |calls| events.run(calls, output).await),
         Command::Doctor(doctor) => {
             with_calls(&connection, output, async |calls| doctor.run(calls, &connection, output).await)

@@ -7,7 +7,7 @@ use zkcoord::connect::settings::Settings;
 use zkcoord::recipe::semaphore::{self, Acquired, Claim, Reason};
 use zkcoord::wait::deadline::Timeout;
 
-use crate::arguments::{self, OutputOptions};
+use crate::arguments::{self, Limit, OutputOptions};
 use crate::call::{Answer, Calls};
 use crate::commands::live;
 use crate::print::{self, age, shown, Form};
@@ -22,9 +22,9 @@ const MOST_NEIGHBOURS: usize = 10;
 pub(crate) struct Wanted {
     /// The pool, such as /restart/web. It is made when it is missing
     pub(crate) path: String,
-    /// How many may hold a slot; all must say the same
-    #[arg(short = 'n', long = "max", default_value = "1", value_name = "N")]
-    pub(crate) limit: NonZeroU32,
+    /// How many may hold a slot; all must say the same. "stored": whatever number the pool has, which has to be there
+    #[arg(short = 'n', long = "max", default_value = "1", value_name = "N", value_parser = arguments::limit)]
+    pub(crate) limit: Limit,
     /// How long to wait for a slot; 0 tries once; without it for ever
     #[arg(short, long, value_name = "TIME", value_parser = arguments::timeout)]
     timeout: Option<Timeout>,
@@ -44,7 +44,7 @@ impl Wanted {
     /// The claim on a slot, and why.
     pub(crate) fn claim(&self, settings: &Settings, identifier: String, ephemeral: bool) -> Answer<Claim> {
         let reason = self.reason.clone().map(|reason| Reason::new(reason, self.job.clone())).transpose()?;
-        Ok(Claim::new(settings, &self.path, identifier, self.limit.get(), ephemeral)?.because(reason))
+        Ok(Claim::new(settings, &self.path, identifier, self.limit.0, ephemeral)?.because(reason))
     }
 }
 
@@ -78,7 +78,7 @@ impl Lock {
             }
         });
         let acquired = progress::beside(telling, locking).await?;
-        Ok(yes_or_no(!matches!(acquired, Acquired::No), output))
+        Ok(print::yes_or_no(!matches!(acquired, Acquired::No), output.form()))
     }
 }
 
@@ -95,21 +95,9 @@ pub(crate) struct Unlock {
 impl Unlock {
     pub(crate) async fn run(self, calls: &mut Calls, output: OutputOptions) -> Answer<Status> {
         let identifier = self.id.unwrap_or_else(arguments::host_name);
-        let claim = Claim::new(calls.settings(), &self.path, identifier, 1, false)?;
+        let claim = Claim::new(calls.settings(), &self.path, identifier, None, false)?;
         let change = |client, budget| async move { semaphore::unlock(&client, &claim, &budget).await };
-        Ok(yes_or_no(calls.change(change).await?, output))
-    }
-}
-
-/// The status, and the answer as JSON where that is asked for.
-fn yes_or_no(is_done: bool, output: OutputOptions) -> Status {
-    if output.form() == Form::Json {
-        print::json(&is_done);
-    }
-    if is_done {
-        Status::DONE
-    } else {
-        Status::NO
+        Ok(print::yes_or_no(calls.change(change).await?, output.form()))
     }
 }
 
@@ -232,9 +220,10 @@ pub(crate) struct SetMax {
 
 impl SetMax {
     pub(crate) async fn run(self, calls: &mut Calls, output: OutputOptions) -> Answer<Status> {
-        let claim = Claim::new(calls.settings(), &self.path, String::new(), self.number.get(), false)?;
-        let change =
-            calls.change(|client, budget| async move { semaphore::set_max(&client, &claim, &budget).await }).await?;
+        let claim = Claim::new(calls.settings(), &self.path, String::new(), None, false)?;
+        let number = self.number.get();
+        let setting = |client, budget| async move { semaphore::set_max(&client, &claim, number, &budget).await };
+        let change = calls.change(setting).await?;
         match output.form() {
             Form::Json => print::json(&change),
             Form::Text => {
@@ -264,6 +253,6 @@ impl RemovePool {
     pub(crate) async fn run(self, calls: &mut Calls, output: OutputOptions) -> Answer<Status> {
         let pool = calls.settings().path(&self.path)?;
         let change = |client, budget| async move { semaphore::remove_pool(&client, &pool, &budget).await };
-        Ok(yes_or_no(calls.change(change).await?, output))
+        Ok(print::yes_or_no(calls.change(change).await?, output.form()))
     }
 }

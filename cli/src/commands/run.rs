@@ -22,6 +22,9 @@ use crate::print::{self, shown};
 use crate::progress;
 use crate::status::Status;
 
+/// How long this program asks who has taken its slot away.
+const EVICTION_LIMIT: Duration = Duration::from_secs(2);
+
 /// What is left between the end of the command and the moment when the servers may give the slot to another.
 const MARGIN: Duration = Duration::from_millis(250);
 
@@ -65,14 +68,17 @@ impl Run {
             }
             return Ok(Status::NO);
         };
-        let ended = self.with(calls, &hold, output).await;
+        let (ended, taken) = (self.with(calls, &hold, output).await, hold.clone());
         // Where the slot was lost, or may have been, the end of the session removes an ephemeral lease.
         if ended != Ended::Stopped || self.persistent {
             self.give_back(calls, hold, output).await;
         }
         Ok(match ended {
             Ended::Itself(status) => status,
-            Ended::Stopped => Status::LOST,
+            Ended::Stopped => {
+                Self::tell_of_eviction(calls, &taken, output).await;
+                Status::LOST
+            }
         })
     }
 
@@ -117,6 +123,18 @@ impl Run {
             Loss { text, over: Box::pin(tokio::time::sleep_until(end.into())) }
         };
         self.terms.run(calls, held, losing, output).await
+    }
+
+    /// Says who has taken the slot away, where somebody has left a notice of that.
+    async fn tell_of_eviction(calls: &mut Calls, hold: &Hold, output: OutputOptions) {
+        let asking = |client, budget| async move { semaphore::eviction(&client, hold, &budget).await };
+        if output.quiet {
+            return;
+        }
+        let asked = tokio::time::timeout(EVICTION_LIMIT, calls.ask(asking)).await;
+        if let Ok(Ok(Some(eviction))) = asked {
+            print::note(&format!("the slot of {} was lost: {eviction}", shown(&hold.pool)));
+        }
     }
 
     /// Gives the slot back. An ephemeral lease that cannot be given back ends with the session; a persistent one stays.

@@ -26,8 +26,8 @@ ASKING = """
         retries: How often a request is sent again, within ``timeout``, to those who have not replied: 0 to 3, the
             default.
         cancel: A `zkcoord.Cancel`. When another thread cancels it, the call ends with `Cancelled`.
-        raise_on_signal: What SIGINT and SIGTERM do while the main thread waits. False: the handler runs that was there
-            before, and what it raises ends the wait. True: `Cancelled` is raised instead.
+        raise_on_signal: What SIGINT, SIGTERM and SIGHUP do while the main thread waits. False: the handler runs that
+            was there before, and what it raises ends the wait. True: `Cancelled` is raised instead.
 """
 
 TRUST = """

@@ -9,7 +9,8 @@
 
 or, for anything that is not Python, ``python -m zkcoord.testing``, which prints a connect string and runs until it is
 told to stop. ``python -m zkcoord.testing confd`` does so with `ConfdServers`: those of a Ganeti cluster, for
-``zkcoord.confd``.
+``zkcoord.confd``. For pytest there are fixtures, in `zkcoord.pytest_plugin`. Faults between clients and servers are
+made by a `Proxy` before each server, and certificates for `Tls` by `zkcoord.testing.certificates`.
 
 Every server is a Java process of its own, run from the jars of Debian's ``libzookeeper-java`` or from the class path in
 ``ZKCOORD_ZOOKEEPER_CLASSPATH``, which must hold an slf4j binding that logs to standard error. The servers die with the
@@ -37,6 +38,8 @@ from types import TracebackType
 from zkcoord.testing._confd import ConfdError, ConfdServer, ConfdServers
 from zkcoord.testing._java import EnsembleError, java_command
 from zkcoord.testing._ports import own_addresses, reserve, reserve_shared
+from zkcoord.testing._proxy import Proxies, Proxy, proxied
+from zkcoord.testing._relay import Op
 from zkcoord.testing._security import SASL_SETTINGS, Kerberos, Tls, super_user_flags, write_logins, write_stores
 from zkcoord.testing._server import HOST, Mode, PortTakenError, Server
 
@@ -48,8 +51,12 @@ __all__ = [
     "EnsembleError",
     "Kerberos",
     "Mode",
+    "Op",
+    "Proxies",
+    "Proxy",
     "Server",
     "Tls",
+    "proxied",
 ]
 
 _START_ATTEMPTS = 3

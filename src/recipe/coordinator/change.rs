@@ -236,13 +236,10 @@ impl Step<'_> {
 
     /// Commits: what was answered, or why a server has refused, because something is not as it was read.
     async fn committed(&self, transaction: Transaction<'_>) -> Attempt<Reply<Vec<zk::MultiWriteResult>>> {
-        use zk::Error::{BadVersion, NoNode, NodeExists};
         match transaction.commit().await {
             Ok(results) => Ok(Ok(results)),
-            Err(zk::MultiWriteError::OperationFailed {
-                source: source @ (BadVersion | NoNode | NodeExists), ..
-            }) => Ok(Err(source)),
-            Err(error) => Err(self.session.failure(&error.into(), "write", &self.lock.grants)),
+            Err(error) if error.is_outdated() => Ok(Err(error.source)),
+            Err(error) => Err(self.session.not_committed(&error)),
         }
     }
 

@@ -7,11 +7,12 @@ use super::document::{Asked, Grants, Request};
 use super::lock::Lock;
 use super::names;
 use super::policy::Policy;
-use crate::children::{self, answered, or_missing};
+use crate::children::{self, or_missing};
 use crate::error::{Error, Result};
+use crate::multi_read;
 use crate::recipe::party;
 use crate::record::Stored;
-use crate::session::{Attempt, Failure, Reply, Session};
+use crate::session::{Attempt, Failure, Session};
 
 /// A lock at one moment: what a decision is made by.
 #[derive(Debug)]
@@ -55,17 +56,16 @@ impl Snapshot {
 pub(super) async fn read(session: &Session, lock: &Lock) -> Attempt<Snapshot> {
     let refused = |error: zk::Error| session.failure(&error, "read", &lock.requests);
     let synced = session.sync(&lock.requests);
-    let reading = {
-        let mut reader = session.multi_reader();
-        let added = reader
-            .add_get_data(&lock.grants)
-            .and_then(|()| reader.add_get_data(&lock.requests))
-            .and_then(|()| reader.add_get_children(&lock.requests));
-        added.map(|()| reader.commit())
-    };
-    let (synced, results) = join(synced, async { reading?.await }).await;
+    let reading = multi_read::read(session, &|reader| {
+        reader.add_get_data(&lock.grants)?;
+        reader.add_get_data(&lock.requests)?;
+        reader.add_get_children(&lock.requests)
+    });
+    let (synced, answers) = join(synced, reading).await;
     synced.map_err(refused)?;
-    let (grants, policy, children) = parts(results.map_err(refused)?).map_err(refused)?;
+    let mut answers = answers.map_err(refused)?;
+    let (grants, policy) = (answers.data().map_err(refused)?, answers.data().map_err(refused)?);
+    let children = answers.children().map_err(refused)?.unwrap_or_default();
     let (grants, written, version) = match grants {
         None => (Grants::default(), Vec::new(), None),
         Some((data, stat)) => {
@@ -85,25 +85,6 @@ pub(super) async fn read(session: &Session, lock: &Lock) -> Attempt<Snapshot> {
     }
     requests.sort_by_key(|request| request.czxid);
     Ok(Snapshot { policy, requests, grants, written, version })
-}
-
-type Znode = Option<(Vec<u8>, zk::Stat)>;
-
-/// The grants, the policy, and the names of the requests.
-fn parts(results: Vec<zk::MultiReadResult>) -> Reply<(Znode, Znode, Vec<String>)> {
-    let unexpected = |results: &dyn std::fmt::Debug| zk::Error::UnexpectedError(format!("a read answered {results:?}"));
-    let [grants, policy, names] = <[_; 3]>::try_from(results).map_err(|results| unexpected(&results))?;
-    let data = |result| match or_missing(answered(result))? {
-        None => Ok(None),
-        Some(zk::MultiReadResult::Data { data, stat }) => Ok(Some((data, stat))),
-        Some(other) => Err(unexpected(&other)),
-    };
-    let names = match or_missing(answered(names))? {
-        None => Vec::new(),
-        Some(zk::MultiReadResult::Children { children }) => children,
-        Some(other) => return Err(unexpected(&other)),
-    };
-    Ok((data(grants)?, data(policy)?, names))
 }
 
 fn request(name: &str, data: Vec<u8>, stat: &zk::Stat) -> Request {

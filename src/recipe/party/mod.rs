@@ -1,17 +1,21 @@
-//! Who is present: the members of a party, and waiting until there are enough. Nothing is created here.
+//! Who is present: the members of a party, waiting until there are enough, joining and leaving.
 //!
 //! # Layout
 //!
 //! ```text
 //! <party>                         persistent   the party
 //! <party>/<32 hex>__party__       ephemeral    a member of kazoo's `Party`; the data is the identifier in UTF-8
-//! <party>/<32 hex>-<identifier>   ephemeral    a member of kazoo's `ShallowParty`
+//!                                 or persistent
+//! <party>/<32 hex>-<identifier>   as above     a member of kazoo's `ShallowParty`
 //! ```
 //!
 //! # Invariants
 //!
 //! - A child of another name is no member.
 //! - A party that does not exist has no members.
+//! - The name of a member is never used again. What is deleted under that name is this very member.
+//! - A member is a [`Hold`](super::semaphore::Hold): its process gives it back, and learns of its loss, as with a lease.
+//! - An ephemeral member is listed until its session ends, and a persistent one until somebody removes it.
 //! - A list of members is as new as the leader's state when it was asked for. A wait sees what its own server sees.
 //!
 //! # Steps
@@ -19,12 +23,15 @@
 //! | step | reply lost | session gone | caller gives up | process stopped |
 //! | --- | --- | --- | --- | --- |
 //! | list the members | ask again | ask again in a new session | nothing was changed | the answer is as old as the reply |
+//! | join: create the member | sync, then look for the member by its name | an ephemeral one is made anew; a persistent one is found by its name | the member is deleted in the background | the servers remove an ephemeral one after the session timeout |
+//! | leave: delete the members of an identifier | delete the same again; those that are gone count as removed | the same in a new session | the error says that they may have been removed | members that were not deleted stay |
 //! | wait for enough: watch the children of the party | list again, and watch again | the same in a new session | who is there so far, or an error where there is no connection | the wait goes on |
 //!
 //! # Source
 //!
 //! Kazoo's `Party` and `ShallowParty`.
 
+mod join;
 pub mod names;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +47,7 @@ use crate::session::{Attempt, Session, UNCHANGED};
 use crate::wait::deadline::Timeout;
 use crate::wait::{Budget, Cut};
 
+pub use join::{join, leave, Joined, Joining};
 use names::Member;
 
 /// The identifiers of the members, in no order. A party that does not exist has none.

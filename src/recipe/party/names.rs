@@ -5,6 +5,8 @@
 //! <party>/<32 hex>-<identifier>   a member of kazoo's `ShallowParty`
 //! ```
 
+use uuid::Uuid;
+
 const MARK: &str = "__party__";
 const HEX: usize = 32;
 
@@ -15,6 +17,13 @@ pub enum Member<'a> {
     Named(&'a str),
     /// A `Party` member: its identifier is in its data.
     InData,
+}
+
+/// A new, unique name for a member: of a `ShallowParty` where an identifier is given, else of a `Party`.
+#[must_use]
+pub fn new(shallow: Option<&str>) -> String {
+    let unique = Uuid::new_v4().simple();
+    shallow.map_or_else(|| format!("{unique}{MARK}"), |identifier| format!("{unique}-{identifier}"))
 }
 
 /// What a child of a party is; `None` for one that is no member.

@@ -189,6 +189,7 @@ impl Contender {
         };
         let standing = order::standing(queue, mine);
         if standing == Standing::Absent {
+            log::info!("the queue node {} is not there any more", self.path(mine));
             self.stage = Stage::Outside;
             return Ok(None);
         }

@@ -5,7 +5,30 @@
 //!
 //! Source: the lock recipe of ZooKeeper's documentation, and kazoo's `Lock._get_predecessor`.
 
+use std::time::Duration;
+
 use super::names;
+
+/// Waiters whose positions are told are this many at the head of the queue that read it every [`TELL_EVERY`]; those
+/// behind them read it the more seldom the longer it is.
+const NEAR: usize = 50;
+/// How often a waiter near the head of the queue reads it, where somebody wants to know its position.
+pub const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a waiter whose position is told pauses before it reads the queue again.
+///
+/// To read a queue costs as much as the queue is long, and every waiter reads it. With one pause for all, the traffic
+/// would grow with the square of the length. So each waiter pauses as much longer as the queue is longer than
+/// [`NEAR`], and reads about as many names a second in a queue of any length. Those near the head are the exception:
+/// it matters to them, and they are few.
+#[must_use]
+pub fn pause_between_tellings(position: usize, length: usize) -> Duration {
+    if position <= NEAR {
+        return TELL_EVERY;
+    }
+    let times = u32::try_from(length.max(position) / NEAR).unwrap_or(u32::MAX);
+    TELL_EVERY.saturating_mul(times.max(1))
+}
 
 /// Where a queue node stands in its queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

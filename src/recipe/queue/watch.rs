@@ -5,7 +5,6 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::time::Duration;
 
 use futures::future::{select, Either};
 use zookeeper_client as zk;
@@ -13,9 +12,6 @@ use zookeeper_client as zk;
 use super::contender::Contender;
 use super::order;
 use crate::session::{Attempt, Failure};
-
-/// How often a waiter whose position somebody wants to know reads the queue.
-const TELL_EVERY: Duration = Duration::from_secs(1);
 
 impl Contender {
     /// Waits until the queue node `predecessor` is gone. It returns early where the contender's own queue node is gone.
@@ -72,13 +68,18 @@ impl Contender {
     /// Tells the position as it changes. Queue nodes further ahead are not watched, so that none of them wakes all
     /// waiters when it goes; the queue is read now and then instead, and only if somebody listens.
     async fn keep_telling(&self) -> Attempt<()> {
-        if self.positions.is_none() || self.node().is_none() {
+        let Some(positions) = self.positions.as_ref().filter(|_| self.node().is_some()) else {
             return std::future::pending().await;
-        }
+        };
+        let mut length = 0;
         loop {
-            tokio::time::sleep(TELL_EVERY).await;
+            let position = *positions.borrow();
+            tokio::time::sleep(order::pause_between_tellings(position, length)).await;
             match self.session.list_children(&self.queue).await {
-                Ok(queue) => self.tell(&queue),
+                Ok(queue) => {
+                    length = queue.len();
+                    self.tell(&queue);
+                }
                 Err(zk::Error::NoNode) => return Ok(()),
                 Err(error) => return Err(self.session.failure(&error, "read", &self.queue)),
             }

@@ -1,6 +1,6 @@
 //! Acquiring a slot, and what a caller is told: `lock`, and taking a hold.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::sync::{oneshot, Mutex};
 
 use super::claim::{Claim, Terms};
 use super::claimant::{Claimant, Outcome, Withdrawal};
-use super::hold::Hold;
+use super::hold::{Hold, Of};
 use super::lease;
 use super::release::{give_back, release};
 use crate::client::{Client, Outage};
@@ -26,7 +26,6 @@ const GRACE: Duration = Duration::from_secs(1);
 const UNTAKEN: &str = "this call took no slot, and left no queue node";
 const UNTIDIED: &str =
     "this call took no slot; its queue node is deleted when there is a connection, or by the servers with its session";
-const UNRESOLVED: &str = "a slot may be held; it is given back as soon as a server answers, while this process lives";
 
 /// How a claim ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +111,13 @@ async fn contend(
         }
     };
     let end = client.attempts(budget, &claim.pool, Outage::OutlastedFrom(&waits), attempt).await;
+    if waits.load(Ordering::Relaxed) {
+        let (pool, seconds) = (&claim.pool, budget.elapsed().as_secs_f64());
+        match &end {
+            Ok(Ok(Outcome::Taken(_))) => log::info!("has a slot of {pool} after {seconds:.1} s"),
+            _ => log::info!("waits no more for a slot of {pool}, after {seconds:.1} s"),
+        }
+    }
     let Some(claimant) = kept.into_inner() else {
         return match end {
             Ok(Err(error)) => Err(error),
@@ -142,7 +148,7 @@ async fn give_back_unreadable(client: &Client, taken: &Hold) -> Result<()> {
     match release(client, taken, &short).await {
         Ok(false) => Ok(()),
         Ok(true) => Err(Error::NoAuth { action: "read", path: taken.path(), user: client.settings().identity.user() }),
-        Err(_) => Err(client.connection_lost(&taken.pool, UNRESOLVED)),
+        Err(_) => Err(client.connection_lost(&taken.pool, taken.of.unresolved())),
     }
 }
 
@@ -165,7 +171,7 @@ async fn settle(
     let (unsure, is_connected) = (claimant.progress().is_unsure(), claimant.session().is_connected());
     let (hold, needs_token) = (claimant.hold(None), claimant.needs_token());
     let withdrawal = withdraw(client, claimant).await;
-    let unresolved = || Err(client.connection_lost(pool, UNRESOLVED));
+    let unresolved = || Err(client.connection_lost(pool, Of::Pool.unresolved()));
     let was_refused = matches!(end, Ok(Err(_)));
     match (end, withdrawal) {
         (Ok(Ok(Outcome::Full)) | Err(Cut::TimedOut), Some(Ok(Withdrawal::Lease(czxid))))
@@ -245,9 +251,9 @@ pub async fn undo(client: &Client, taken: &Hold, by: &'static str) -> Error {
     let short = Budget::answer(Timeout::For(GRACE), GRACE, Cancel::default());
     match release(client, taken, &short).await {
         Ok(_) => {
-            let consequence = "the slot that was taken was given back";
+            let consequence = taken.of.undone();
             Error::Cancelled { path: taken.pool.clone(), by, consequence }
         }
-        Err(_) => client.connection_lost(&taken.pool, UNRESOLVED),
+        Err(_) => client.connection_lost(&taken.pool, taken.of.unresolved()),
     }
 }

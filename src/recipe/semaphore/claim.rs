@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use zookeeper_client as zk;
 
+use super::limit::Limit;
 use super::names;
 use super::reason::Reason;
 use crate::acl;
@@ -34,8 +35,8 @@ pub struct Claim {
     pub pool: String,
     /// The identifier that is to hold the slot.
     pub identifier: String,
-    /// The most leases the pool may hold; at least 1.
-    pub limit: u32,
+    /// The most leases the pool may hold, at least 1. `None`: whatever the pool stores.
+    pub limit: Option<u32>,
     /// Whether the lease ends with the session.
     pub ephemeral: bool,
     /// What it does with other leases of the identifier.
@@ -54,7 +55,13 @@ impl Claim {
     ///
     /// # Errors
     /// [`Error::Argument`]: a bad path, or an identifier too long for a request.
-    pub fn new(settings: &Settings, path: &str, identifier: String, limit: u32, ephemeral: bool) -> Result<Self> {
+    pub fn new(
+        settings: &Settings,
+        path: &str,
+        identifier: String,
+        limit: Option<u32>,
+        ephemeral: bool,
+    ) -> Result<Self> {
         let pool = settings.path(path)?;
         if identifier.len() > IDENTIFIER_LIMIT {
             return Err(Error::argument("identifier", format!("must not be longer than {IDENTIFIER_LIMIT} bytes")));
@@ -75,6 +82,18 @@ impl Claim {
     #[must_use]
     pub fn because(self, reason: Option<Reason>) -> Self {
         Self { reason, ..self }
+    }
+
+    /// The data of the pool, where the claim makes it.
+    ///
+    /// # Errors
+    /// [`Error::Argument`]: the claim obeys the number of the pool, and the pool stores none.
+    pub(super) fn limit_to_store(&self) -> Result<String> {
+        self.limit.map(Limit::encode).ok_or_else(|| {
+            let reason =
+                format!("{} stores no number that could be obeyed: give one, or call set_max first", self.pool);
+            Error::argument("max_concurrency", reason)
+        })
     }
 
     pub(super) fn acls(&self) -> zk::Acls<'_> {

@@ -10,7 +10,7 @@ use futures::future::{join, select, BoxFuture, Either};
 use zookeeper_client as zk;
 
 use super::claim::{Claim, Terms};
-use super::hold::Hold;
+use super::hold::{Hold, Of};
 use super::lease::{self, OtherLeases, OwnLeases};
 use super::limit::Limit;
 use super::names;
@@ -145,6 +145,7 @@ impl Claimant {
     /// The claim's lease, as the hold that it is once it is there.
     pub(super) fn hold(&self, czxid: Option<i64>) -> Hold {
         Hold {
+            of: Of::Pool,
             pool: self.claim.pool.clone(),
             identifier: self.claim.identifier.clone(),
             lease: self.lease.clone(),
@@ -216,6 +217,9 @@ impl Claimant {
             }
         }
         let alone = OtherLeases::default();
+        if self.claim.limit.is_none() && !self.progress.admitted {
+            self.check_limit(&snapshot)?;
+        }
         if self.force {
             return self.take(&snapshot, &alone).await;
         }
@@ -233,7 +237,9 @@ impl Claimant {
         };
         // Else each of all waiters would keep the names of all waiters while it waits.
         drop(snapshot);
-        waits.store(true, Ordering::Relaxed);
+        if !waits.swap(true, Ordering::Relaxed) {
+            log::info!("waits for a slot of {}", self.claim.pool);
+        }
         match predecessor {
             Some(predecessor) => self.contender.watch(&predecessor).await,
             None => self.watch_pool().await,
@@ -244,6 +250,9 @@ impl Claimant {
     /// Creates the pool with the lease in it. Where others have begun to, creates what is missing of the pool and the
     /// queue, and enters the queue.
     async fn create_pool(&mut self) -> Attempt<Option<Outcome>> {
+        if self.claim.limit.is_none() {
+            return self.create_queue().await;
+        }
         let before = self.progress.in_flight.replace(InFlight::PoolCreation);
         self.expect_lease();
         match pool::create(&self.session, &self.claim, &self.queue, &self.lease, &self.unacknowledged).await {
@@ -269,12 +278,22 @@ impl Claimant {
         }
     }
 
+    /// Creates the queue, for a claim that obeys the number of the pool: the pool has to be there.
+    async fn create_queue(&mut self) -> Attempt<Option<Outcome>> {
+        let snapshot = pool::read(&self.session, &self.claim, &self.queue).await?;
+        self.check_limit(&snapshot)?;
+        let read = || pool::read(&self.session, &self.claim, &self.queue);
+        let nothing = Box::pin(std::future::ready(None));
+        self.contender.enter(Some(nothing), read).await.map(|_: Option<Snapshot>| None)
+    }
+
     fn check_limit(&self, snapshot: &Snapshot) -> Attempt<()> {
-        match snapshot.limit() {
-            Limit::Number(stored) if stored != i64::from(self.claim.limit) => {
-                let (path, wanted) = (self.claim.pool.clone(), self.claim.limit);
+        match (snapshot.limit(), self.claim.limit) {
+            (Limit::Number(stored), Some(wanted)) if stored != i64::from(wanted) => {
+                let path = self.claim.pool.clone();
                 Err(Failure::Final(Error::LimitMismatch { path, stored, wanted }))
             }
+            (Limit::Unset | Limit::Foreign, None) => self.claim.limit_to_store().map(drop).map_err(Failure::Final),
             _ => Ok(()),
         }
     }
@@ -303,6 +322,8 @@ impl Claimant {
                     self.session.forget(&names::reasons(&claim.pool), name);
                 }
                 if !others.replaced.is_empty() {
+                    let (pool, replaced) = (&claim.pool, others.replaced.join(", "));
+                    log::info!("the lease {} of {pool} has replaced {replaced}", self.lease);
                     lease::sweep(&self.session, &claim.pool, others.replaced.iter()).await;
                 }
                 Ok(Some(self.taken(czxid?)))
@@ -454,7 +475,8 @@ fn missing_pool<'a>(
     let acls = claim.acls();
     let persistent = zk::CreateMode::Persistent.with_acls(acls);
     let parents = session.make_parents(path::parents(&claim.pool), acls, unacknowledged);
-    let limit = Limit::encode(claim.limit);
+    // Only a claim that has a number makes a pool.
+    let limit = claim.limit.map(Limit::encode).unwrap_or_default();
     let pool = session.writes(unacknowledged).create(&claim.pool, limit.as_bytes(), &persistent);
     Box::pin(async move {
         let (refused, pool) = join(parents, pool).await;

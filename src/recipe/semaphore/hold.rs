@@ -11,10 +11,49 @@ use crate::session::{Session, UNCHANGED};
 use crate::wait::deadline::Deadline;
 use crate::wait::{Budget, Cut};
 
+/// What a hold is of, for the words of errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// A pool: a slot is held.
+    Pool,
+    /// A party: somebody is in it.
+    Party,
+}
+
+impl Of {
+    /// That a release did not come to its end.
+    pub(super) fn still_held(self) -> &'static str {
+        match self {
+            Self::Pool => "the slot may be held still; it is given back as soon as a server answers",
+            Self::Party => "the member may be listed still; it is removed as soon as a server answers",
+        }
+    }
+
+    /// That the lease may have been taken for nobody.
+    pub(crate) fn unresolved(self) -> &'static str {
+        match self {
+            Self::Pool => "a slot may be held; it is given back as soon as a server answers, while this process lives",
+            Self::Party => {
+                "the party may have a new member; it is removed as soon as a server answers, while this process lives"
+            }
+        }
+    }
+
+    /// That what was taken was given back.
+    pub(super) fn undone(self) -> &'static str {
+        match self {
+            Self::Pool => "the slot that was taken was given back",
+            Self::Party => "the party has been left again",
+        }
+    }
+}
+
 /// A lease, and how it came to be there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
-    /// The pool's full path.
+    /// What it is of.
+    pub of: Of,
+    /// The full path of the pool, or of the party.
     pub pool: String,
     /// The identifier that holds the slot.
     pub identifier: String,
@@ -33,6 +72,26 @@ pub struct Hold {
 }
 
 impl Hold {
+    /// The membership in a party, which nobody has asked for yet.
+    pub(crate) fn of_member(party: &str, identifier: &str, name: String, session: i64, ephemeral: bool) -> Self {
+        Self {
+            of: Of::Party,
+            pool: party.to_owned(),
+            identifier: identifier.to_owned(),
+            lease: name,
+            czxid: None,
+            session,
+            ephemeral,
+            has_liveness_node: false,
+            has_reason_node: false,
+        }
+    }
+
+    /// The same, once the servers have made it.
+    pub(crate) fn made(self, czxid: Option<i64>) -> Self {
+        Self { czxid, ..self }
+    }
+
     /// The full path of the lease.
     #[must_use]
     pub fn path(&self) -> String {

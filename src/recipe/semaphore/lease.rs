@@ -123,7 +123,7 @@ pub(super) async fn leave_one(session: &Session, claim: &Claim) -> Attempt<()> {
     for (_, name) in younger {
         deleting.delete(&claim.path(name), None).map_err(refused)?;
     }
-    deleting.commit().await.map_err(|error| refused(error.into()))?;
+    deleting.commit().await.map_err(|error| session.not_committed(&error))?;
     for (_, name) in younger {
         session.forget(&claim.key(session.id()), name);
         session.forget(&names::reasons(&claim.pool), name);

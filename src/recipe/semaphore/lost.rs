@@ -49,6 +49,9 @@ pub async fn lost_early(client: &Client, hold: &Hold, early: Duration, budget: &
     if client.has_removed(&hold.path()) && outcome.is_ok() {
         return Err(client.cancelled(budget, &hold.pool, UNCHANGED));
     }
+    if outcome.is_ok() {
+        log::warn!("{} is lost: its session is over, or somebody has deleted it", hold.path());
+    }
     outcome
 }
 

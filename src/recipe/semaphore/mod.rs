@@ -16,6 +16,7 @@
 //! P-__lock__/<32 hex>                      ephemeral    the liveness node of the kept lease of that name
 //! P-__reason__                             persistent   why slots are held; made by the first who gives a reason
 //! P-__reason__/<32 hex>                    as the lease the reason node of the lease of that name, in JSON
+//!                                          persistent   or, where the lease was taken away, the notice that says by whom
 //! ```
 //!
 //! # Invariants
@@ -34,6 +35,7 @@
 //! - A reason node is created in the transaction that adds its lease, and deleted by whoever of us deletes the lease.
 //!   One whose lease kazoo has deleted says nothing to anybody: who holds a slot is told by the leases alone. The next
 //!   `unlock` that looks for leases deletes it.
+//! - A notice of an eviction is created in the transaction that deletes the lease, so it is there when the holder looks.
 //! - A lease that a session has locked for the time being is replaced when the same session locks for good. A kept
 //!   lease is replaced by the identifier's next kept lease, once its liveness node is gone. The count stays the same.
 //!
@@ -49,6 +51,7 @@
 //! | is it held: read the lease | read again | an ephemeral lease is lost | nothing was changed | the answer is as old as the reply |
 //! | wait for the loss: watch the lease | the protocol client renews the watch | an ephemeral lease is lost; so it counts already when the servers have heard nothing for a session timeout | nothing was changed | the loss is told as soon as the process goes on |
 //! | unlock: delete the leases of an identifier | delete the same leases again; those that are gone count as given back | the same in a new session | the error says that the slot may have been given back | leases that were not deleted stay |
+//! | evict: delete a lease of an identifier, and put a notice in the place of its reason node, in one transaction | the same leases again; those that are gone count as taken away | the same in a new session | the error says that the slot may have been taken away | leases that were not deleted stay |
 //! | remove the pool: delete reason tree, queue and pool in one transaction, while all are empty | look: a pool that is gone was removed; of one that is in use it is not known | the same in a new session | the error says that the pool may have been removed | nothing was changed, or the pool is gone |
 //! | change the limit: write the pool if it is the version that was read | read: the next version with that number is this write | the same in a new session | the error says that the limit may have been changed | nothing was changed, or the limit was |
 //!
@@ -71,7 +74,7 @@
 //! | `claimant`, `take` | a claim on its way to a lease, and the transaction that adds it |
 //! | `acquire` | waiting for a slot, and what the caller is told |
 //! | `hold`, `release`, `lost` | a lease that a caller has: whether it is there, giving it back, learning of its loss |
-//! | `unlock` | giving the slot of an identifier back |
+//! | `unlock`, `evict` | giving the slot of an identifier back; taking it away from one, and saying who did |
 //! | [`events`] | what has happened between two readings of a pool (pure) |
 //! | `status`, `follow`, `set_max` | who holds and who waits, now and at every change; changing the limit |
 //! | `pools`, `remove` | which pools there are; removing one that nobody uses |
@@ -80,6 +83,7 @@ mod acquire;
 pub mod claim;
 mod claimant;
 pub mod events;
+mod evict;
 mod follow;
 mod hold;
 mod lease;
@@ -99,11 +103,13 @@ mod unlock;
 pub use crate::recipe::queue::contender::Positions;
 pub use acquire::{acquire, force, undo, Acquired};
 pub use claim::Claim;
+pub use evict::{evict, eviction, Evicted, Eviction};
 pub use follow::follow;
-pub use hold::{counts_as_lost, is_held, Hold};
+pub use hold::{counts_as_lost, is_held, Hold, Of};
 pub use lost::{lost, lost_early};
 pub use pools::{below_chroot, neighbours, pools, Listed};
 pub use reason::Reason;
+pub(crate) use release::give_back;
 pub use release::release;
 pub use remove::remove_pool;
 pub use set_max::{set_max, Change};

@@ -8,10 +8,10 @@ use zookeeper_client as zk;
 use super::claim::Claim;
 use super::limit::{has_room, Limit};
 use super::{lease, names};
-use crate::children::{answered, or_missing};
+use crate::multi_read;
 use crate::path;
 use crate::recipe::queue::contender::Listing;
-use crate::session::{Attempt, Reply, Session, Transaction, Unacknowledged};
+use crate::session::{Attempt, Failure, Session, Transaction, Unacknowledged};
 
 /// A pool and its queue at one moment: what a contender decides by. What is missing is empty.
 #[derive(Debug, Default)]
@@ -30,34 +30,19 @@ pub(super) fn read<'a>(
     claim: &'a Claim,
     queue: &str,
 ) -> impl Future<Output = Attempt<Snapshot>> + 'a {
-    let sent = {
-        let mut reader = session.multi_reader();
-        let added = reader
-            .add_get_children(queue)
-            .and_then(|()| reader.add_get_data(&claim.pool))
-            .and_then(|()| reader.add_get_children(&claim.pool));
-        added.map(|()| reader.commit())
-    };
+    let reading = multi_read::read(session, &|reader| {
+        reader.add_get_children(queue)?;
+        reader.add_get_data(&claim.pool)?;
+        reader.add_get_children(&claim.pool)
+    });
     async move {
-        let read = async { snapshot(sent?.await?) };
+        let read = async {
+            let mut answers = reading.await?;
+            let queue = answers.children()?.unwrap_or_default();
+            Ok(Snapshot { queue, pool: answers.data()?, leases: answers.children()?.unwrap_or_default() })
+        };
         read.await.map_err(|error| session.failure(&error, "read", &claim.pool))
     }
-}
-
-fn snapshot(results: Vec<zk::MultiReadResult>) -> Reply<Snapshot> {
-    let unexpected = |results: &dyn std::fmt::Debug| zk::Error::UnexpectedError(format!("a read answered {results:?}"));
-    let [queue, pool, leases] = <[_; 3]>::try_from(results).map_err(|results| unexpected(&results))?;
-    let pool = match or_missing(answered(pool))? {
-        None => None,
-        Some(zk::MultiReadResult::Data { data, stat }) => Some((data, stat)),
-        Some(other) => return Err(unexpected(&other)),
-    };
-    let children = |result| match or_missing(answered(result))? {
-        None => Ok(Vec::new()),
-        Some(zk::MultiReadResult::Children { children }) => Ok(children),
-        Some(other) => Err(unexpected(&other)),
-    };
-    Ok(Snapshot { queue: children(queue)?, pool, leases: children(leases)? })
 }
 
 impl Listing for Snapshot {
@@ -73,13 +58,14 @@ impl Snapshot {
     }
 
     /// Whether the pool has a free slot, were `ahead` more taken first. The number that the pool stores counts, which
-    /// may have changed during the wait. Where it stores none, `asked` is the limit.
-    pub(super) fn has_room(&self, ahead: usize, asked: u32) -> bool {
+    /// may have changed during the wait. Where it stores none, `asked` is the limit, and there is no slot for those who
+    /// ask for none.
+    pub(super) fn has_room(&self, ahead: usize, asked: Option<u32>) -> bool {
         let limit = match self.limit() {
-            Limit::Number(stored) => stored,
-            Limit::Unset | Limit::Foreign => i64::from(asked),
+            Limit::Number(stored) => Some(stored),
+            Limit::Unset | Limit::Foreign => asked.map(i64::from),
         };
-        has_room(self.leases.len() + ahead, limit)
+        limit.is_some_and(|limit| has_room(self.leases.len() + ahead, limit))
     }
 }
 
@@ -102,8 +88,9 @@ pub(super) async fn create(
     let path = claim.path(lease);
     let parents = session.make_parents(path::parents(&claim.pool), claim.acls(), unacknowledged);
     let mut transaction = session.writes(unacknowledged).transaction();
+    let limit = claim.limit_to_store().map_err(Failure::Final)?;
     let build = |transaction: &mut Transaction<'_>| {
-        transaction.create(&claim.pool, Limit::encode(claim.limit).as_bytes(), &persistent)?;
+        transaction.create(&claim.pool, limit.as_bytes(), &persistent)?;
         transaction.create(queue, b"", &persistent)?;
         if claim.reason.is_some() {
             transaction.create(&names::reasons(&claim.pool), b"", &persistent)?;
@@ -115,7 +102,7 @@ pub(super) async fn create(
     let (_, committed, czxid) = join3(parents, committing, lease::czxid(session, claim, &path)).await;
     match committed {
         Ok(_) => Ok(Some(czxid?)),
-        Err(zk::MultiWriteError::OperationFailed { source: zk::Error::NodeExists | zk::Error::NoNode, .. }) => Ok(None),
-        Err(error) => Err(refused(&error.into())),
+        Err(error) if error.is_outdated() => Ok(None),
+        Err(error) => Err(session.not_committed(&error)),
     }
 }

@@ -33,15 +33,8 @@ impl Reason {
     /// # Errors
     /// [`Error::Argument`]: a reason or a job that is empty, or longer than 1,024 bytes.
     pub fn new(reason: String, job: Option<String>) -> Result<Self> {
-        for (name, text) in [("reason", Some(&reason)), ("job", job.as_ref())] {
-            let Some(text) = text else { continue };
-            if text.trim().is_empty() {
-                return Err(Error::argument(name, "must not be empty".to_owned()));
-            }
-            if text.len() > MOST {
-                return Err(Error::argument(name, format!("must not be longer than {MOST} bytes")));
-            }
-        }
+        let reason = checked("reason", reason)?;
+        let job = job.map(|job| checked("job", job)).transpose()?;
         let host = gethostname::gethostname().to_string_lossy().into_owned();
         Ok(Self { reason: Some(reason), host: Some(host), pid: Some(std::process::id()), job })
     }
@@ -59,6 +52,17 @@ impl Reason {
         }
         serde_json::from_slice(data).unwrap_or_default()
     }
+}
+
+/// A text that is neither empty nor too long.
+pub(super) fn checked(name: &'static str, text: String) -> Result<String> {
+    if text.trim().is_empty() {
+        return Err(Error::argument(name, "must not be empty".to_owned()));
+    }
+    if text.len() > MOST {
+        return Err(Error::argument(name, format!("must not be longer than {MOST} bytes")));
+    }
+    Ok(text)
 }
 
 /// The path of the reason node of a lease.

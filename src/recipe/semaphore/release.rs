@@ -18,8 +18,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// For how many session timeouts a lease is searched for that may come late.
 const TIMEOUTS: u32 = 3;
 
-const STILL_HELD: &str = "the slot may be held still; it is given back as soon as a server answers";
-
 /// Gives a hold back: `true`; `false` when it was lost before. No other lease is deleted.
 ///
 /// # Errors
@@ -46,7 +44,7 @@ pub async fn release(client: &Client, hold: &Hold, budget: &Budget) -> Result<bo
 }
 
 async fn try_release(client: &Client, hold: &Hold, budget: &Budget) -> Result<bool> {
-    let (unacknowledged, since) = (Unacknowledged::new(STILL_HELD), budget.started());
+    let (unacknowledged, since) = (Unacknowledged::new(hold.of.still_held()), budget.started());
     let attempt = |session: Session| {
         let unacknowledged = &unacknowledged;
         async move { Ok(delete(&session, hold, unacknowledged, since).await? || unacknowledged.is_any()) }
@@ -61,7 +59,7 @@ async fn delete(session: &Session, hold: &Hold, unacknowledged: &Unacknowledged,
     let deleting_liveness_node = async {
         if hold.has_liveness_node && session.id() == hold.session {
             // The servers remove it with the session in any case.
-            let _ = session.writes(&Unacknowledged::new(STILL_HELD)).delete(&liveness_node, None).await;
+            let _ = session.writes(&Unacknowledged::new(hold.of.still_held())).delete(&liveness_node, None).await;
         }
     };
     let (deleted, ()) = join(deleting, deleting_liveness_node).await;
@@ -80,7 +78,8 @@ async fn delete(session: &Session, hold: &Hold, unacknowledged: &Unacknowledged,
 
 /// Gives a lease back in the background, after an error which has said that the lease may be there, or may come. The
 /// task ends when the lease is deleted, when it cannot come any more, or with the process.
-pub(super) fn give_back(client: &Client, hold: Hold) {
+pub(crate) fn give_back(client: &Client, hold: Hold) {
+    log::info!("{} is given back in the background, as soon as a server answers", hold.path());
     let client = client.clone();
     client.clone().in_background(|cancel| async move {
         // The outage may last for longer than an ensemble is looked for.
@@ -91,7 +90,7 @@ pub(super) fn give_back(client: &Client, hold: Hold) {
 
 async fn keep_deleting(client: &Client, hold: &Hold, budget: &Budget) {
     let (started, mut pause) = (Instant::now(), PAUSE);
-    let unacknowledged = Unacknowledged::new(STILL_HELD);
+    let unacknowledged = Unacknowledged::new(hold.of.still_held());
     loop {
         // A session that is over for its client lasts for a while at the servers, and so does its ephemeral lease.
         let Ok(own) = hold.own_session(client, budget).await else { return };

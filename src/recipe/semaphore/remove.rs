@@ -124,11 +124,8 @@ async fn commit(
     build(&mut transaction).map_err(|error| session.failure(&error, "delete", path))?;
     match transaction.commit().await {
         Ok(_) => Ok(true),
-        Err(zk::MultiWriteError::OperationFailed {
-            source: zk::Error::NotEmpty | zk::Error::NoNode | zk::Error::BadVersion,
-            ..
-        }) => Ok(false),
-        Err(error) => Err(session.failure(&error.into(), "delete", path)),
+        Err(error) if error.is_outdated() || error.source == zk::Error::NotEmpty => Ok(false),
+        Err(error) => Err(session.not_committed(&error)),
     }
 }
 

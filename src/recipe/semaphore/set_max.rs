@@ -27,7 +27,7 @@ pub struct Change {
     pub overshoot: usize,
 }
 
-/// Changes the limit that a pool stores to that of the claim. Waiters see it at once, and no holder is evicted. A pool
+/// Changes the limit that the claim's pool stores. Waiters see it at once, and no holder is evicted. A pool
 /// that does not exist is created.
 ///
 /// # Errors
@@ -40,9 +40,9 @@ pub struct Change {
 /// # Lost connection
 /// The pool is read again. If it has the next version and the wanted number, the write was carried out. It is never
 /// repeated over a later write.
-pub async fn set_max(client: &Client, claim: &Claim, budget: &Budget) -> Result<Change> {
+pub async fn set_max(client: &Client, claim: &Claim, limit: u32, budget: &Budget) -> Result<Change> {
     let unacknowledged = Unacknowledged::new("the limit may have been changed, or not; ask status");
-    let (pool, limit) = (&claim.pool, claim.limit);
+    let pool = &claim.pool;
     let record = Record::new(pool, &claim.acl);
     let attempt = |session: Session| {
         let (unacknowledged, record) = (&unacknowledged, &record);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures::future::{join, join3, join5};
+use futures::future::{join, join3};
 use serde::Serialize;
 use zookeeper_client as zk;
 
@@ -13,6 +13,7 @@ use super::reason::Reason;
 use crate::children::{self, or_missing};
 use crate::client::Client;
 use crate::error::Result;
+use crate::multi_read;
 use crate::recipe::identifier;
 use crate::recipe::queue::names;
 use crate::session::{Attempt, Owner, Session};
@@ -113,20 +114,24 @@ async fn read_once(session: &Session, pool: &str) -> Attempt<(Status, bool)> {
     // The queue is read first. A contender that exchanges its queue node for a lease meanwhile is seen twice, where it
     // would otherwise be missing from both.
     let tree = reasons(pool);
-    let flight = join5(
-        session.sync(pool),
-        session.list_children(&queue),
-        session.get_data(pool),
-        session.list_children(pool),
-        session.list_children(&tree),
-    );
-    let (synced, nodes, data, leases, explained) = flight.await;
+    let synced = session.sync(pool);
+    let reading = multi_read::read(session, &|reader| {
+        reader.add_get_children(&queue)?;
+        reader.add_get_data(pool)?;
+        reader.add_get_children(pool)?;
+        reader.add_get_children(&tree)
+    });
+    let (synced, answers) = join(synced, reading).await;
     synced.map_err(refused)?;
-    let data = or_missing(data).map_err(refused)?;
+    let mut answers = answers.map_err(refused)?;
+    let nodes = answers.children().map_err(refused)?.unwrap_or_default();
+    let data = answers.data().map_err(refused)?;
     let exists = data.is_some();
     let data = data.map(|(data, _)| data).unwrap_or_default();
-    let leases = or_missing(leases).map_err(refused)?.unwrap_or_default();
-    let nodes = or_missing(nodes).map_err(refused)?.unwrap_or_default();
+    let leases = answers.children().map_err(refused)?.unwrap_or_default();
+    // What cannot be read is not told: who holds a slot matters more than why.
+    let mut explained = answers.children().ok().flatten().unwrap_or_default();
+    explained.retain(|name| leases.contains(name));
     let mut nodes: Vec<_> = nodes.into_iter().filter(|name| names::sequence(name).is_some()).collect();
     nodes.sort_by_key(|name| names::sequence(name));
     let listed = nodes.len();
@@ -136,16 +141,13 @@ async fn read_once(session: &Session, pool: &str) -> Attempt<(Status, bool)> {
     };
     let taken = i64::try_from(leases.len()).unwrap_or(i64::MAX);
 
-    // What cannot be read is not told: who holds a slot matters more than why.
-    let mut explained = explained.unwrap_or_default();
-    explained.retain(|name| leases.contains(name));
-    let reading = async {
+    let explaining = async {
         let read = children::read(session, &tree, explained).await.unwrap_or_default();
         let known = read.into_iter().filter_map(|(name, read)| Some((name, Reason::decode(&read.ok()?.0))));
         known.collect::<HashMap<_, _>>()
     };
     let (leases, nodes, mut whys) =
-        join3(children::read(session, pool, leases), children::read(session, &queue, nodes), reading).await;
+        join3(children::read(session, pool, leases), children::read(session, &queue, nodes), explaining).await;
     let now = SystemTime::now();
     let mut holders = Vec::new();
     for (name, data, stat) in present(session, pool, leases?)? {

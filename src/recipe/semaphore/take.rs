@@ -5,7 +5,6 @@ use zookeeper_client as zk;
 
 use super::claim::{Claim, Terms};
 use super::lease::{self, OtherLeases};
-use super::limit::Limit;
 use super::names;
 use super::pool::Snapshot;
 use super::reason::{node as reason_node, Reason};
@@ -57,17 +56,20 @@ pub(super) async fn exchange(
 ) -> Exchange {
     let Exchanged { queue, node, lease } = *znodes;
     let path = claim.path(lease);
-    let limit = Limit::encode(claim.limit);
     let persistent = zk::CreateMode::Persistent.with_acls(claim.acls());
     // The transaction is: the pool, the other leases, the lease, its liveness node, its reason node, the queue node.
     let index_of_lease = 1 + usize::from(others.witness.is_some()) + others.replaced.len();
     let index_of_reason = index_of_lease + 1 + usize::from(claim.terms == Terms::Kept);
-    let index_of_node = index_of_reason + usize::from(reason.is_some());
     let mut transaction = session.writes(unacknowledged).transaction();
+    let stored = snapshot.pool.as_ref().filter(|(data, _)| !data.is_empty());
+    let limit = match stored.map_or_else(|| claim.limit_to_store(), |_| Ok(String::new())) {
+        Ok(limit) => limit,
+        Err(error) => return Exchange::Refused { lease_exists: false, failure: Some(Failure::Final(error)) },
+    };
     let build = |transaction: &mut Transaction<'_>| {
         match &snapshot.pool {
             None => transaction.create(&claim.pool, limit.as_bytes(), &persistent)?,
-            Some((data, stat)) if data.is_empty() => {
+            Some((_, stat)) if stored.is_none() => {
                 transaction.set_data(&claim.pool, limit.as_bytes(), Some(stat.version))?;
             }
             // A limit that was changed meanwhile is a reason to read the pool again.
@@ -88,14 +90,18 @@ pub(super) async fn exchange(
             let (result, czxid) = join(committing, lease::czxid(session, claim, &path)).await;
             result.map(|_| czxid)
         }
-        Err(source) => Err(zk::MultiWriteError::OperationFailed { index: 0, source }),
+        Err(error) => {
+            let failure = Some(session.failure(&error, "create", &path));
+            return Exchange::Refused { lease_exists: false, failure };
+        }
     };
-    let is_about_reason = |index| reason.is_some() && index == index_of_reason;
-    match result {
-        Ok(czxid) => Exchange::Done(czxid),
-        Err(zk::MultiWriteError::OperationFailed { index, source: zk::Error::NodeExists })
-            if claim.terms == Terms::Kept && index == index_of_lease + 1 =>
-        {
+    let refused = match result {
+        Ok(czxid) => return Exchange::Done(czxid),
+        Err(refused) => refused,
+    };
+    match (refused.index, &refused.source) {
+        (None, _) => Exchange::Unknown(session.not_committed(&refused)),
+        (Some(index), zk::Error::NodeExists) if claim.terms == Terms::Kept && index == index_of_lease + 1 => {
             // It is left of an earlier lease of that name, which somebody has deleted.
             let left = names::liveness_node(queue, lease);
             let failure = match session.writes(unacknowledged).delete(&left, None).await {
@@ -104,8 +110,8 @@ pub(super) async fn exchange(
             };
             Exchange::Refused { lease_exists: false, failure }
         }
-        Err(zk::MultiWriteError::OperationFailed { index, source }) if is_about_reason(index) => {
-            match mend(session, claim, queue, lease, &source, unacknowledged).await {
+        (Some(index), source) if reason.is_some() && index == index_of_reason => {
+            match mend(session, claim, queue, lease, source, unacknowledged).await {
                 Ok(()) => Exchange::Refused { lease_exists: false, failure: None },
                 Err(zk::Error::NoAuth) => Exchange::ReasonForbidden,
                 Err(error) => {
@@ -114,18 +120,14 @@ pub(super) async fn exchange(
                 }
             }
         }
-        Err(zk::MultiWriteError::OperationFailed { index, source }) => Exchange::Refused {
-            // No other contender has that name for a lease.
-            lease_exists: index == index_of_lease && source == zk::Error::NodeExists,
-            failure: match source {
-                zk::Error::NoNode | zk::Error::NodeExists | zk::Error::BadVersion => None,
-                zk::Error::NoAuth if index == index_of_node => Some(session.failure(&source, "delete", node)),
-                error => Some(session.failure(&error, "create", &path)),
-            },
-        },
-        Err(zk::MultiWriteError::RequestFailed { source }) => {
-            Exchange::Unknown(session.failure(&source, "create", &path))
+        // No other contender has that name for a lease.
+        (Some(index), zk::Error::NodeExists) if index == index_of_lease => {
+            Exchange::Refused { lease_exists: true, failure: None }
         }
+        (Some(_), zk::Error::NoNode | zk::Error::NodeExists | zk::Error::BadVersion) => {
+            Exchange::Refused { lease_exists: false, failure: None }
+        }
+        (Some(_), _) => Exchange::Refused { lease_exists: false, failure: Some(session.not_committed(&refused)) },
     }
 }
 

@@ -409,12 +409,11 @@ impl Contest {
         next: &LockRecord,
     ) -> Result<(Vec<u8>, zk::Stat), (Failure, bool)> {
         let (path, data, node) = (&self.claim.path, next.encode(), self.contender.path(&node));
-        let refused = |error: &zk::Error, action, path: &str| (self.session.failure(error, action, path), false);
         let unacknowledged = Unacknowledged::new("");
         let mut transaction = self.session.writes(&unacknowledged).transaction();
         let built =
             transaction.set_data(path, &data, Some(found.version)).and_then(|()| transaction.delete(&node, None));
-        built.map_err(|error| refused(&error, "write", path))?;
+        built.map_err(|error| (self.session.failure(&error, "write", path), false))?;
         match transaction.commit().await {
             Ok(results) => {
                 self.contender.has_left();
@@ -424,15 +423,9 @@ impl Contest {
                     _ => Err((Failure::Lost, true)),
                 }
             }
-            Err(zk::MultiWriteError::OperationFailed { index, source }) => Err(match source {
-                // The record or the queue node is another by now.
-                zk::Error::BadVersion | zk::Error::NoNode => (Failure::Lost, false),
-                error if index == 0 => refused(&error, "write", path),
-                error => refused(&error, "delete", &node),
-            }),
-            Err(zk::MultiWriteError::RequestFailed { source }) => {
-                Err((self.session.failure(&source, "write", path), unacknowledged.is_any()))
-            }
+            // The record or the queue node is another by now.
+            Err(error) if error.is_outdated() => Err((Failure::Lost, false)),
+            Err(error) => Err((self.session.not_committed(&error), unacknowledged.is_any())),
         }
     }
 

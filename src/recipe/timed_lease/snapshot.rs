@@ -5,11 +5,11 @@ use std::future::Future;
 use zookeeper_client as zk;
 
 use super::lock_record::LockRecord;
-use crate::children::or_missing;
 use crate::error::Result;
+use crate::multi_read;
 use crate::recipe::queue::contender::Listing;
 use crate::record::Stored;
-use crate::session::{Attempt, Reply, Session};
+use crate::session::{Attempt, Session};
 
 /// The record and its queue. Where the record was taken meanwhile by a contender that leaves the queue, at least one of
 /// the two is seen: the queue is read first.
@@ -40,36 +40,15 @@ pub(super) fn read<'a>(
     path: &'a str,
     queue: &str,
 ) -> impl Future<Output = Attempt<Snapshot>> + 'a {
-    let sent = {
-        let mut reader = session.multi_reader();
-        let added = reader.add_get_children(queue).and_then(|()| reader.add_get_data(path));
-        added.map(|()| reader.commit())
-    };
+    let reading = multi_read::read(session, &|reader| {
+        reader.add_get_children(queue)?;
+        reader.add_get_data(path)
+    });
     async move {
-        let read = async { snapshot(sent?.await?) };
+        let read = async {
+            let mut answers = reading.await?;
+            Ok(Snapshot { queue: answers.children()?.unwrap_or_default(), found: answers.data()? })
+        };
         read.await.map_err(|error| session.failure(&error, "read", path))
-    }
-}
-
-fn snapshot(results: Vec<zk::MultiReadResult>) -> Reply<Snapshot> {
-    let unexpected = |results: &dyn std::fmt::Debug| zk::Error::UnexpectedError(format!("a read answered {results:?}"));
-    let [queue, record] = <[_; 2]>::try_from(results).map_err(|results| unexpected(&results))?;
-    let queue = match or_missing(outcome(queue))? {
-        None => Vec::new(),
-        Some(zk::MultiReadResult::Children { children }) => children,
-        Some(other) => return Err(unexpected(&other)),
-    };
-    let found = match or_missing(outcome(record))? {
-        None => None,
-        Some(zk::MultiReadResult::Data { data, stat }) => Some((data, stat)),
-        Some(other) => return Err(unexpected(&other)),
-    };
-    Ok(Snapshot { queue, found })
-}
-
-fn outcome(result: zk::MultiReadResult) -> Reply<zk::MultiReadResult> {
-    match result {
-        zk::MultiReadResult::Error { err } => Err(err),
-        result => Ok(result),
     }
 }

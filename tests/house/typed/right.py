@@ -23,6 +23,13 @@ def calls(config: dict[str, Any]) -> None:
     assert_type(status["waiters"][0]["position"], int)
     assert_type(status["free"], int | None)
     assert_type(zkcoord.set_max("/p", 2)["overshoot"], int)
+    assert_type(zkcoord.lock("/p", "a:1", max_concurrency="stored"), bool)
+    assert_type(zkcoord.evict("/p", "me", "why", "a:1", by="ann")["leases"], list[str])
+    with zkcoord.party("/members", "a:1", "me", shallow=True) as membership:
+        assert_type(membership, zkcoord.Membership)
+        assert_type(membership.lost, threading.Event)
+    assert_type(zkcoord.party_join("/members", connection=connection), bool)
+    assert_type(zkcoord.party_leave("/members", connection=connection), bool)
     cancel = zkcoord.Cancel()
     with zkcoord.hold("/p", connection=connection, cancel=cancel, ephemeral_lease=False) as hold:
         assert_type(hold, zkcoord.Hold)

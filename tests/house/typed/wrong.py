@@ -14,6 +14,8 @@ zkcoord.hold("/p", raise_on_signal="yes")  # arg-type
 zkcoord.hold("/p", session_timeout="long")  # arg-type
 zkcoord.unlock("/p", force=True)  # call-arg
 zkcoord.set_max("/p", "many")  # arg-type
+zkcoord.lock("/p", max_concurrency="all")  # arg-type
+zkcoord.evict("/p", "me")  # call-arg
 zkcoord.status("/p")["holder"]  # typeddict-item
 zkcoord.status("/p")["holders"][0]["token"]  # typeddict-item
 zkcoord.party_members("/p", blocking="yes")  # arg-type

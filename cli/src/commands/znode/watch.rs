@@ -53,7 +53,7 @@ impl Watch {
             let changes = match &last {
                 Some(before) => follow::changes(before.as_ref(), snapshot.as_ref()),
                 None => {
-                    if output.verbose {
+                    if output.verbose > 0 {
                         let is_there = if snapshot.is_some() { "is there" } else { "is not there yet" };
                         print::note(&format!("{} {is_there}", shown(&path)));
                     }

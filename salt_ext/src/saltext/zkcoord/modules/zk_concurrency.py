@@ -14,6 +14,7 @@ znodes, so minions with either module share one limit.
         zookeeper:
           hosts: zk1:2181,zk2:2181,zk3:2181   # default 127.0.0.1:2181
           events: true                        # default true
+          run_allow: [service.restart, pkg.*]   # what ``run`` may call; default everything
           prod:
             hosts: [zk7:2181, zk8:2181, zk9:2181]
             scheme: digest
@@ -37,28 +38,25 @@ in which they came.
 Where there is a master, its event bus gets an event for each step: ``zk_concurrency/MINION/KIND`` with ``path`` and
 ``identifier``. ``events: false`` switches the events off. ``waiting`` has the ``position`` in the queue (1 is next); it
 is sent at most once a second, and only when the position changes. ``acquired`` and ``forced`` have ``max_concurrency``
-and ``waited`` (seconds). ``released`` and ``lost`` end a hold. ``acquired``, ``forced``, and the ``released`` of
-``unlock`` have the ``reason`` that was given.
+and ``waited`` (seconds). ``released`` and ``lost`` end a hold; ``evicted`` tells ``by`` whom a slot was taken away.
+``acquired``, ``forced``, ``evicted``, and the ``released`` of ``unlock`` have the ``reason`` that was given.
 """
 
 import functools
-import logging
 
-from salt.exceptions import CommandExecutionError
-from saltext.zkcoord.utils import config
-from saltext.zkcoord.utils.callee import callee
+from saltext.zkcoord.utils import config, party_functions, pool_functions
+from saltext.zkcoord.utils.callee import callee_of_run
 from saltext.zkcoord.utils.documented import documented
+from saltext.zkcoord.utils.exposed import exposed
 
 try:
     from saltext.zkcoord.utils import runs
     from saltext.zkcoord.utils.client import SECURITY, Client
-    from saltext.zkcoord.utils.terminated import Guard
+    from saltext.zkcoord.utils.slot_runs import under_slot
 except ImportError as err:
     _missing = f"zkcoord, its native core, cannot be imported ({err}); Salt's own Python needs the package"
 else:
     _missing = None
-
-log = logging.getLogger(__name__)
 
 # Salt's loader always prefers this module to Salt's own only where two names are Salt's: this one, and the file's.
 __virtualname__ = "zk_concurrency"
@@ -341,7 +339,7 @@ def run(path, fun, *args, **kwargs):
 
     fun
         The function to call, such as ``service.restart``. Whoever may call ``run`` may call every function by it,
-        except those that ``whitelist_modules`` leaves out.
+        except those that ``whitelist_modules`` or ``zookeeper:run_allow`` leaves out.
 
     args, fun_kwargs
         The function's own arguments, and its keywords as a dict. ``fun_kwargs`` and all parameters below are given by
@@ -371,27 +369,11 @@ def run(path, fun, *args, **kwargs):
     own = {name: kwargs.pop(name, default) for name, default in _RUN.items()}
     own |= {name: kwargs.pop(name) for name in SECURITY if name in kwargs}
     who, limit, timeout, fun_kwargs, reason = (own.pop(name) for name in _CLAIM)
-    function, keywords = callee(__salt__, __opts__, fun, args, fun_kwargs, kwargs)
+    function, keywords = callee_of_run(__salt__, __opts__, fun, args, fun_kwargs, kwargs)
     client = _client(**own)
     client.job = kwargs.get("__pub_jid") or client.job
-    slot = client.hold(path, who, limit, timeout, reason=reason)
-    if slot is None:
-        held = client.held_by(path)
-        raise CommandExecutionError(f"no slot at {path} within {timeout} s, {held}; {fun} was not called")
-    guard = Guard()
-    try:
-        # A job that is terminated does not come to the lines below. The end of its process gives the slot back.
-        runs.at_end(slot, functools.partial(slot.end, fun))
-        result = function(*args, **keywords)
-    except BaseException:
-        if runs.forget(slot) and (loss := slot.end(fun)):
-            log.error(loss)
-        raise
-    finally:
-        guard.remove()
-    if runs.forget(slot) and (loss := slot.end(fun)):
-        raise CommandExecutionError(loss)
-    return result
+    work = functools.partial(function, *args, **keywords)
+    return under_slot(client, path, who, limit, timeout, reason, fun, work)
 
 
 def _client(*connection, **security):
@@ -413,67 +395,8 @@ def _with_retcode(answer):
     return answer
 
 
-@documented("timeout", "connection", errors="read")
-def pools(
-    root="/",
-    zk_hosts=None,
-    profile=None,
-    scheme=None,
-    username=None,
-    password=None,
-    default_acl=None,
-    timeout=None,
-    **security,
-):
-    """
-    List the pools below a znode, and the znode itself where it is one. Creates nothing.
-
-    root
-        The znode below which to look.
-
-    Returns a list of dicts, in the order of their paths. Each has ``path``, ``max_concurrency`` (the number that the
-    pool stores), ``held`` and ``waiting`` (how many hold a slot, and how many wait), and ``changes`` (how often a slot
-    was taken or given back since the pool was made). A value is ``None`` where the pool does not store it, or where
-    this user may not see it. A pool is a znode beside which there is a queue: somebody has asked for a slot of it. A
-    root that does not exist is an error.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt minion zk_concurrency.pools /lock/path profile=prod
-    """
-    client = _client(zk_hosts, profile, scheme, username, password, default_acl, **security)
-    return client.pools(root, timeout)
-
-
-@documented("timeout", "connection", errors="write")
-def remove_pool(
-    path,
-    zk_hosts=None,
-    profile=None,
-    scheme=None,
-    username=None,
-    password=None,
-    default_acl=None,
-    timeout=None,
-    **security,
-):
-    """
-    Remove a pool with its queue and its number of slots, while nobody holds a slot or waits for one.
-
-    path
-        The pool's znode.
-
-    Returns ``True`` when the pool was removed, ``False`` when there was no such pool. While somebody holds a slot, or
-    waits, the call is an error, and nothing is changed. Whoever locks after the removal makes the pool anew.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt minion zk_concurrency.remove_pool /lock/path
-        salt minion zk_concurrency.remove_pool /lock/path profile=prod
-    """
-    client = _client(zk_hosts, profile, scheme, username, password, default_acl, **security)
-    return client.call("remove_pool", path, timeout=timeout)
+evict = exposed(pool_functions.evict, globals(), {})
+pools = exposed(pool_functions.pools, globals(), {})
+remove_pool = exposed(pool_functions.remove_pool, globals(), {})
+party_join = exposed(party_functions.party_join, globals(), {})
+party_leave = exposed(party_functions.party_leave, globals(), {})

@@ -21,7 +21,7 @@ lease was over), ``renewed_late``, ``released`` or ``lost``.
 import functools
 
 from saltext.zkcoord.utils import config
-from saltext.zkcoord.utils.callee import callee
+from saltext.zkcoord.utils.callee import callee_of_run
 from saltext.zkcoord.utils.documented import documented
 
 try:
@@ -447,7 +447,7 @@ def run(path, fun, *args, **kwargs):
 
     fun
         The function to call, such as ``cmd.run``. Whoever may call ``run`` may call every function by it, except those
-        that ``whitelist_modules`` leaves out.
+        that ``whitelist_modules`` or ``zookeeper:run_allow`` leaves out.
 
     args, fun_kwargs
         The function's own arguments, and its keywords as a dict. ``fun_kwargs`` and all parameters below are given by
@@ -474,7 +474,7 @@ def run(path, fun, *args, **kwargs):
     own = {name: kwargs.pop(name, default) for name, default in _RUN.items()}
     own |= {name: kwargs.pop(name) for name in SECURITY if name in kwargs}
     owner, duration, timeout, skew, fun_kwargs = (own.pop(name) for name in _CLAIM)
-    function, keywords = callee(__salt__, __opts__, fun, args, fun_kwargs, kwargs)
+    function, keywords = callee_of_run(__salt__, __opts__, fun, args, fun_kwargs, kwargs)
     client = _client(**own)
     work = functools.partial(function, *args, **keywords)
     return under_lease(client, path, owner, duration, timeout, skew, fun, work)

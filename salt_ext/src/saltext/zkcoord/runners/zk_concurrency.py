@@ -71,6 +71,9 @@ pools = _exposed(
     module.pools, remark="``salt-run`` shows a table. With ``--out``, and for all other callers, it is the list."
 )
 remove_pool = _exposed(module.remove_pool)
+evict = _exposed(module.evict)
+party_join = _exposed(module.party_join)
+party_leave = _exposed(module.party_leave)
 
 
 @documented("connection", errors="runner")

@@ -373,14 +373,24 @@ def _foretell(name, claim, connection):
         return _failed(name, err)
     holders = sorted({holder["identifier"] for holder in pool["holders"]})
     waiters = len(pool["waiters"])
-    stored, asked = pool["max_concurrency"], claim["max_concurrency"]
     if str(claim["identifier"]) in holders:
         return _result(name, True, f"{comment}: already held")
-    if stored is not None and str(stored) != str(asked).strip():
-        return _result(name, False, f"{name} is a pool of max_concurrency {stored}, but {asked} was asked for")
+    if refused := _refused(name, pool["max_concurrency"], str(claim["max_concurrency"]).strip()):
+        return _result(name, False, refused)
     if pool["free"] is None or pool["free"] > waiters:
         return _result(name, None, f"{comment}: free")
     return _result(name, None, f"{comment}: queued behind {waiters}, {_held_by(holders)}")
+
+
+def _refused(name, stored, asked):
+    """
+    Say why a pool with the number that it stores refuses the number that is asked for; ``None``: it does not.
+    """
+    if asked == "stored":
+        return f"{name} stores no number that could be obeyed: call set_max first" if stored is None else None
+    if stored is None or str(stored) == asked:
+        return None
+    return f"{name} is a pool of max_concurrency {stored}, but {asked} was asked for"
 
 
 def _foretell_release(name, identifier, connection):

@@ -4,7 +4,35 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from salt.exceptions import SaltInvocationError
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+from salt.utils.stringutils import check_whitelist_blacklist
+
+_RUN_ALLOW = "zookeeper:run_allow"
+
+
+def callee_of_run(
+    salt: Mapping[str, Callable[..., Any]],
+    opts: Mapping[str, Any],
+    fun: str,
+    args: Sequence[object],
+    fun_kwargs: object,
+    kwargs: Mapping[str, object],
+) -> tuple[Callable[..., Any], dict[str, object]]:
+    """
+    As ``callee``, for an execution function that calls any other: only what ``zookeeper:run_allow`` lets it call.
+
+    Only the minion's own configuration is asked for that. A pillar may be given by whoever calls ``state.apply``, and
+    so could let its caller call everything.
+    """
+    section = opts.get("zookeeper")
+    allowed = section.get("run_allow") if isinstance(section, dict) else None
+    if allowed is not None:
+        patterns = [allowed] if isinstance(allowed, str) else allowed
+        if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
+            raise CommandExecutionError(f"{_RUN_ALLOW}: must be a list of functions, such as service.restart or pkg.*")
+        if not patterns or not check_whitelist_blacklist(str(fun), whitelist=patterns):
+            raise SaltInvocationError(f"fun: {fun} is not in {_RUN_ALLOW} of this minion's configuration")
+    return callee(salt, opts, fun, args, fun_kwargs, kwargs)
 
 
 def callee(

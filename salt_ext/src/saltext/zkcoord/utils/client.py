@@ -12,7 +12,7 @@ from saltext.zkcoord.utils.config import Configuration
 from saltext.zkcoord.utils.errors import salt_errors
 from saltext.zkcoord.utils.events import Events, text_of
 from saltext.zkcoord.utils.terminal import shown
-from zkcoord import semaphore, znode
+from zkcoord import _pool, semaphore, znode
 from zkcoord.errors import NoNode, TimedOut
 
 log = logging.getLogger(__name__)
@@ -138,6 +138,16 @@ class Client:
             log.info("%s: %s", outcome, _about(path, identifier, reason))
         return removed
 
+    def evict(self, path: str, identifier: object, reason: object, by: object, timeout: object) -> dict[str, Any]:
+        """Take a slot away from an identifier."""
+        because = self._because(reason) or {"reason": reason, "job": self.job}
+        evicted = self.call("evict", path, identifier, by=by or None, timeout=timeout, **because)
+        if evicted["leases"]:
+            self.events(path, identifier).tell("evicted", by=by or None, reason=reason)
+        outcome = "Slot taken away" if evicted["leases"] else "No slot to take away"
+        log.warning("%s%s: %s", outcome, f" by {shown(by)}" if by else "", _about(path, identifier, reason))
+        return {**evicted, "by": by or None, "reason": reason}
+
     def data(self, path: str, timeout: object) -> bytes | None:
         """Read what a znode holds; ``None`` where there is no such znode."""
         with self.errors():
@@ -164,7 +174,7 @@ class Client:
         """List the pools beside a path at which there is no pool; None: there is one, or the servers do not tell."""
         try:
             with self.errors():
-                return semaphore.neighbours(path, **self._keywords)
+                return _pool.neighbours(path, **self._keywords)
         except SaltException:
             return None
 

@@ -36,7 +36,8 @@ _PARAMETERS = {
     "limit": """
         max_concurrency
             Slots in the pool, at least 1. The pool stores the number of the first caller. All others must give the
-            same: another number is an error.
+            same: another number is an error. ``stored``: whatever number the pool has, so that ``set_max`` changes the
+            limit without a change to any state. A pool that stores no number is then an error, and is not created.
         """,
     "wait": """
         timeout

@@ -14,48 +14,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import socket
-import struct
 import threading
-from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterator
-from functools import partial
+from collections import Counter
+from collections.abc import Coroutine, Iterator
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from zkcoord.testing import Ensemble
+from zkcoord.testing._relay import HOST, Connection, end_session
 
-_HOST = "127.0.0.1"
-_INJECTED = 1 << 30  # the xids of what a client did not send itself
-_MAX_LENGTH = 1 << 26  # a greater one is the letters of a four letter word, or of the answer to it
+if TYPE_CHECKING:
+    from zkcoord.testing import Ensemble
 
-
-class Op(enum.IntEnum):
-    """The opcodes of requests."""
-
-    CLOSE_SESSION = -11
-    CREATE_SESSION = -10
-    """The first request of every connection, which opens a session or takes one up again."""
-    CREATE = 1
-    DELETE = 2
-    EXISTS = 3
-    GET_DATA = 4
-    SET_DATA = 5
-    GET_ACL = 6
-    SET_ACL = 7
-    GET_CHILDREN = 8
-    SYNC = 9
-    PING = 11
-    GET_CHILDREN2 = 12
-    CHECK = 13
-    MULTI = 14
-    CREATE2 = 15
-    RECONFIG = 16
-    MULTI_READ = 22
-    AUTH = 100
-    SET_WATCHES = 101
-    SET_WATCHES2 = 105
+__all__ = ["Proxies", "Proxy", "proxied"]
 
 
 _MOST_FILLERS = 20
@@ -89,7 +60,7 @@ class Proxy:
         self._hangs_up = False
         self._trickles = False
         self._fillers: list[socket.socket] = []
-        self._connections: set[_Connection] = set()
+        self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener: socket.socket | None = None
         self._reserved = _bind(0)  # bound but not listening, it keeps the port ours while clients are refused
@@ -116,7 +87,7 @@ class Proxy:
     @property
     def address(self) -> str:
         """The address for clients, as ``host:port``."""
-        return f"{_HOST}:{self.port}"
+        return f"{HOST}:{self.port}"
 
     def cut(self) -> None:
         """Reset all present connections, on both sides."""
@@ -182,6 +153,14 @@ class Proxy:
         """As `send_held`, right before the next request with `opcode`."""
         self._run(self._set_release_before(opcode))
 
+    def expire(self) -> int:
+        """End the sessions of all present connections at the servers; how many.
+
+        To the clients it is as if the servers had heard nothing of them for a session timeout: all that was ephemeral
+        is gone, their connections are reset, and when they connect again they find their sessions expired.
+        """
+        return asyncio.run_coroutine_threadsafe(self._expire(), self._loop).result()
+
     def heal(self) -> None:
         """End all faults, those too that have yet to strike."""
         self._run(self._heal())
@@ -212,7 +191,7 @@ class Proxy:
             if self._hangs_up:
                 client.close()
                 return
-            task = self._loop.create_task(_Connection(self).forward(client))
+            task = self._loop.create_task(Connection(self).forward(client))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -254,7 +233,7 @@ class Proxy:
             filler.setblocking(False)
             self._fillers.append(filler)
             try:
-                await asyncio.wait_for(self._loop.sock_connect(filler, (_HOST, self.port)), _ANSWER_LIMIT)
+                await asyncio.wait_for(self._loop.sock_connect(filler, (HOST, self.port)), _ANSWER_LIMIT)
             except TimeoutError:
                 return
         raise AssertionError("the queue of the listener is never full")
@@ -275,6 +254,13 @@ class Proxy:
     async def _send_held(self) -> int:
         (connection,) = self._connections
         return connection.send_held()
+
+    async def _expire(self) -> int:
+        sessions = {connection.session for connection in self._connections if connection.session is not None}
+        for session, password in sessions:
+            await end_session(self.upstream_port, session, password)
+        await self._cut()
+        return len(sessions)
 
     async def _set_release_before(self, opcode: int) -> None:
         self._release_before = opcode
@@ -298,176 +284,6 @@ class Proxy:
             await asyncio.gather(*connecting, return_exceptions=True)
 
 
-class _Connection:
-    """A client's connection and the one to the server that goes with it. Lives in the proxy's thread."""
-
-    def __init__(self, proxy: Proxy) -> None:
-        self._proxy = proxy
-        self._client: asyncio.StreamWriter | None = None
-        self._server: asyncio.StreamWriter | None = None
-        self._requests, self._replies = _DelayLine(proxy), _DelayLine(proxy)
-        self._doomed: dict[int | None, int] = {}  # opcodes of requests whose reply is to be lost, by xid
-        self._injected = 0
-        self._untold = bytearray()
-        self._ends_when_told = False
-        self._telling: asyncio.TimerHandle | None = None
-        self._closed = False
-        proxy._connections.add(self)
-
-    async def forward(self, client: socket.socket) -> None:
-        requests, self._client = await asyncio.open_connection(sock=client)
-        try:
-            replies, self._server = await asyncio.open_connection(_HOST, self._proxy.upstream_port)
-        except OSError:
-            self.close(reset=True)
-            return
-        if self._closed:  # in the meantime
-            self.close(reset=True)
-            return
-        await asyncio.gather(
-            self._pump(requests, self._requests, self._server, self._request),
-            self._pump(replies, self._replies, self._client, self._reply),
-        )
-
-    def run(self) -> None:
-        self._requests.run()
-        self._replies.run()
-
-    def send_held(self) -> int:
-        """Send what the proxy holds, as requests that the client does not know of."""
-        assert self._server is not None
-        held, self._proxy._held = self._proxy._held, []
-        for frame in held:
-            self._injected += 1
-            self._server.write(frame[:4] + struct.pack(">i", _INJECTED + self._injected) + frame[8:])
-        return len(held)
-
-    def close(self, reset: bool) -> None:
-        """End both sides, with what was written to them delivered or, for a reset, perhaps not."""
-        self._closed = True
-        self._proxy._connections.discard(self)
-        self._requests.close()
-        self._replies.close()
-        for side in (self._client, self._server):
-            if side and reset:
-                _reset(side)
-            elif side:
-                side.close()
-
-    async def _pump(
-        self,
-        reader: asyncio.StreamReader,
-        line: _DelayLine,
-        writer: asyncio.StreamWriter,
-        forward: Callable[[bytes, bool], None],
-    ) -> None:
-        """Put everything one side says on its line: messages for `forward`, anything else for `writer`."""
-        first, reset = True, False
-        try:
-            while (length := int.from_bytes(data := await reader.readexactly(4), "big")) <= _MAX_LENGTH:
-                data += await reader.readexactly(length)
-                self._proxy.carried += len(data)
-                line.put(partial(forward, data, first))
-                first = False
-            raw = self._tell if writer is self._client else writer.write
-            while data:
-                line.put(partial(raw, data))
-                data = await reader.read(1 << 16)
-        except asyncio.IncompleteReadError:
-            pass
-        except (OSError, struct.error):
-            reset = True
-        line.put(self._end if writer is self._client and not reset else partial(self.close, reset))
-
-    def _request(self, frame: bytes, first: bool) -> None:
-        xid, opcode = (None, Op.CREATE_SESSION) if first else struct.unpack_from(">ii", frame, 4)
-        proxy = self._proxy
-        if proxy._to_hold[opcode] > 0:
-            proxy._to_hold[opcode] -= 1
-            proxy._held.append(frame)
-            self._drop(opcode)
-            return
-        if proxy._doomed_requests[opcode] > 0:
-            proxy._doomed_requests[opcode] -= 1
-            self._drop(opcode)
-            return
-        if proxy._doomed_replies[opcode] > 0:
-            proxy._doomed_replies[opcode] -= 1
-            self._doomed[xid] = opcode
-        if opcode == proxy._release_before:
-            self.send_held()
-        proxy.counts[opcode] += 1
-        assert self._server is not None
-        self._server.write(frame)
-
-    def _reply(self, frame: bytes, first: bool) -> None:
-        xid = None if first else struct.unpack_from(">i", frame, 4)[0]
-        if xid in self._doomed:
-            self._drop(self._doomed[xid])
-        elif xid is None or xid <= _INJECTED:
-            self._tell(frame)
-
-    def _tell(self, frame: bytes) -> None:
-        """Send the client a reply, as slowly as the proxy is told to, and in order."""
-        self._untold += frame
-        if self._telling is None:
-            self._go_on_telling()
-
-    def _go_on_telling(self) -> None:
-        assert self._client is not None
-        self._telling = None
-        size = 1 if self._proxy._trickles else len(self._untold)
-        self._client.write(bytes(self._untold[:size]))
-        del self._untold[:size]
-        if self._untold and not self._closed:
-            self._telling = self._proxy._loop.call_later(1, self._go_on_telling)
-        elif self._ends_when_told:
-            self.close(reset=False)
-
-    def _end(self) -> None:
-        """End both sides when the client was told all."""
-        if self._telling is None:
-            self.close(reset=False)
-        else:
-            self._ends_when_told = True
-
-    def _drop(self, opcode: int) -> None:
-        self._proxy.dropped[opcode] += 1
-        self.close(reset=True)
-
-
-class _DelayLine:
-    """One direction of a connection: does things in order, after the proxy's delay, not while it stalls."""
-
-    def __init__(self, proxy: Proxy) -> None:
-        self._proxy = proxy
-        self._things: deque[tuple[float, Callable[[], None]]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-        self._closed = False
-
-    def put(self, thing: Callable[[], None]) -> None:
-        if not self._closed:
-            self._things.append((self._proxy._loop.time() + self._proxy._delay, thing))
-            self.run()
-
-    def run(self) -> None:
-        """Do what is due, and come back for the rest."""
-        if self._timer:
-            self._timer.cancel()
-        while self._things and not self._proxy._stalled:
-            due, thing = self._things[0]
-            if due > self._proxy._loop.time():
-                self._timer = self._proxy._loop.call_at(due, self.run)
-                return
-            self._things.popleft()
-            thing()
-
-    def close(self) -> None:
-        """Do nothing more."""
-        self._closed = True
-        self._things.clear()
-
-
 class Proxies(list[Proxy]):
     """A proxy for each server of an ensemble, in its order."""
 
@@ -475,6 +291,30 @@ class Proxies(list[Proxy]):
     def hosts(self) -> str:
         """The connect string that leads through the proxies."""
         return ",".join(proxy.address for proxy in self)
+
+    def drop_reply(self, opcode: int) -> None:
+        """Lose the reply to the next request with `opcode` at each server, as `Proxy.drop_reply`."""
+        for proxy in self:
+            proxy.drop_reply(opcode)
+
+    def drop_request(self, opcode: int) -> None:
+        """Lose the next request with `opcode` to each server, as `Proxy.drop_request`."""
+        for proxy in self:
+            proxy.drop_request(opcode)
+
+    def cut(self) -> None:
+        """Reset all present connections."""
+        for proxy in self:
+            proxy.cut()
+
+    def expire(self) -> int:
+        """End the sessions of all present connections at the servers; how many."""
+        return sum(proxy.expire() for proxy in self)
+
+    def heal(self) -> None:
+        """End all faults."""
+        for proxy in self:
+            proxy.heal()
 
 
 @contextlib.contextmanager
@@ -488,13 +328,5 @@ def _bind(port: int) -> socket.socket:
     # asyncio turns Nagle's algorithm off, which adds 40 ms, only for sockets that say that they are TCP.
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.bind((_HOST, port))
+    bound.bind((HOST, port))
     return bound
-
-
-def _reset(side: asyncio.StreamWriter) -> None:
-    """Close with RST instead of FIN, at once."""
-    linger = struct.pack("ii", 1, 0)
-    with contextlib.suppress(OSError):  # it may be closed already
-        side.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-    side.transport.abort()
