@@ -166,7 +166,7 @@ def draw(cluster, tmp_path, wait_until, capsys) -> None:
     directory = ROOT / "docs" if os.environ.get(DRAW) == "1" else tmp_path
     recorded, picture = directory / "coordinated-restart.events.json", directory / "coordinated-restart.svg"
     recorded.write_text("[\n" + ",\n".join(map(json.dumps, events())) + "\n]\n")
-    timeline = [sys.executable, "-m", "zkcoord.timeline", str(recorded), "-o", str(picture), "--text"]
+    timeline = [sys.executable, "-m", "saltext.zkcoord.timeline", str(recorded), "-o", str(picture), "--text"]
     drawn = subprocess.run(timeline, capture_output=True, text=True, timeout=60, check=False)
     assert drawn.returncode == 0, drawn.stderr
     with capsys.disabled():

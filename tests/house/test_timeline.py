@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from zkcoord import timeline
+from saltext.zkcoord import timeline
 
 DOCS = Path(__file__).parents[2] / "docs"
 BEGIN = datetime.datetime(2026, 11, 20, 17, 0, tzinfo=datetime.timezone.utc)
@@ -111,6 +111,15 @@ class TestRows:
         row = rows["/restart/web", "a"]
         assert (spans(row.waits), row.holds, row.lost) == ([(0, 2, False)], [], [2])
 
+    def test_a_slot_that_is_taken_away_is_lost_once(self):
+        rows = drawn(
+            event(0, "a", "acquired"), event(2, "a", "evicted"), event(4, "a", "lost"), event(5, "b", "acquired")
+        )
+        row = rows["/restart/web", "a"]
+        assert (spans(row.holds), row.lost) == ([(0, 2, False)], [2])
+        again = drawn(event(0, "a", "evicted"), event(1, "a", "acquired"), event(3, "a", "lost"))["/restart/web", "a"]
+        assert (spans(again.holds), again.lost) == ([(0, 0, False), (1, 3, False)], [0, 3])
+
     def test_events_in_any_order(self):
         assert drawn(*reversed(ROLLING)) == drawn(*ROLLING)
 
@@ -181,12 +190,12 @@ class TestCommand:
         out, err = capsys.readouterr()
         assert out == ""
         assert err.count("\n") == 1
-        return err.removeprefix("zkcoord.timeline: ").rstrip()
+        return err.removeprefix("saltext.zkcoord.timeline: ").rstrip()
 
     def test_a_picture_that_names_everybody_and_is_the_same_each_time(self, events, tmp_path):
         pictures = []
         for name in ("one.svg", "two.svg"):
-            command = [sys.executable, "-m", "zkcoord.timeline", events, "-o", tmp_path / name]
+            command = [sys.executable, "-m", "saltext.zkcoord.timeline", events, "-o", tmp_path / name]
             done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
             assert (done.returncode, done.stdout) == (0, ""), done.stderr
             pictures.append((tmp_path / name).read_text())
@@ -205,13 +214,15 @@ class TestCommand:
         assert capsys.readouterr().out.startswith("/other: 1 contender, ")
 
     def test_text_needs_no_library(self, events):
-        code = "import sys; sys.modules['matplotlib'] = None\nfrom zkcoord.timeline import main\nsys.exit(main())"
+        code = (
+            "import sys; sys.modules['matplotlib'] = None\nfrom saltext.zkcoord.timeline import main\nsys.exit(main())"
+        )
         command = [sys.executable, "-c", code, events]
         done = subprocess.run([*command, "--text"], capture_output=True, text=True, timeout=60, check=False)
         assert (done.returncode, done.stderr) == (0, "")
         done = subprocess.run([*command, "-o", "it.svg"], capture_output=True, text=True, timeout=60, check=False)
         assert (done.returncode, done.stdout) == (1, "")
-        assert re.fullmatch(r"zkcoord.timeline: .*pip install 'zkcoord\[timeline\]'\n", done.stderr)
+        assert re.fullmatch(r"saltext.zkcoord.timeline: .*pip install 'saltext.zkcoord\[timeline\]'\n", done.stderr)
 
     @pytest.mark.parametrize(
         ("content", "message"),

@@ -168,7 +168,7 @@ def test_at_most_two_restart_at_once_and_all_get_their_turn(cluster, services, p
     directory = ROOT / "docs" if draw_docs else tmp_path
     recorded, picture = directory / "rolling-restart.events.json", directory / "rolling-restart.svg"
     recorded.write_text("[\n" + ",\n".join(map(json.dumps, events())) + "\n]\n")
-    timeline = [sys.executable, "-m", "zkcoord.timeline", str(recorded), "-o", str(picture), "--text"]
+    timeline = [sys.executable, "-m", "saltext.zkcoord.timeline", str(recorded), "-o", str(picture), "--text"]
     drawn = subprocess.run(timeline, capture_output=True, text=True, timeout=60, check=False)
     assert drawn.returncode == 0, drawn.stderr
     with capsys.disabled():

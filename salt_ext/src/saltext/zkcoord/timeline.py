@@ -1,8 +1,8 @@
 """Who waited for a slot or a lock, who held one, and when: a picture of the events that Salt's bus carried.
 
     salt-run state.event 'zk_concurrency/*' > events.txt     # until Ctrl-C
-    python -m zkcoord.timeline events.txt -o timeline.svg
-    python -m zkcoord.timeline events.txt --text
+    python -m saltext.zkcoord.timeline events.txt -o timeline.svg
+    python -m saltext.zkcoord.timeline events.txt --text
 
 The events are a JSON list of objects with ``tag``, ``data`` and ``_stamp``, or lines as `salt-run state.event` writes
 them. Events with other tags than ``zk_concurrency/MINION/KIND`` and ``zk_coordinator/MINION/KIND`` are skipped. The
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Event", "Row", "Span", "TimelineError", "draw", "parse", "rows", "save", "text"]
 
-_SLOTS = {kind: kind for kind in ("waiting", "acquired", "released", "forced", "lost")}
+_SLOTS = {kind: kind for kind in ("waiting", "acquired", "released", "forced", "lost", "evicted")}
 # The events of a coordinator, each with the event of a pool that is drawn like it. A request that is given up, or
 # dropped, before it was granted ends a wait.
 _GRANTS = {
@@ -164,8 +164,14 @@ class _Follower:
         self.waits_since: float | None = None
         self.holds_since: float | None = None
         self.positions: list[tuple[float, int]] = []
+        self.is_evicted = False
 
     def see(self, event: Event, now: float) -> None:
+        # Whose slot was taken away learns of it later, and tells of the same loss then.
+        is_known = self.is_evicted and event.kind == "lost"
+        self.is_evicted = event.kind == "evicted"
+        if is_known:
+            return
         if event.kind == "waiting":
             self._end_hold(now, open_=True)  # there was no event for the end of the hold
             if self.waits_since is None:
@@ -184,7 +190,7 @@ class _Follower:
             self._end_hold(now)
         if event.kind == "forced":
             self.row.forced.append(now)
-        if event.kind == "lost":
+        if event.kind in {"lost", "evicted"}:
             self.row.lost.append(now)
 
     def finish(self, now: float) -> Row:
@@ -252,7 +258,7 @@ def draw(events: Sequence[Event]) -> Figure:
         from matplotlib.lines import Line2D  # noqa: PLC0415
         from matplotlib.patches import Patch  # noqa: PLC0415
     except ImportError as error:
-        raise TimelineError(f"drawing needs matplotlib ({error}): pip install 'zkcoord[timeline]'") from None
+        raise TimelineError(f"drawing needs matplotlib ({error}): pip install 'saltext.zkcoord[timeline]'") from None
     drawn = rows(events)
     length = _length(drawn)
     height = 0.4 + 0.4 * len(drawn)  # inches
@@ -344,12 +350,12 @@ def _pools(drawn: Iterable[Row]) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draw: ``python -m zkcoord.timeline EVENTS [-o FILE.svg] [--text]``.
+    """Draw: ``python -m saltext.zkcoord.timeline EVENTS [-o FILE.svg] [--text]``.
 
     :returns: the exit status: 0, or 1 with one line on standard error
     """
     parser = argparse.ArgumentParser(
-        "python -m zkcoord.timeline", description="Draw who waited for a slot, who held one, and when."
+        "python -m saltext.zkcoord.timeline", description="Draw who waited for a slot, who held one, and when."
     )
     parser.add_argument("events", type=Path, help="a JSON list, or what salt-run state.event wrote")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="the picture: .svg or .png")
@@ -371,7 +377,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         problem = f"{error.filename or 'standard output'}: {error.strerror}"
     else:
         return 0
-    print("zkcoord.timeline:", *problem.split(), file=sys.stderr)
+    print("saltext.zkcoord.timeline:", *problem.split(), file=sys.stderr)
     return 1
 
 
