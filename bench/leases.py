@@ -16,9 +16,9 @@ from kazoo.recipe.lease import NonBlockingLease
 from zkcoord import lease
 from zkcoord.testing import Ensemble
 
-from bench.bare_client import BareClient
 from bench.locks import follower
 from bench.measure import BenchError, Report, Requests, Table, Target, interleave, servers, timed, until
+from tests.support.bare_client import BareClient
 
 OURS, KAZOO, RAW = "zkcoord", "kazoo NonBlockingLease", "bare socket, one write"
 ZNODE = "/bench-lease-write"

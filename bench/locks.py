@@ -10,9 +10,9 @@ import zkcoord
 from kazoo.client import KazooClient
 from zkcoord.testing import Ensemble
 
-from bench.bare_client import BareClient
 from bench.measure import Report, Requests, Steps, Table, Target, Times, interleave, servers
 from bench.modules import Modules, load
+from tests.support.bare_client import BareClient
 
 OURS, STOCK, NEW_JOB = "zkcoord through Salt", "stock through Salt", "stock, each call a new job"
 NATIVE, KAZOO = "zkcoord", "kazoo Semaphore"

@@ -1,7 +1,8 @@
 /* Shifts the wall clock of a process, and no other clock: for LD_PRELOAD.
  *
  * ZKCOORD_SKEW names a file of eight bytes, the shift in nanoseconds, which somebody else may change at any time.
- * A time namespace does not cover CLOCK_REALTIME.
+ * A time namespace does not cover CLOCK_REALTIME. libfaketime 0.9.10 (Debian 12) will not do: under it Python's
+ * time.sleep fails with EINVAL, also with FAKETIME_DONT_FAKE_MONOTONIC=1.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
