@@ -138,11 +138,11 @@ impl Client {
                 let session = match held.as_ref().filter(|session| !session.is_over()) {
                     Some(session) => session.clone(),
                     None => {
-                        if let Some(over) = held.as_ref() {
+                        // It is told once, however long it takes to open another.
+                        if let Some(over) = held.as_ref().filter(|over| !over.closing().is_cancelled()) {
                             let (id, hosts) = (over.id(), self.settings.identity.hosts());
-                            log::warn!(
-                                "session {id:#x} at {hosts} is over, and the servers remove what was ephemeral in it"
-                            );
+                            log::warn!("session {id:#x} at {hosts} is over, and with it what was ephemeral in it");
+                            over.closing().cancel();
                         }
                         let opening = self.reservation.shared.opening();
                         let opened = Box::pin(Session::open(&self.settings.identity, path, findings, in_vain)).await?;

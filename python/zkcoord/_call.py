@@ -70,7 +70,7 @@ def log(lines: list[tuple[int, str, float]]) -> None:
     know, an exception says.
     """
     logging = sys.modules.get("logging")
-    if logging is None:
+    if logging is None or not hasattr(logging, "NullHandler"):  # or somebody imports it at this moment
         return
     logger = logging.getLogger("zkcoord.core")
     if not logger.handlers:

@@ -120,7 +120,7 @@ class Hold:
         if self._core.is_released:
             raise SlotLost(f"{self.identifier!r} has given back its slot at {self.path}", self.path)
         if not call(self._core.is_held, timeout, None, self._raise_on_signal):
-            raise self._loss()
+            raise self._loss(_SHORT if timeout is None else min(timeout, _SHORT))
 
     def release(self, timeout: float | None = None) -> bool:
         """Give the slot back: delete this hold's lease, and no other. A second release does nothing.
@@ -162,7 +162,7 @@ class Hold:
             except (Unreachable, ConnectionLost) as err:
                 if not self._is_known_lost():
                     raise
-                raise self._loss(is_reachable=False) from err  # the block has to learn that it ran without the slot
+                raise self._loss(limit=0) from err  # the block has to learn that it ran without the slot
             if not was_held:
                 raise self._loss()
             return
@@ -189,14 +189,13 @@ class Hold:
         except Error:
             return False
 
-    def _loss(self, is_reachable: bool = True) -> SlotLost:
-        why = ""
-        if is_reachable:
-            try:
-                eviction = call(self._core.eviction, _SHORT, None, False)
-            except Error:
-                eviction = None  # why it is lost matters less than that it is
-            why = f" {eviction}," if eviction else ""
+    def _loss(self, limit: float = _SHORT) -> SlotLost:
+        """Return the error, which says why the slot was lost if that can be known within the limit in seconds."""
+        try:
+            eviction = call(self._core.eviction, limit, None, False) if limit else None
+        except Error:
+            eviction = None  # why it is lost matters less than that it is
+        why = f" {eviction}," if eviction else ""
         message = f"{self.identifier!r} has lost its slot at {self.path}:{why} somebody else may have held it too"
         return SlotLost(message, self.path)
 
@@ -211,7 +210,7 @@ def watch(taken: _core.Hold, on_lost: Callable[[], object]) -> None:
         except Cancelled:  # the hold was released, or the process ends
             return
         except Error as err:
-            _warn("cannot watch the slot at %s any more, and so it counts as lost: %s", taken.path, err)
+            _warn("cannot watch the lease at %s any more, and so it counts as lost: %s", taken.path, err)
         on_lost()
 
     try:

@@ -168,11 +168,12 @@ impl Call {
             }
             if raised.is_none() {
                 let listened = listener.as_mut().map_or(Ok(()), |listener| listener.tell(py));
-                let logged = listened.and_then(|()| process.journal.hand_over(py));
-                raised = logged.and_then(|()| py.check_signals()).err();
+                raised = listened.and_then(|()| py.check_signals()).err();
+                // What a child has inherited may be locked: the listener, or a handler, may have forked.
                 if !process.is_own() {
                     break Err(Error::Forked);
                 }
+                raised = raised.or_else(|| process.journal.hand_over(py).err());
                 if raised.is_some() {
                     cancel.cancel("an exception");
                 }

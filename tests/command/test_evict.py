@@ -40,6 +40,13 @@ class TestEvict:
             re.MULTILINE,
         )
 
+    def test_an_empty_identifier_is_nobodys(self, zkcoord_command, root, zk):
+        zk.create(f"{root}/foreign", makepath=True)
+        for command in (("evict", root, "", "--reason", "r"), ("party-leave", root, "--id", "")):
+            refused = zkcoord_command(*command)
+            assert (refused.status, "identifier: must not be empty" in refused.err) == (2, True)
+        assert zk.get_children(root) == ["foreign"]
+
     def test_a_reason_is_needed(self, zkcoord_command, root):
         assert zkcoord_command("evict", root, "a").status == 2
         assert zkcoord_command("evict", root, "a", "--reason", " ").status == 2

@@ -64,11 +64,11 @@ def test_a_session_that_expires_is_a_warning(proxies, hosts, root, lines, caplog
     wait_until(lambda: zkcoord.lock_holders(root, hosts) == [], "the servers have ended the session")
     for proxy in proxies:
         proxy.resume()
-    wait_until(lambda: any(" is over, and the servers" in line for line in lines(connection)), "it is told", 30)
+    wait_until(lambda: any(" is over, and with it" in line for line in lines(connection)), "it is told", 30)
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     lease = f"{root}/{hold.lease} is lost: its session is over, or somebody has deleted it"
     assert lease in warnings
-    assert any(re.match(r"session 0x[0-9a-f]+ at [\d.:,]+ is over, and the servers", line) for line in warnings)
+    assert any(re.match(r"session 0x[0-9a-f]+ at [\d.:,]+ is over, and with it", line) for line in warnings)
 
 
 def test_a_wait_is_told_when_it_begins_and_ends(hosts, root, lines):

@@ -104,6 +104,13 @@ class TestJoin:
         assert party_leave(root, hosts, "a") is True
         assert party_members(root, hosts) == []
 
+    def test_a_piece_of_work_does_not_take_along_who_has_joined(self, hosts, root):
+        with party(root, hosts, "a"):
+            assert party_join(root, hosts, "a")
+        assert party_members(root, hosts) == ["a"]
+        assert party_join(root, hosts, "a")
+        assert party_members(root, hosts) == ["a"]
+
     def test_the_identifier_is_the_hosts_name_by_default(self, hosts, root):
         party_join(root, hosts)
         assert party_members(root, hosts) == [os.uname().nodename]

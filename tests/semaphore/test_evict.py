@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import time
+from collections import Counter
 
 import pytest
 from kazoo.security import make_digest_acl
@@ -19,9 +20,9 @@ KINDS = pytest.mark.parametrize("ephemeral", [True, False], ids=["ephemeral", "k
 def notices(zk, root):
     found = {}
     for name in children(zk, f"{root}-__reason__"):
-        data, stat = zk.get(f"{root}-__reason__/{name}")
-        if "evicted" in (known := json.loads(data)):
-            found[name] = (known["evicted"], stat.ephemeralOwner)
+        if name.endswith("-evicted"):
+            data, stat = zk.get(f"{root}-__reason__/{name}")
+            found[name.removesuffix("-evicted")] = (json.loads(data)["evicted"], stat.ephemeralOwner)
     return found
 
 
@@ -47,11 +48,59 @@ def test_a_hold_is_taken_away_and_its_holder_learns_by_whom(hosts, root, zk, eph
     )
     assert held.release() is False
     assert children(zk, f"{root}-__lock__") == [], "no liveness node is left"
+    assert children(zk, f"{root}-__reason__") == [f"{held.lease}-evicted"], "nor its reason"
 
 
-def test_a_block_ends_with_the_error_that_names_the_evictor(hosts, root):
-    with pytest.raises(errors.SlotLost, match=r"somebody .* has taken it away: enough"), hold(root, hosts, "a"):
+@pytest.mark.parametrize("reason", [None, "work"], ids=["silent", "explained"])
+def test_a_block_ends_with_the_error_that_names_the_evictor(hosts, root, reason):
+    with (
+        pytest.raises(errors.SlotLost, match=r"somebody .* has taken it away: enough"),
+        hold(root, hosts, "a", reason=reason),
+    ):
         evict(root, "a", "enough", hosts)
+
+
+def test_the_holder_learns_it_though_others_unlock_meanwhile(hosts, root, script):
+    held = hold(root, hosts, "a", reason="work")
+    evict(root, "a", "enough", hosts)
+    others = """
+        zkcoord.lock(root, hosts, identifier="b", reason="more work")
+        zkcoord.close()
+        print(zkcoord.unlock(root, hosts, identifier="b"), zkcoord.unlock(root, hosts, identifier="c"))
+    """
+    assert script(others).result() == "True False"
+    with pytest.raises(errors.SlotLost, match=r"somebody .* has taken it away: enough"):
+        held.check()
+
+
+def test_whoever_evicts_its_own_process_is_told_of_the_loss(hosts, root):
+    told = []
+    assert lock(root, hosts, identifier="a", ephemeral_lease=True, on_lost=lambda: told.append("lost"))
+    evict(root, "a", "enough", hosts)
+    wait_until(lambda: told == ["lost"], "it is a loss, whoever did it")
+
+
+def test_a_loss_by_the_session_is_told_at_once_and_nobody_is_asked(proxies, root):
+    """What somebody is told who may act no more must not wait for why."""
+    held = hold(root, connection=Connection(proxies.hosts, session_timeout=1), identifier="a", on_lost=lambda: None)
+    for proxy in proxies:
+        proxy.stall()
+    assert held.lost.wait(20)
+    wait_until(lambda: is_over(held), "its session is over", 20)
+    before = sum((proxy.counts for proxy in proxies), Counter())
+    with pytest.raises(errors.SlotLost, match=r"may have held it too$"):
+        held.check(timeout=5)
+    assert sum((proxy.counts for proxy in proxies), Counter()) == before
+
+
+def is_over(held):
+    try:
+        held.check(timeout=0.2)
+    except errors.SlotLost:
+        return True
+    except errors.Unreachable:
+        return False
+    return False
 
 
 def test_all_leases_of_the_identifier_go_and_no_other(hosts, root, zk):
@@ -156,11 +205,23 @@ def test_what_somebody_has_written_does_not_reach_a_terminal(hosts, root):
     assert str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"evicted": 5}', b'{"evicted": {"by": 7}}', b"\xff", b"null"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"evicted": 5}',
+        b'{"evicted": {"by": 7}}',
+        b"\xff",
+        b"null",
+        b'{"evicted": {}, "x": "' + b"y" * 20_000 + b'"}',
+    ],
+)
 def test_a_notice_that_is_none_of_ours_says_nothing(hosts, root, zk, data):
     held = hold(root, hosts, "a", reason="r")
     zk.delete(f"{root}/{held.lease}")
-    zk.set(f"{root}-__reason__/{held.lease}", data)
+    zk.create(f"{root}-__reason__/{held.lease}-evicted", data)
     with pytest.raises(errors.SlotLost) as caught:
         held.check()
     assert str(caught.value) == f"'a' has lost its slot at {root}: somebody else may have held it too"

@@ -68,17 +68,17 @@ impl Run {
             }
             return Ok(Status::NO);
         };
-        let (ended, taken) = (self.with(calls, &hold, output).await, hold.clone());
+        let ended = self.with(calls, &hold, output).await;
+        if ended == Ended::Stopped {
+            Self::tell_of_eviction(calls, &hold, output).await;
+        }
         // Where the slot was lost, or may have been, the end of the session removes an ephemeral lease.
         if ended != Ended::Stopped || self.persistent {
             self.give_back(calls, hold, output).await;
         }
         Ok(match ended {
             Ended::Itself(status) => status,
-            Ended::Stopped => {
-                Self::tell_of_eviction(calls, &taken, output).await;
-                Status::LOST
-            }
+            Ended::Stopped => Status::LOST,
         })
     }
 

@@ -57,9 +57,9 @@ class Connection:
         self._requests, self._replies = _DelayLine(proxy), _DelayLine(proxy)
         self._doomed: dict[int | None, int] = {}  # opcodes of requests whose reply is to be lost, by xid
         self._injected = 0
-        self._untold = bytearray()
-        self._ends_when_told = False
-        self._telling: asyncio.TimerHandle | None = None
+        self._unsent = bytearray()
+        self._ends_when_sent = False
+        self._sending: asyncio.TimerHandle | None = None
         self._closed = False
         self.session: tuple[int, bytes] | None = None
         """The session of the connection, once the server has said it, and its password."""
@@ -120,7 +120,7 @@ class Connection:
                 self._proxy.carried += len(data)
                 line.put(partial(forward, data, first))
                 first = False
-            raw = self._tell if writer is self._client else writer.write
+            raw = self._send if writer is self._client else writer.write
             while data:
                 line.put(partial(raw, data))
                 data = await reader.read(1 << 16)
@@ -159,31 +159,31 @@ class Connection:
         if xid in self._doomed:
             self._drop(self._doomed[xid])
         elif xid is None or xid <= _INJECTED:
-            self._tell(frame)
+            self._send(frame)
 
-    def _tell(self, frame: bytes) -> None:
-        """Send the client a reply, as slowly as the proxy is told to, and in order."""
-        self._untold += frame
-        if self._telling is None:
-            self._go_on_telling()
+    def _send(self, frame: bytes) -> None:
+        """Send the client a reply, as slowly as the proxy has to, and in order."""
+        self._unsent += frame
+        if self._sending is None:
+            self._go_on_sending()
 
-    def _go_on_telling(self) -> None:
+    def _go_on_sending(self) -> None:
         assert self._client is not None
-        self._telling = None
-        size = 1 if self._proxy._trickles else len(self._untold)
-        self._client.write(bytes(self._untold[:size]))
-        del self._untold[:size]
-        if self._untold and not self._closed:
-            self._telling = self._proxy._loop.call_later(1, self._go_on_telling)
-        elif self._ends_when_told:
+        self._sending = None
+        size = 1 if self._proxy._trickles else len(self._unsent)
+        self._client.write(bytes(self._unsent[:size]))
+        del self._unsent[:size]
+        if self._unsent and not self._closed:
+            self._sending = self._proxy._loop.call_later(1, self._go_on_sending)
+        elif self._ends_when_sent:
             self.close(reset=False)
 
     def _end(self) -> None:
-        """End both sides when the client was told all."""
-        if self._telling is None:
+        """End both sides when all was sent to the client."""
+        if self._sending is None:
             self.close(reset=False)
         else:
-            self._ends_when_told = True
+            self._ends_when_sent = True
 
     def _drop(self, opcode: int) -> None:
         self._proxy.dropped[opcode] += 1

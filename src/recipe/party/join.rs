@@ -101,10 +101,15 @@ async fn try_join(
             return Ok(Joined::New(member.made(Some(stat.czxid))));
         }
     }
+    let key = joined_key(&joining.party, &joining.identifier);
     if !own {
-        let owner = if joining.ephemeral { session.id() } else { 0 };
-        let present = members_of(session, &joining.party, &joining.identifier).await?;
-        if present.iter().any(|(_, stat)| stat.ephemeral_owner == owner) {
+        // A member of this session that is not remembered belongs to a piece of work, and ends with that.
+        let joined = session.remembered(&key);
+        let lasts = |(name, stat): &(String, zk::Stat)| match joining.ephemeral {
+            true => stat.ephemeral_owner == session.id() && joined.contains(name),
+            false => stat.ephemeral_owner == 0,
+        };
+        if members_of(session, &joining.party, &joining.identifier).await?.iter().any(lasts) {
             return Ok(Joined::Already);
         }
     }
@@ -117,6 +122,9 @@ async fn try_join(
     let path = member.path();
     if joining.ephemeral {
         session.keep_for_alone(&path);
+        if !own {
+            session.remember(&key, &member.lease);
+        }
     }
     match create(session, joining, &path, unacknowledged).await {
         Ok(stat) => Ok(Joined::New(member.made(Some(stat.czxid)))),
@@ -128,6 +136,7 @@ async fn try_join(
         Err(error) => {
             if !unacknowledged.is_any() {
                 session.keep_no_more_for(&path);
+                session.forget(&key, &member.lease);
             }
             Err(session.failure(&error, "create", &path))
         }
@@ -159,6 +168,7 @@ async fn create(
 /// Removes all members of an identifier, whoever has made them: whether there was one.
 ///
 /// # Errors
+/// [`Error::Argument`]: an empty identifier, which is that of every member that says none;
 /// [`Error::NoAuth`] where the party's ACL gives no delete permission; [`Error::AuthFailed`], [`Error::Unreachable`],
 /// [`Error::ConnectionLost`], [`Error::Cancelled`], [`Error::Server`].
 ///
@@ -172,6 +182,9 @@ async fn create(
 /// # Source
 /// Kazoo's `Party` and `ShallowParty`.
 pub async fn leave(client: &Client, party: &str, identifier: &str, budget: &Budget) -> Result<bool> {
+    if identifier.is_empty() {
+        return Err(Error::argument("identifier", "must not be empty"));
+    }
     let unacknowledged = Unacknowledged::new("the identifier may have left the party, or not; ask party_members");
     let chosen: Mutex<Option<Vec<String>>> = Mutex::new(None);
     let attempt = |session: Session| {
@@ -197,11 +210,17 @@ pub async fn leave(client: &Client, party: &str, identifier: &str, budget: &Budg
                     Err(error) => return Err(session.failure(&error, "delete", &path)),
                 }
                 session.keep_no_more_for(&path);
+                session.forget(&joined_key(party, identifier), &name);
             }
             Ok(was_there)
         }
     };
     client.write(budget, party, &unacknowledged, attempt).await
+}
+
+/// Under which key a session remembers the members that joined until they leave, and not for a piece of work.
+fn joined_key(party: &str, identifier: &str) -> String {
+    format!("{party}//{identifier}")
 }
 
 /// The znodes of an identifier's members.

@@ -3,26 +3,24 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures::future::join3;
+use futures::future::{join, join3};
 use serde::{Deserialize, Serialize};
 use zookeeper_client as zk;
 
 use super::claim::Claim;
-use super::hold::Hold;
-use super::lease::by_data;
+use super::hold::{counts_as_lost, Hold};
+use super::lease::{self, by_data};
 use super::names;
-use super::reason::{checked, node as reason_node, Reason};
+use super::reason::{checked, Reason, MOST_READ};
 use crate::children::{self, or_missing};
 use crate::client::Client;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::recipe::queue::names::queue;
-use crate::session::{Attempt, Session, Unacknowledged};
+use crate::session::{Attempt, Failure, Session, Unacknowledged};
 use crate::wait::Budget;
 
 /// After this time the notice of an eviction may be deleted: whoever had the slot has looked by then, or never will.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
-/// After so many changes by others over one lease nobody is evicted: somebody fights for it.
-const MOST_TRIES: u32 = 20;
 
 /// Who takes a slot away, and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +36,7 @@ impl Eviction {
     /// That of this process.
     ///
     /// # Errors
-    /// [`crate::Error::Argument`]: a text that is empty, or too long.
+    /// [`Error::Argument`]: a text that is empty, or too long.
     pub fn new(by: Option<String>, reason: String, job: Option<String>) -> Result<Self> {
         Ok(Self { by: by.map(|by| checked("by", by)).transpose()?, why: Reason::new(reason, job)? })
     }
@@ -83,7 +81,7 @@ pub struct Evicted {
     pub leases: Vec<String>,
 }
 
-/// A reason node that tells of an eviction.
+/// What stands in a notice.
 #[derive(Debug, Serialize, Deserialize)]
 struct Notice {
     evicted: Eviction,
@@ -100,14 +98,13 @@ struct Target {
 /// Takes the slot of the claim's identifier away: deletes all of its leases, whoever has taken them, and leaves a notice
 /// beside the pool which says who did it. The holder is told it with the loss.
 ///
-/// The notice stands in the place of the lease's reason node, and is written in the transaction that deletes the lease.
-/// Where the ACL forbids it, the lease is deleted without one. Notices are deleted after a day by the next eviction, or
-/// by an `unlock` that looks for leases.
+/// The notice is written in the transaction that deletes the lease. Where the servers refuse it, the lease is deleted
+/// without one: who has a slot matters more than who has it no more. The next eviction after a day deletes the notice.
 ///
 /// # Errors
-/// [`crate::Error::NoAuth`] where the pool's ACL gives no delete permission; [`crate::Error::AuthFailed`],
-/// [`crate::Error::Unreachable`], [`crate::Error::ConnectionLost`], [`crate::Error::Cancelled`],
-/// [`crate::Error::Server`].
+/// [`Error::Argument`]: an empty identifier, which is that of every lease that says none; [`Error::NoAuth`] where the
+/// pool's ACL gives no delete permission; [`Error::AuthFailed`], [`Error::Unreachable`], [`Error::ConnectionLost`],
+/// [`Error::Cancelled`], [`Error::Server`].
 ///
 /// # Cancellation
 /// The error says whether the slot may have been taken away already.
@@ -116,6 +113,9 @@ struct Target {
 /// The same leases are deleted again, and those that are gone by then count as taken away. A lease that the identifier
 /// has taken since is left alone.
 pub async fn evict(client: &Client, claim: &Claim, eviction: &Eviction, budget: &Budget) -> Result<Evicted> {
+    if claim.identifier.is_empty() {
+        return Err(Error::argument("identifier", "must not be empty"));
+    }
     let unacknowledged = Unacknowledged::new("the slot may have been taken away, or not; ask status");
     let chosen: Mutex<Option<Vec<Target>>> = Mutex::new(None);
     let gone: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -124,23 +124,25 @@ pub async fn evict(client: &Client, claim: &Claim, eviction: &Eviction, budget: 
         async move {
             let known = chosen.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let targets = match known {
-                Some(targets) => targets,
+                Some(targets) => {
+                    let synced = session.sync(&claim.pool).await;
+                    synced.map_err(|error| session.failure(&error, "read", &claim.pool))?;
+                    targets
+                }
                 None => {
                     let found = find(&session, claim).await?;
                     *chosen.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
                     found
                 }
             };
-            for target in &targets {
-                let is_done = |gone: &Mutex<Vec<String>>| {
-                    gone.lock().unwrap_or_else(PoisonError::into_inner).contains(&target.name)
-                };
-                if is_done(gone) {
+            for target in targets {
+                let is_done = gone.lock().unwrap_or_else(PoisonError::into_inner).contains(&target.name);
+                if is_done {
                     continue;
                 }
-                client.removes(&claim.path(&target.name));
-                if take_away(&session, claim, target, eviction, unacknowledged).await? || unacknowledged.is_any() {
-                    gone.lock().unwrap_or_else(PoisonError::into_inner).push(target.name.clone());
+                let was_there = take_away(&session, claim, &target, eviction, unacknowledged).await?;
+                if was_there || unacknowledged.is_any() {
+                    gone.lock().unwrap_or_else(PoisonError::into_inner).push(target.name);
                 }
             }
             Ok(())
@@ -155,12 +157,12 @@ pub async fn evict(client: &Client, claim: &Claim, eviction: &Eviction, budget: 
 async fn find(session: &Session, claim: &Claim) -> Attempt<Vec<Target>> {
     let (pool, tree) = (&claim.pool, names::reasons(&claim.pool));
     let flight = join3(session.sync(pool), session.list_children(&tree), session.list_children(pool));
-    let (synced, explained, listed) = flight.await;
+    let (synced, notices, listed) = flight.await;
     let refused = |error| session.failure(&error, "read", pool);
     synced.map_err(refused)?;
     let listed = or_missing(listed).map_err(refused)?.unwrap_or_default();
-    let left = explained.unwrap_or_default().into_iter().filter(|name| !listed.contains(name)).collect();
-    sweep(session, &tree, left).await;
+    let notices = notices.unwrap_or_default().into_iter().filter(|name| names::is_notice(name)).collect();
+    sweep(session, &tree, notices).await;
     let owners = [claim.persistent_owner(), claim.kept_owner()];
     let named = listed.iter().filter(|name| owners.iter().any(|owner| names::is_of(name, owner)));
     let mut found: Vec<_> = named.map(|name| Target { name: name.clone(), czxid: None }).collect();
@@ -169,11 +171,11 @@ async fn find(session: &Session, claim: &Claim) -> Attempt<Vec<Target>> {
     Ok(found)
 }
 
-/// Deletes those reason nodes of leases that are gone which are old. One that is left says nothing to anybody.
-async fn sweep(session: &Session, tree: &str, left: Vec<String>) {
+/// Deletes those notices that are old. One that is left says nothing to anybody.
+async fn sweep(session: &Session, tree: &str, notices: Vec<String>) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let unacknowledged = Unacknowledged::new("");
-    for (name, read) in children::read(session, tree, left).await.unwrap_or_default() {
+    for (name, read) in children::read(session, tree, notices).await.unwrap_or_default() {
         let Ok((_, stat)) = read else { continue };
         let age = now.saturating_sub(Duration::from_millis(u64::try_from(stat.mtime).unwrap_or(0)));
         if age > KEPT_FOR {
@@ -190,68 +192,65 @@ async fn take_away(
     eviction: &Eviction,
     unacknowledged: &Unacknowledged,
 ) -> Attempt<bool> {
-    let (lease, reason, tree) =
-        (claim.path(&target.name), reason_node(&claim.pool, &target.name), names::reasons(&claim.pool));
+    let (lease, path) = (claim.path(&target.name), names::notice(&claim.pool, &target.name));
     let notice = serde_json::to_vec(&Notice { evicted: eviction.clone() }).unwrap_or_default();
     let persistent = zk::CreateMode::Persistent.with_acls(claim.acls());
-    let (mut leaves_notice, mut tries) = (true, 0);
+    let (mut leaves_notice, mut has_made_tree) = (true, false);
     loop {
-        let (stat, explained) = futures::future::join(session.check_stat(&lease), session.check_stat(&reason)).await;
-        let stat = stat.map_err(|error| session.failure(&error, "read", &lease))?;
+        let stat = session.check_stat(&lease).await.map_err(|error| session.failure(&error, "read", &lease))?;
         let is_it = |stat: zk::Stat| target.czxid.is_none_or(|czxid| stat.czxid == czxid);
         let is_there = stat.is_some_and(is_it);
         if !is_there {
             return Ok(false);
         }
-        let explained = explained.ok().flatten();
         let mut transaction = session.writes(unacknowledged).transaction();
-        let built = (|| {
-            transaction.delete(&lease, None)?;
-            if leaves_notice {
-                // An ephemeral one would go with the session of its holder.
-                if let Some(stat) = &explained {
-                    transaction.delete(&reason, Some(stat.version))?;
-                }
-                transaction.create(&reason, &notice, &persistent)?;
-            }
-            Ok(())
-        })();
+        let mut built = transaction.delete(&lease, None);
+        if leaves_notice {
+            built = built.and_then(|()| transaction.create(&path, &notice, &persistent));
+        }
         built.map_err(|error| session.failure(&error, "delete", &lease))?;
         let refused = match transaction.commit().await {
             Ok(_) => {
                 session.keep_no_more_for(&lease);
                 session.keep_no_more_for(&names::liveness_node(&queue(&claim.pool), &target.name));
+                lease::sweep(session, &claim.pool, [&target.name].into_iter()).await;
                 return Ok(true);
             }
             Err(refused) => refused,
         };
-        let is_about_notice = refused.index.is_some_and(|index| index > 0);
-        tries += 1;
-        match refused.source {
-            zk::Error::NoNode if refused.index == Some(0) => return Ok(false),
-            zk::Error::NoNode if is_about_notice && explained.is_none() => {
-                // Nobody has given a reason in this pool yet. The tree may be used by whoever may use the queue.
-                let acl = session.get_acl(&queue(&claim.pool)).await.map(|(acl, _)| acl).unwrap_or_default();
-                let acls = if acl.is_empty() { claim.acls() } else { zk::Acls::new(&acl) };
-                let options = zk::CreateMode::Persistent.with_acls(acls);
-                match session.writes(unacknowledged).create(&tree, b"", &options).await {
-                    Ok(_) | Err(zk::Error::NodeExists) => {}
-                    Err(zk::Error::NoAuth | zk::Error::NoNode) => leaves_notice = false,
-                    Err(error) => return Err(session.failure(&error, "create", &tree)),
-                }
+        match (refused.index, &refused.source) {
+            (Some(0), zk::Error::NoNode) => return Ok(false),
+            // Nobody has given a reason in this pool yet.
+            (Some(1), zk::Error::NoNode) if !has_made_tree => {
+                has_made_tree = true;
+                leaves_notice = make_tree(session, claim, unacknowledged).await?;
             }
-            // Who has the slot matters more than why he has it no more.
-            zk::Error::NoAuth if is_about_notice => leaves_notice = false,
-            _ if refused.is_outdated() && tries < MOST_TRIES => {}
+            (Some(1), _) => leaves_notice = false,
             _ => return Err(session.not_committed(&refused)),
         }
     }
 }
 
-/// Who has taken a hold's lease away, where somebody has left a notice of that.
+/// Makes the tree beside the pool, as the queue may be used by: whether there is one then.
+async fn make_tree(session: &Session, claim: &Claim, unacknowledged: &Unacknowledged) -> Attempt<bool> {
+    let tree = names::reasons(&claim.pool);
+    let acl = session.get_acl(&queue(&claim.pool)).await.map(|(acl, _)| acl).unwrap_or_default();
+    let acls = if acl.is_empty() { claim.acls() } else { zk::Acls::new(&acl) };
+    let options = zk::CreateMode::Persistent.with_acls(acls);
+    match session.writes(unacknowledged).create(&tree, b"", &options).await {
+        Ok(_) | Err(zk::Error::NodeExists) => Ok(true),
+        Err(error) => match session.failure(&error, "create", &tree) {
+            Failure::Final(_) => Ok(false),
+            failure => Err(failure),
+        },
+    }
+}
+
+/// Who has taken a hold's lease away, where somebody has left a notice of that. Where the session of the lease is over
+/// for this process no server is asked: then the lease is lost by that.
 ///
 /// # Errors
-/// [`crate::Error::Unreachable`], [`crate::Error::Cancelled`], [`crate::Error::AuthFailed`], [`crate::Error::Server`].
+/// [`Error::Unreachable`], [`Error::Cancelled`], [`Error::AuthFailed`], [`Error::Server`].
 ///
 /// # Cancellation
 /// Nothing was changed.
@@ -259,10 +258,13 @@ async fn take_away(
 /// # Lost connection
 /// The notice is read again while the time in `budget` lasts.
 pub async fn eviction(client: &Client, hold: &Hold, budget: &Budget) -> Result<Option<Eviction>> {
-    let notice = &reason_node(&hold.pool, &hold.lease);
+    if counts_as_lost(client, hold).await {
+        return Ok(None);
+    }
+    let notice = &names::notice(&hold.pool, &hold.lease);
     let read = client
         .answer(budget, &hold.pool, |session| async move {
-            let (synced, read) = futures::future::join(session.sync(notice), session.get_data(notice)).await;
+            let (synced, read) = join(session.sync(notice), session.get_data(notice)).await;
             synced.map_err(|error| session.failure(&error, "read", notice))?;
             match read {
                 Ok((data, _)) => Ok(Some(data)),
@@ -271,5 +273,6 @@ pub async fn eviction(client: &Client, hold: &Hold, budget: &Budget) -> Result<O
             }
         })
         .await?;
-    Ok(read.and_then(|data| serde_json::from_slice::<Notice>(&data).ok()).map(|notice| notice.evicted))
+    let short = read.filter(|data| data.len() <= MOST_READ);
+    Ok(short.and_then(|data| serde_json::from_slice::<Notice>(&data).ok()).map(|notice| notice.evicted))
 }

@@ -16,7 +16,7 @@
 //! P-__lock__/<32 hex>                      ephemeral    the liveness node of the kept lease of that name
 //! P-__reason__                             persistent   why slots are held; made by the first who gives a reason
 //! P-__reason__/<32 hex>                    as the lease the reason node of the lease of that name, in JSON
-//!                                          persistent   or, where the lease was taken away, the notice that says by whom
+//! P-__reason__/<32 hex>-evicted            persistent   the notice that says who has taken the lease of that name away
 //! ```
 //!
 //! # Invariants
@@ -36,6 +36,7 @@
 //!   One whose lease kazoo has deleted says nothing to anybody: who holds a slot is told by the leases alone. The next
 //!   `unlock` that looks for leases deletes it.
 //! - A notice of an eviction is created in the transaction that deletes the lease, so it is there when the holder looks.
+//!   It stays for a day, and then until the next eviction or the removal of the pool.
 //! - A lease that a session has locked for the time being is replaced when the same session locks for good. A kept
 //!   lease is replaced by the identifier's next kept lease, once its liveness node is gone. The count stays the same.
 //!
@@ -51,7 +52,7 @@
 //! | is it held: read the lease | read again | an ephemeral lease is lost | nothing was changed | the answer is as old as the reply |
 //! | wait for the loss: watch the lease | the protocol client renews the watch | an ephemeral lease is lost; so it counts already when the servers have heard nothing for a session timeout | nothing was changed | the loss is told as soon as the process goes on |
 //! | unlock: delete the leases of an identifier | delete the same leases again; those that are gone count as given back | the same in a new session | the error says that the slot may have been given back | leases that were not deleted stay |
-//! | evict: delete a lease of an identifier, and put a notice in the place of its reason node, in one transaction | the same leases again; those that are gone count as taken away | the same in a new session | the error says that the slot may have been taken away | leases that were not deleted stay |
+//! | evict: delete a lease of an identifier, and create a notice of that, in one transaction | the same leases again; those that are gone count as taken away | the same in a new session | the error says that the slot may have been taken away | leases that were not deleted stay |
 //! | remove the pool: delete reason tree, queue and pool in one transaction, while all are empty | look: a pool that is gone was removed; of one that is in use it is not known | the same in a new session | the error says that the pool may have been removed | nothing was changed, or the pool is gone |
 //! | change the limit: write the pool if it is the version that was read | read: the next version with that number is this write | the same in a new session | the error says that the limit may have been changed | nothing was changed, or the limit was |
 //!

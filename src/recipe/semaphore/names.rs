@@ -5,6 +5,7 @@
 //! P/<32 hex>            a lease
 //! P-__lock__/<32 hex>   a liveness node: the process of the kept lease of that name lives; kazoo looks past it
 //! P-__reason__/<32 hex> a reason node: why the lease of that name is held
+//! P-__reason__/<32 hex>-evicted   a notice: who has taken the lease of that name away
 //! ```
 //!
 //! Kazoo's leases are random UUIDs (version 4). The first half of ours tells the owner, so that a listing alone tells
@@ -70,6 +71,21 @@ pub fn tells_identifier(lease: &str) -> bool {
 #[must_use]
 pub fn reasons(pool: &str) -> String {
     format!("{pool}-__reason__")
+}
+
+/// What the name of a notice ends with. It begins with the name of the lease that was taken away.
+const NOTICE: &str = "-evicted";
+
+/// The path of the notice that says who has taken a lease away. Whoever deletes reason nodes leaves it alone.
+#[must_use]
+pub fn notice(pool: &str, lease: &str) -> String {
+    format!("{}/{lease}{NOTICE}", reasons(pool))
+}
+
+/// Whether a child of the tree beside a pool is a notice.
+#[must_use]
+pub fn is_notice(name: &str) -> bool {
+    name.ends_with(NOTICE)
 }
 
 /// The path of the liveness node of a kept lease: an ephemeral znode in the `queue`, which the servers remove when the

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// The most bytes of a reason, and of a job.
 const MOST: usize = 1024;
 /// The most bytes of a reason node that are looked at. What we write is shorter.
-const MOST_READ: usize = 16 * 1024;
+pub(super) const MOST_READ: usize = 16 * 1024;
 
 /// Why a slot is held, and by which process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

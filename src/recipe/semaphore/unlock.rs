@@ -122,7 +122,8 @@ async fn find(session: &Session, claim: &Claim) -> Attempt<Vec<Named>> {
     synced.map_err(refused)?;
     let listed = children::or_missing(listed).map_err(refused)?.unwrap_or_default();
     let explained = explained.unwrap_or_default();
-    lease::sweep(session, &claim.pool, explained.iter().filter(|name| !listed.contains(name))).await;
+    let is_left = |name: &&String| !listed.contains(name) && !names::is_notice(name);
+    lease::sweep(session, &claim.pool, explained.iter().filter(is_left)).await;
     let owners = [claim.persistent_owner(), claim.kept_owner()];
     let named = listed.iter().filter(|name| owners.iter().any(|owner| names::is_of(name, owner))).cloned();
     let locked_or_kept = |name: String| {
