@@ -56,6 +56,9 @@ class Znode:
     deleted: int | None = None
     with_session: bool = False
     """It ended because its session did."""
+    cleared: bool = False
+    """It was ephemeral, and another session has deleted it: the next one of its process, where the servers keep a
+    session for longer than its client may rely on it."""
 
     def alive(self, zxid: int) -> bool:
         """Whether it was there after the transaction `zxid`."""
@@ -135,7 +138,7 @@ class _Replay:
             self.world.ends[step.session] = step.zxid
             self.world.expired += step.cxid == 0 and step.session in self._contended
         elif what == "delete":
-            self._remove(path, step.zxid)
+            self._remove(path, step.zxid, by=step.session)
         elif what in {"create", "set"} and path in self._homes:
             pool, is_pool = self._homes[path]
             if is_pool:
@@ -161,11 +164,12 @@ class _Replay:
         insort(self._waiting[pool], (step.zxid, path))
         return None
 
-    def _remove(self, path: str, zxid: int, with_session: bool = False) -> None:
+    def _remove(self, path: str, zxid: int, with_session: bool = False, by: int | None = None) -> None:
         znode = self._alive.pop(path, None)
         if znode is None:
             return
         znode.deleted, znode.with_session = zxid, with_session
+        znode.cleared = znode.ephemeral and by is not None and by != znode.session
         self._owned[znode.session].discard(path)
         if path in self._leases[znode.pool]:
             self._leases[znode.pool].discard(path)
@@ -262,7 +266,8 @@ def as_answered(world: World, calls: Iterable[Call], asked: _Asked) -> Iterator[
         what = None
         if call.op == "lock" and call.answer == TRUE:
             # It may have ended with its session between the answer and the stamp after it.
-            ended = [it for it in own if it.with_session and it.deleted and call.begin < it.deleted <= call.end]
+            over = [it for it in own if it.with_session or it.cleared]
+            ended = [it for it in over if it.deleted and call.begin < it.deleted <= call.end]
             if not now and not ended:
                 what = "was told True, and held no lease"
             elif call.token is not None and call.token not in {lease.created for lease in own}:
@@ -273,6 +278,8 @@ def as_answered(world: World, calls: Iterable[Call], asked: _Asked) -> Iterator[
             given = [it for it in own if not it.with_session and it.deleted and call.begin < it.deleted <= call.end]
             # What may have been taken for a lock is given back in the background, by whoever is first.
             given = [it for it in given if not ((lock := asked.lock(it)) and lock.answer == UNRESOLVED)]
+            # A hold whose session was over for its process counts as lost, whoever deletes what the servers had kept.
+            given = [it for it in given if not (it.cleared and call.kind == "holder")]
             if given:
                 what = f"was told False by unlock, which gave {given[0].path} back"
         if what:

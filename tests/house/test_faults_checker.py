@@ -48,10 +48,10 @@ class Story:
     def end(self, session):
         self.step(session, Change("close"), cxid=0)
 
-    def told(self, who, op, answer, **more):
+    def told(self, who, op, answer, kind="ours", **more):
         """A call that began where the one before it ended, and is answered now."""
         end = self.step(0, Change("set", "/marks"))
-        self.calls.append(Call(who, "ours", op, POOL, self.began.get(who, 0), end, answer, **more))
+        self.calls.append(Call(who, kind, op, POOL, self.began.get(who, 0), end, answer, **more))
         self.began[who] = end
 
     def silent(self, who, op):
@@ -213,6 +213,25 @@ def test_who_was_told_true_and_lost_its_session_before_it_could_say_so(story):
     story.end(A)
     story.told("a", "lock", "True")
     assert story.found == set()
+
+
+@pytest.mark.parametrize("ephemeral", [True, False])
+def test_who_was_told_true_and_whose_next_session_has_deleted_what_the_last_one_left(story, ephemeral):
+    story.enter("a", A)
+    story.take("a", A, ephemeral=ephemeral)
+    story.free("a", B)
+    story.told("a", "lock", "True")
+    assert story.found == (set() if ephemeral else {(ANSWER, "a")})
+
+
+@pytest.mark.parametrize("kind", ["holder", "ours"])
+def test_a_hold_that_counts_as_lost_while_the_servers_keep_its_session(story, kind):
+    story.enter("a", A)
+    story.take("a", A, ephemeral=True)
+    story.told("a", "lock", "True", kind)
+    story.free("a", B)
+    story.told("a", "unlock", "False", kind)
+    assert story.found == (set() if kind == "holder" else {(ANSWER, "a")})
 
 
 def test_a_fencing_token_of_another_lease(story):
