@@ -7,7 +7,7 @@
 //! | module | what it answers |
 //! | --- | --- |
 //! | [`error`] | why a call gave no answer |
-//! | [`secret`] | a text that nobody is shown (pure) |
+//! | [`secret`], [`printable`] | a text that nobody is shown, and one that no terminal obeys (pure) |
 //! | [`path`], [`acl`] | what a valid path and a valid ACL are (pure) |
 //! | [`wait`] | how a wait ends: answer, time, or the caller |
 //! | [`connect`] | which servers, as whom, for how long, with which certificates, and why a server cannot be used |
@@ -33,6 +33,7 @@ pub mod ensemble;
 pub mod error;
 mod multi_read;
 pub mod path;
+pub mod printable;
 #[cfg(feature = "python")]
 mod py;
 pub mod recipe;

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::oneshot;
+pub(crate) use zkcoord::printable::printable as shown;
 use zkcoord::recipe::semaphore::Reason;
 use zkcoord::Error;
 
@@ -30,19 +31,6 @@ pub(crate) enum Form {
     Text,
     /// One JSON document a line.
     Json,
-}
-
-/// A text from a znode, in which no terminal sees a command: what is not printable becomes `\u{1b}` and the like.
-pub(crate) fn shown(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if matches!(c, '\'' | '"') {
-            shown.push(c);
-        } else {
-            shown.extend(c.escape_debug());
-        }
-    }
-    shown
 }
 
 /// A word of a shell's command line.

@@ -34,7 +34,39 @@ _A_MOMENT = 0.1
 _SHORT = 2.0
 
 
-class Hold:
+class Watched:
+    """What this process has taken at the servers, and may lose: a slot, or the membership in a party."""
+
+    __slots__ = ("_core", "_lost", "_on_lost", "_raise_on_signal")
+
+    def __init__(
+        self, taken: _core.Hold, on_lost: Callable[[], object] | None = None, raise_on_signal: bool = False
+    ) -> None:
+        """Wrap what the core has taken."""
+        self._core = taken
+        self._on_lost = on_lost
+        self._raise_on_signal = raise_on_signal
+        self._lost: threading.Event | None = None
+        if on_lost is not None:
+            self._loss_event()
+
+    def _loss_event(self) -> threading.Event:
+        """The event of the loss. From the first use on, a thread waits for that."""
+        if self._lost is None:
+            import threading  # noqa: PLC0415 - a program without threads does not need it
+
+            self._lost = threading.Event()
+            watch(self._core, self._tell)
+        return self._lost
+
+    def _tell(self) -> None:
+        assert self._lost is not None
+        self._lost.set()
+        if self._on_lost is not None:
+            self._on_lost()
+
+
+class Hold(Watched):
     """A slot that is held, until it is released: what `zkcoord.hold` answers with.
 
     A hold knows its own lease, releases that one and no other, and tells when the lease is lost. As a context manager
@@ -43,18 +75,7 @@ class Hold:
     does not release its parent's hold.
     """
 
-    __slots__ = ("_core", "_lost", "_on_lost", "_raise_on_signal")
-
-    def __init__(
-        self, taken: _core.Hold, on_lost: Callable[[], object] | None = None, raise_on_signal: bool = False
-    ) -> None:
-        """Wrap the lease that the core has taken."""
-        self._core = taken
-        self._on_lost = on_lost
-        self._raise_on_signal = raise_on_signal
-        self._lost: threading.Event | None = None
-        if on_lost is not None:
-            _ = self.lost
+    __slots__ = ()
 
     @property
     def path(self) -> str:
@@ -94,18 +115,7 @@ class Hold:
         can be reached, an ephemeral lease counts as held for as long as the servers keep a silent session, and a
         persistent one until a server answers again.
         """
-        if self._lost is None:
-            import threading  # noqa: PLC0415 - a program without threads does not need it
-
-            self._lost = threading.Event()
-            watch(self._core, self._tell)
-        return self._lost
-
-    def _tell(self) -> None:
-        assert self._lost is not None
-        self._lost.set()
-        if self._on_lost is not None:
-            self._on_lost()
+        return self._loss_event()
 
     def check(self, timeout: float | None = None) -> None:
         """Ask the servers whether the slot is held still.

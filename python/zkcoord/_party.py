@@ -5,7 +5,7 @@ from __future__ import annotations
 from zkcoord import _core
 from zkcoord._call import call, wait_for
 from zkcoord._documented import documented
-from zkcoord._hold import watch, watch_or_release
+from zkcoord._hold import Watched, watch_or_release
 from zkcoord.connection import settings_for
 from zkcoord.errors import ArgumentError, Error
 
@@ -22,25 +22,14 @@ if TYPE_CHECKING:
 __all__ = ["Membership", "party", "party_join", "party_leave", "party_members"]
 
 
-class Membership:
+class Membership(Watched):
     """A membership in a party, until it is left: what `zkcoord.party` answers with.
 
     As a context manager it leaves the party at the end of the block. A child that was forked off in the block does not
     end its parent's membership.
     """
 
-    __slots__ = ("_core", "_lost", "_on_lost", "_raise_on_signal")
-
-    def __init__(
-        self, joined: _core.Hold, on_lost: Callable[[], object] | None = None, raise_on_signal: bool = False
-    ) -> None:
-        """Wrap the member that the core has made."""
-        self._core = joined
-        self._on_lost = on_lost
-        self._raise_on_signal = raise_on_signal
-        self._lost: threading.Event | None = None
-        if on_lost is not None:
-            _ = self.lost
+    __slots__ = ()
 
     @property
     def path(self) -> str:
@@ -69,18 +58,7 @@ class Membership:
         `leave` does not set it. From the first use of this property on, a thread waits for the loss. A member is not
         made anew: whoever wants to be present again joins again.
         """
-        if self._lost is None:
-            import threading  # noqa: PLC0415 - a program without threads does not need it
-
-            self._lost = threading.Event()
-            watch(self._core, self._tell)
-        return self._lost
-
-    def _tell(self) -> None:
-        assert self._lost is not None
-        self._lost.set()
-        if self._on_lost is not None:
-            self._on_lost()
+        return self._loss_event()
 
     def leave(self, timeout: float | None = None) -> bool:
         """Leave the party: remove this member, and no other. To leave again does nothing.

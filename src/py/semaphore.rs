@@ -6,7 +6,7 @@ use super::arguments::{flag, identifier, limit, scalar, text, Given};
 use super::call::{plain, to_python, Call, Listener, Purpose, Undo};
 use super::hold::Hold;
 use crate::connect::settings::Settings;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::recipe::semaphore::{self, Acquired, Claim, Eviction, Reason};
 
 fn claim(
@@ -112,9 +112,6 @@ pub(super) fn evict<'py>(
 ) -> PyResult<Py<PyAny>> {
     let call = Call::new(connection, wait)?;
     let (path, who) = (text("path", path)?, scalar("identifier", who)?);
-    if who.is_empty() {
-        return Err(Error::argument("identifier", "must not be empty").into());
-    }
     let claim = Claim::new(&call.settings, &path, who, None, false)?;
     let by = by.map(|by| scalar("by", by)).transpose()?;
     let job = job.map(|job| scalar("job", job)).transpose()?;

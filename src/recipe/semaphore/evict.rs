@@ -15,6 +15,7 @@ use super::reason::{checked, Reason, MOST_READ};
 use crate::children::{self, or_missing};
 use crate::client::Client;
 use crate::error::{Error, Result};
+use crate::printable::printable;
 use crate::recipe::queue::names::queue;
 use crate::session::{Attempt, Failure, Session, Unacknowledged};
 use crate::wait::Budget;
@@ -55,19 +56,6 @@ impl std::fmt::Display for Eviction {
         f.write_str(" has taken it away")?;
         self.why.reason.as_ref().map_or(Ok(()), |reason| write!(f, ": {}", printable(reason)))
     }
-}
-
-/// What somebody has written, so that no terminal obeys it.
-fn printable(text: &str) -> String {
-    let mut printable = String::with_capacity(text.len());
-    for each in text.chars() {
-        if matches!(each, '\'' | '"') {
-            printable.push(each);
-        } else {
-            printable.extend(each.escape_debug());
-        }
-    }
-    printable
 }
 
 /// A slot that was taken away.
@@ -231,15 +219,11 @@ async fn take_away(
     }
 }
 
-/// Makes the tree beside the pool, as the queue may be used by: whether there is one then.
+/// Makes the tree beside the pool: whether there is one then.
 async fn make_tree(session: &Session, claim: &Claim, unacknowledged: &Unacknowledged) -> Attempt<bool> {
-    let tree = names::reasons(&claim.pool);
-    let acl = session.get_acl(&queue(&claim.pool)).await.map(|(acl, _)| acl).unwrap_or_default();
-    let acls = if acl.is_empty() { claim.acls() } else { zk::Acls::new(&acl) };
-    let options = zk::CreateMode::Persistent.with_acls(acls);
-    match session.writes(unacknowledged).create(&tree, b"", &options).await {
-        Ok(_) | Err(zk::Error::NodeExists) => Ok(true),
-        Err(error) => match session.failure(&error, "create", &tree) {
+    match lease::make_reason_tree(session, claim, unacknowledged).await {
+        Ok(()) | Err(zk::Error::NodeExists) => Ok(true),
+        Err(error) => match session.failure(&error, "create", &names::reasons(&claim.pool)) {
             Failure::Final(_) => Ok(false),
             failure => Err(failure),
         },

@@ -10,6 +10,7 @@ use super::claim::{Claim, Terms};
 use super::reason::Reason;
 use super::{names, reason};
 use crate::children::{self, or_missing};
+use crate::recipe::queue;
 use crate::session::{Attempt, Reply, Session, Transaction, Unacknowledged};
 
 /// How long a caller waits until reason nodes are deleted.
@@ -155,6 +156,15 @@ pub(super) async fn sweep(session: &Session, pool: &str, leases: impl Iterator<I
     let paths: Vec<_> = leases.map(|name| reason::node(pool, name)).collect();
     let deleting = join_all(paths.iter().map(|path| session.writes(&unacknowledged).delete(path, None)));
     let _ = tokio::time::timeout(SWEEPING, deleting).await;
+}
+
+/// Makes the tree of the reason nodes beside the pool. It may be used by whoever may use the queue.
+pub(super) async fn make_reason_tree(session: &Session, claim: &Claim, unacknowledged: &Unacknowledged) -> Reply<()> {
+    let queue = queue::names::queue(&claim.pool);
+    let acl = session.get_acl(&queue).await.map(|(acl, _)| acl).unwrap_or_default();
+    let acls = if acl.is_empty() { claim.acls() } else { zk::Acls::new(&acl) };
+    let persistent = zk::CreateMode::Persistent.with_acls(acls);
+    session.writes(unacknowledged).create(&names::reasons(&claim.pool), b"", &persistent).await.map(drop)
 }
 
 /// Adds the lease to a transaction, with what belongs to it: the liveness node of a kept lease, and the reason node.

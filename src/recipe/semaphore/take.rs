@@ -111,7 +111,7 @@ pub(super) async fn exchange(
             Exchange::Refused { lease_exists: false, failure }
         }
         (Some(index), source) if reason.is_some() && index == index_of_reason => {
-            match mend(session, claim, queue, lease, source, unacknowledged).await {
+            match mend(session, claim, lease, source, unacknowledged).await {
                 Ok(()) => Exchange::Refused { lease_exists: false, failure: None },
                 Err(zk::Error::NoAuth) => Exchange::ReasonForbidden,
                 Err(error) => {
@@ -131,23 +131,17 @@ pub(super) async fn exchange(
     }
 }
 
-/// Makes what the servers want before they create a reason node: its tree, as the queue may be used by; or the path, where
+/// Makes what the servers want before they create a reason node: its tree; or the path, where
 /// an earlier lease of the same name was deleted without its reason node.
 async fn mend(
     session: &Session,
     claim: &Claim,
-    queue: &str,
     lease: &str,
     refusal: &zk::Error,
     unacknowledged: &Unacknowledged,
 ) -> Reply<()> {
     let done = match refusal {
-        zk::Error::NoNode => {
-            let acl = session.get_acl(queue).await.map(|(acl, _)| acl).unwrap_or_default();
-            let acls = if acl.is_empty() { claim.acls() } else { zk::Acls::new(&acl) };
-            let persistent = zk::CreateMode::Persistent.with_acls(acls);
-            session.writes(unacknowledged).create(&names::reasons(&claim.pool), b"", &persistent).await.map(|_| ())
-        }
+        zk::Error::NoNode => lease::make_reason_tree(session, claim, unacknowledged).await,
         zk::Error::NodeExists => session.writes(unacknowledged).delete(&reason_node(&claim.pool, lease), None).await,
         refusal => Err(refusal.clone()),
     };
